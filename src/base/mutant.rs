@@ -27,6 +27,8 @@ pub(crate) enum Mutant {
     WholeListCompared,
     /// An edited script does something new before it has asked for all that was done.
     NoEditBarrier,
+    /// What an edited script does behind a gate that was passed before is not approved.
+    NoEditGate,
 }
 
 /// The faults of the protocol of effects.

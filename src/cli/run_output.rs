@@ -9,7 +9,7 @@ use crate::{
     base::{terminal, value},
     journal::RunFold,
     report::{CliError, exit_code, find_next_step},
-    runtime::{APPROVE, RunObserver, RunResult, Runtime, StopReason},
+    runtime::{RunObserver, RunResult, Runtime, StopReason, is_gate},
 };
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -152,7 +152,7 @@ fn render_open_calls(runtime: &Runtime, run: &str, said: Option<&String>) -> Vec
     // An approval is an open call too, but nothing is under way in it.
     let open = fold
         .open_calls()
-        .filter(|(name, call)| call.op != APPROVE && said.is_none_or(|said| said.as_str() != *name));
+        .filter(|(name, call)| !is_gate(&call.op) && said.is_none_or(|said| said.as_str() != *name));
     open.map(|(name, call)| {
         let is_asked_for = call.attempts.last().is_some_and(|attempt| attempt.accepted.is_some());
         let state =

@@ -1,181 +1,16 @@
-//! The fold: from a run's records to where it stands. The only place that knows which record may follow which.
+//! The fold: from a run's records to where it stands.
 
 use super::{
-    Conclusion, Decision, JournalEntry, Outcome, Record, RecordedOutcome, RunStatus, UnreadableRecord,
+    Attempt, CallState, Conclusion, Decision, EDIT_GATE, FoldedCall, IllegalRecord, JournalEntry, Record,
+    RecordedOutcome, RunStatus, UnreadableRecord, editions::Editions, record_order::next_status,
 };
 use crate::base::moment::Moment;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
-
-/// Why a record may not follow the records before it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum IllegalRecord {
-    /// The first record is not `started`.
-    #[error("`{0}` before the run was started")]
-    BeforeStart(&'static str),
-    /// The run was started already.
-    #[error("`started` a second time")]
-    StartedTwice,
-    /// The run has ended.
-    #[error("`{0}` after the run ended as {1}")]
-    AfterEnd(&'static str, RunStatus),
-    /// The run has stopped and has not been resumed.
-    #[error("`{0}` while the run is {1} and not resumed")]
-    WhileStopped(&'static str, RunStatus),
-    /// A status that this record cannot bring.
-    #[error("`{0}` cannot make a run {1}")]
-    WrongStatus(&'static str, RunStatus),
-    /// The call was not begun, or is over.
-    #[error("`{0}` for the call `{1}`, which is not begun")]
-    CallNotStarted(&'static str, String),
-    /// The call was begun before, and nobody decided to redo it.
-    #[error("the call `{0}` was begun before")]
-    CallStartedTwice(String),
-    /// The call is over.
-    #[error("`{0}` for the call `{1}`, which is over")]
-    CallFinished(&'static str, String),
-    /// The record would not read back as itself: a value is nested too deeply.
-    #[error(
-        "`{0}` holds a value that would not read back as it is (nested more than a hundred levels deep?)"
-    )]
-    Unreadable(&'static str),
-    /// The call that ends is not the one that was begun.
-    #[error("the call `{0}` was begun with another operation or other arguments")]
-    CallMismatch(String),
-}
-
-/// The state of a call, folded from its records and decoded.
-#[derive(Debug, Clone, PartialEq)]
-pub enum CallState {
-    /// The journal has no record of it.
-    NotStarted,
-    /// It was begun, or reopened by a decision, and has not finished.
-    Started {
-        op: String,
-        args: Value,
-        /// The key of the last attempt; empty for a call without effect that was opened again.
-        key: String,
-        /// What the last attempt was given to wait on.
-        accepted: Option<Value>,
-        /// What somebody decided since.
-        decision: Option<Decision>,
-    },
-    /// It is over.
-    Finished {
-        op: String,
-        args: Value,
-        /// What came of it.
-        outcome: Outcome,
-    },
-}
-
-/// A call as its records leave it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FoldedCall {
-    pub op: String,
-    pub args: Value,
-    /// Every attempt, in order. There is one at least.
-    pub attempts: Vec<Attempt>,
-    /// What somebody decided since the last attempt began or ended, as it was recorded.
-    pub decision: Option<Value>,
-    /// The version of the program that wrote its last record.
-    version: Arc<str>,
-    /// The number of the record at which it last began, or at which it ended if it never did.
-    order: u64,
-}
-
-/// One attempt at a call.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Attempt {
-    /// The key by which what it makes can be found again; nothing for a call without effect, which only ends.
-    pub key: Option<String>,
-    pub began_at: Option<Moment>,
-    /// What it was given to wait on.
-    pub accepted: Option<Value>,
-    pub outcome: Option<RecordedOutcome>,
-    pub ended_at: Option<Moment>,
-}
-
-/// Returns where a run stands after `record`, given where it stood and what was known of the record's call.
-///
-/// # Errors
-/// Why the record does not fit. Nothing may be written then.
-pub(super) fn next_status(
-    status: Option<RunStatus>,
-    call: Option<&FoldedCall>,
-    record: &Record,
-) -> Result<RunStatus, IllegalRecord> {
-    let kind = record.kind();
-    let status = match (status, record) {
-        (None, Record::Started { .. }) => return Ok(RunStatus::Running),
-        (None, _) => return Err(IllegalRecord::BeforeStart(kind)),
-        (Some(_), Record::Started { .. }) => return Err(IllegalRecord::StartedTwice),
-        (Some(ended), _) if ended.is_final() => return Err(IllegalRecord::AfterEnd(kind, ended)),
-        (Some(status), _) => status,
-    };
-    match record {
-        // Also from `Running`: the process may have died without recording a stop.
-        Record::Resumed { .. } => return Ok(RunStatus::Running),
-        Record::Finished { status: RunStatus::Abandoned, .. } => return Ok(RunStatus::Abandoned),
-        Record::Decided { call: name, .. } => return check_decidable(name, call).map(|()| status),
-        Record::Adopted { .. } => return Ok(status),
-        _ if status.is_stopped() => return Err(IllegalRecord::WhileStopped(kind, status)),
-        _ => {}
-    }
-    match record {
-        Record::Finished { status: to, .. } if to.is_final() => Ok(*to),
-        Record::Stopped { status: to, .. } if to.is_stopped() => Ok(*to),
-        Record::Finished { status: to, .. } | Record::Stopped { status: to, .. } => {
-            Err(IllegalRecord::WrongStatus(kind, *to))
-        }
-        Record::Begin { call: name, .. } => check_startable(name, call).map(|()| status),
-        Record::Accepted { call: name, .. } => check_open(kind, name, call).map(|()| status),
-        Record::End { call: name, op, args, .. } => check_endable(name, op, args, call).map(|()| status),
-        _ => Ok(status),
-    }
-}
-
-/// Checks that somebody may decide about a call: it is begun, or it failed.
-fn check_decidable(name: &str, call: Option<&FoldedCall>) -> Result<(), IllegalRecord> {
-    match call {
-        None => Err(IllegalRecord::CallNotStarted("decided", name.into())),
-        Some(call) if matches!(call.outcome(), Some(Outcome::Ok(_))) => {
-            Err(IllegalRecord::CallFinished("decided", name.into()))
-        }
-        Some(_) => Ok(()),
-    }
-}
-
-/// Checks that a call may be begun: it is new, or somebody decided that it is done again.
-fn check_startable(name: &str, call: Option<&FoldedCall>) -> Result<(), IllegalRecord> {
-    match call {
-        Some(call) if !call.is_open() => Err(IllegalRecord::CallFinished("begin", name.into())),
-        Some(FoldedCall { decision: None, .. }) => Err(IllegalRecord::CallStartedTwice(name.into())),
-        None | Some(_) => Ok(()),
-    }
-}
-
-/// Checks that a call is begun and not over.
-fn check_open(kind: &'static str, name: &str, call: Option<&FoldedCall>) -> Result<(), IllegalRecord> {
-    match call {
-        None => Err(IllegalRecord::CallNotStarted(kind, name.into())),
-        Some(call) if !call.is_open() => Err(IllegalRecord::CallFinished(kind, name.into())),
-        Some(_) => Ok(()),
-    }
-}
-
-/// Checks that a call may end: it is not over, and if it was begun then as this very call.
-fn check_endable(name: &str, op: &str, args: &Value, call: Option<&FoldedCall>) -> Result<(), IllegalRecord> {
-    match call {
-        Some(call) if !call.is_open() => Err(IllegalRecord::CallFinished("end", name.into())),
-        Some(begun) if begun.op != op || begun.args != *args => Err(IllegalRecord::CallMismatch(name.into())),
-        None | Some(_) => Ok(()),
-    }
-}
 
 /// Where a run stands, and why it stopped.
 pub(super) type RunState = (Option<RunStatus>, Option<String>);
@@ -224,29 +59,7 @@ pub struct RunFold {
     records: u64,
     /// The record that says that the journal was rolled back.
     rolled_back_at: Option<u64>,
-    /// The edition of the sources in force: 0 is the original, higher ones are edits.
-    pub(super) edition: u32,
-    /// What the edition in force has added, while nothing has taken effect under it and it may still be dropped.
-    trial: Option<EditionTrial>,
-    /// Whether the run stopped at a mismatch, and no edition was dropped by it: the same text meets it again.
-    is_stuck: bool,
-    /// What the edition in force need not ask for before it does something new, because somebody allowed it.
-    allowed: BTreeSet<String>,
-    /// The newest text there is.
-    pub(super) newest: u32,
-}
-
-/// An edition of the sources that may still be dropped.
-#[derive(Debug, Clone, Default, PartialEq)]
-struct EditionTrial {
-    /// The edition to fall back to.
-    before: u32,
-    /// What somebody had allowed to be missing under that one.
-    allowed_before: BTreeSet<String>,
-    /// The calls that were first recorded under it: they only read.
-    calls: Vec<String>,
-    /// The target names that were first used under it.
-    targets: Vec<String>,
+    pub(super) editions: Editions,
 }
 
 impl RunFold {
@@ -301,17 +114,21 @@ impl RunFold {
                 if !self.calls.contains_key(&call) {
                     self.start_attempt(call.clone(), op, args, Attempt::default());
                 }
+                let edition = self.editions.in_force;
                 self.update_call(&call, |c| {
                     c.decision = None;
+                    c.edition = edition;
                     c.update_attempt(|attempt| {
                         attempt.outcome = Some(outcome);
                         attempt.ended_at = Some(at);
                     });
                 });
             }
-            Record::Accepted { call, what } => {
-                self.update_call(&call, |c| c.update_attempt(|attempt| attempt.accepted = Some(what)));
-            }
+            // A gate is asked anew: what was decided about it before was about something else.
+            Record::Accepted { call, what } => self.update_call(&call, |c| {
+                c.decision = None;
+                c.update_attempt(|attempt| attempt.accepted = Some(what));
+            }),
             Record::Decided { call, decision, .. } => {
                 self.update_call(&call, |c| c.decision = Some(decision));
             }
@@ -319,68 +136,34 @@ impl RunFold {
                 self.error = error;
                 self.left_behind = left_behind;
             }
-            Record::EditAllowed { missing, .. } => self.allowed.extend(missing),
             Record::Adopted { rolled_back: true, .. } => self.rolled_back_at = Some(self.records),
-            Record::Started { .. } | Record::Resumed { .. } | Record::Adopted { .. } => {}
+            Record::Started { .. }
+            | Record::Resumed { .. }
+            | Record::Adopted { .. }
+            | Record::EditAllowed { .. } => {}
         }
         Ok(())
     }
 
-    /// Follows which edition of the sources is in force. One under which nothing has taken effect is dropped when it does
-    /// not match or another one takes its place, and what was recorded under it is dropped with it: a later text would
-    /// have to ask for it.
+    /// Follows which edition of the sources is in force, and forgets what is dropped with one. The gate of an edition is
+    /// forgotten with it, though something has taken effect under it.
     fn follow_editions(&mut self, record: &Record) {
-        match record {
-            Record::Resumed { digest: Some(_), .. } => {
-                self.is_stuck = false;
-                self.drop_trial();
-                self.newest += 1;
-                let allowed_before = std::mem::take(&mut self.allowed);
-                let trial = EditionTrial { before: self.edition, allowed_before, ..EditionTrial::default() };
-                self.trial = Some(trial);
-                self.edition = self.newest;
-            }
-            Record::Stopped { mismatch: true, .. } => {
-                self.is_stuck = self.trial.is_none();
-                self.drop_trial();
-            }
-            Record::Resumed { .. } => self.is_stuck = false,
-            Record::Begin { .. } | Record::Accepted { .. } | Record::Ending { .. } => self.trial = None,
-            Record::End { call, .. } if self.calls.get(call).is_some_and(FoldedCall::may_have_effect) => {
-                self.trial = None;
-            }
-            Record::End { call, .. } if !self.calls.contains_key(call) => {
-                if let Some(trial) = &mut self.trial {
-                    trial.calls.push(call.clone());
-                }
-            }
-            Record::Target { name, .. } if !self.targets.contains_key(name) => {
-                if let Some(trial) = &mut self.trial {
-                    trial.targets.push(name.clone());
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Drops the edition in force, if it may still be dropped.
-    fn drop_trial(&mut self) {
-        let Some(trial) = self.trial.take() else { return };
-        self.edition = trial.before;
-        self.allowed = trial.allowed_before;
-        for call in &trial.calls {
-            self.calls.remove(call);
-        }
-        for target in &trial.targets {
-            self.targets.remove(target);
-        }
+        let call = record.call_name().and_then(|name| self.calls.get(name));
+        let is_first = match record {
+            Record::Target { name, .. } => !self.targets.contains_key(name),
+            _ => call.is_none(),
+        };
+        let Some(dropped) = self.editions.follow_record(record, call, is_first) else { return };
+        self.calls.retain(|name, call| call.op != EDIT_GATE && !dropped.calls.contains(name));
+        self.targets.retain(|name, _| !dropped.targets.contains(name));
     }
 
     fn start_attempt(&mut self, name: String, op: String, args: Value, attempt: Attempt) {
         let mut attempts = self.calls.remove(&name).map_or_else(Vec::new, |call| call.attempts);
         attempts.push(attempt);
         let (order, version) = (self.records, Arc::clone(&self.version));
-        self.calls.insert(name, FoldedCall { op, args, attempts, decision: None, version, order });
+        let edition = self.editions.in_force;
+        self.calls.insert(name, FoldedCall { op, args, attempts, decision: None, version, order, edition });
     }
 
     fn update_call(&mut self, name: &str, change: impl FnOnce(&mut FoldedCall)) {
@@ -401,12 +184,12 @@ impl RunFold {
 
     /// Returns the edition of the sources in force: 0 is the original, higher ones are edits.
     pub fn source_edition(&self) -> u32 {
-        self.edition
+        self.editions.in_force
     }
 
     /// Returns whether the run stopped at a mismatch that a resume meets again.
     pub fn is_stuck(&self) -> bool {
-        self.is_stuck
+        self.editions.is_stuck
     }
 
     /// Returns why the run has stopped, while it has.
@@ -565,10 +348,29 @@ impl RunFold {
         later.map(|(name, _)| name.clone()).collect()
     }
 
+    /// Returns where a call stands among the records: at which it last began, or ended if it never did; 0 where there is none.
+    pub(super) fn call_order(&self, name: &str) -> u64 {
+        self.calls.get(name).map_or(0, |call| call.order)
+    }
+
+    /// Returns whether a call was recorded before the record number `order`, and after all that was allowed to be missing:
+    /// what led to that stays as it was.
+    pub(super) fn is_outdated_by(&self, name: &str, order: u64) -> bool {
+        let own = self.call_order(name);
+        own < order && self.editions.allowed.iter().all(|missing| self.call_order(missing) < own)
+    }
+
     /// Returns the names of the calls that were about to take effect, in no order.
     pub(super) fn started_calls(&self) -> Vec<String> {
         let started = self.calls.iter().filter(|(_, call)| call.may_have_effect());
         started.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Returns the calls of one operation that are over, in the order of their names, each with whether it ended under the
+    /// edition in force.
+    pub fn ended_calls_of(&self, op: &str) -> BTreeMap<String, bool> {
+        let ended = self.calls.iter().filter(|(_, call)| call.op == op && !call.is_open());
+        ended.map(|(name, call)| (name.clone(), call.edition == self.editions.in_force)).collect()
     }
 
     /// Returns the names of the calls of one operation, in no order.
@@ -578,54 +380,11 @@ impl RunFold {
 
     /// Returns what the edition in force need not ask for before it does something new.
     pub(super) fn allowed_missing(&self) -> &BTreeSet<String> {
-        &self.allowed
+        &self.editions.allowed
     }
 
     /// Returns how many calls there are.
     pub(super) fn count_calls(&self) -> u64 {
         self.calls.len() as u64
-    }
-}
-
-impl FoldedCall {
-    /// Returns whether the call was about to take effect, or to wait for somebody, at least once.
-    fn may_have_effect(&self) -> bool {
-        self.attempts.iter().any(|attempt| attempt.key.is_some())
-    }
-
-    /// Returns whether the call is not over: its attempt goes on, or a decision has opened it again.
-    pub fn is_open(&self) -> bool {
-        self.outcome().is_none()
-    }
-
-    /// Returns what came of the call, once it is over, as it was recorded.
-    pub fn outcome(&self) -> Option<&RecordedOutcome> {
-        if self.decision.is_some() {
-            return None;
-        }
-        self.attempts.last()?.outcome.as_ref()
-    }
-
-    /// Returns when the last attempt began, while it has not ended.
-    pub fn running_since(&self) -> Option<Moment> {
-        self.attempts.last().filter(|attempt| attempt.ended_at.is_none())?.began_at
-    }
-
-    /// Returns when the call last began or ended.
-    pub(super) fn changed_at(&self) -> Option<Moment> {
-        let last = self.attempts.last()?;
-        last.ended_at.or(last.began_at)
-    }
-
-    /// Returns how often the call was begun: an attempt without a key only ended.
-    fn count_begins(&self) -> u32 {
-        let begins = self.attempts.iter().filter(|attempt| attempt.key.is_some()).count();
-        u32::try_from(begins).unwrap_or(u32::MAX)
-    }
-
-    fn update_attempt(&mut self, change: impl FnOnce(&mut Attempt)) {
-        if let Some(attempt) = self.attempts.last_mut() {
-            change(attempt);
-        }
     }
 }

@@ -17,8 +17,10 @@ mod chain;
 mod conclusion;
 mod create;
 mod decision;
+mod editions;
 mod error;
 mod fold;
+mod folded_call;
 mod holder;
 mod lease;
 mod lock;
@@ -27,6 +29,7 @@ mod place;
 mod prune;
 mod quarantine;
 mod record;
+mod record_order;
 mod rows;
 mod run;
 mod schema;
@@ -40,8 +43,10 @@ mod unreadable;
 pub use chain::{VerifiedChain, digest_sources};
 pub use conclusion::{Conclusion, RunError};
 pub use decision::Decision;
+pub use editions::EDIT_GATE;
 pub use error::Error;
-pub use fold::{Attempt, CallState, FoldedCall, IllegalRecord, RunFold};
+pub use fold::RunFold;
+pub use folded_call::{Attempt, CallState, FoldedCall};
 pub use holder::Holder;
 pub use new_run::{GitState, Lease, LeaseMode, NewRun, Source};
 pub use place::{
@@ -51,6 +56,7 @@ pub use quarantine::{Quarantine, describe_landing_end};
 pub use record::{
     Durability, JournalEntry, Outcome, Record, RecordedOutcome, RunStatus, RunSummary, Tombstone,
 };
+pub use record_order::IllegalRecord;
 pub use run::{RecordObserver, Run};
 pub use script_error::{Failure, ScriptError, SideEffects, SourceLocation};
 pub use store::Journal;

@@ -136,6 +136,17 @@ impl Run {
         self.lock_state().chain.fold.matches_call(call, op, args)
     }
 
+    /// Returns where a call stands among the records: at which it last began, or ended if it never did; 0 where there is none.
+    pub fn call_order(&self, call: &str) -> u64 {
+        self.lock_state().chain.fold.call_order(call)
+    }
+
+    /// Returns whether a call was recorded before the record number `order`, and after all that somebody allowed the edited
+    /// sources not to ask for: what is allowed to be missing goes on to be what came of it.
+    pub fn is_outdated_by(&self, call: &str, order: u64) -> bool {
+        self.lock_state().chain.fold.is_outdated_by(call, order)
+    }
+
     /// Returns how often a call was begun.
     pub fn count_attempts(&self, call: &str) -> u32 {
         self.lock_state().chain.fold.count_attempts(call)
@@ -243,6 +254,12 @@ impl Run {
         self.lock_state().chain.fold.calls_of(op)
     }
 
+    /// Returns the calls of one operation that are over, in the order of their names, each with whether it ended under the
+    /// edition of the sources in force.
+    pub fn ended_calls_of(&self, op: &str) -> BTreeMap<String, bool> {
+        self.lock_state().chain.fold.ended_calls_of(op)
+    }
+
     /// Returns the recorded calls and clean-up that somebody allowed the edited sources not to ask for first.
     pub fn allowed_missing(&self) -> BTreeSet<String> {
         self.lock_state().chain.fold.allowed_missing().clone()
@@ -250,7 +267,7 @@ impl Run {
 
     /// Returns the edition of the sources in force: 0 is the original, higher ones are edits.
     pub fn source_edition(&self) -> u32 {
-        self.lock_state().chain.fold.edition
+        self.lock_state().chain.fold.editions.in_force
     }
 
     /// Records that this process resumes the run: with the sources that it has, or with edited ones, which are stored.
@@ -266,7 +283,7 @@ impl Run {
                 self.check_writable(&state)?;
                 let row = state.chain.append_record(record, self.writer.clock.now())?;
                 state.pending.push(row);
-                let newest = state.chain.fold.newest;
+                let newest = state.chain.fold.editions.newest;
                 state.edited = edited.map(|sources| (newest, sources));
                 state.chain.tail.seq
             };

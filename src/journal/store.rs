@@ -284,7 +284,8 @@ impl Journal {
         .map_err(at)?;
         wrong?;
         let status = rows::select_status(&view, row_id).map_err(at)?;
-        let editions = (0..=chain.fold.newest).map(|edition| rows::select_sources(&view, row_id, edition));
+        let editions =
+            (0..=chain.fold.editions.newest).map(|edition| rows::select_sources(&view, row_id, edition));
         chain.check_sources_and_status(&editions.collect::<Result<Vec<_>, _>>().map_err(at)?, &status)?;
         Ok((row_id, chain))
     }

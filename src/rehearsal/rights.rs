@@ -3,14 +3,14 @@
 use super::scenario_runner::{RunbookRules, ScenarioResult};
 use crate::{
     base::value,
-    journal::{Outcome, Record},
+    journal::{EDIT_GATE, Outcome, Record, RunFold},
     ops::{
         self,
         args::CallArgs,
         spec::{Effect, Permission, parse_target_ref},
     },
     provider::sim::COLLEAGUE_KINDS,
-    runtime::{APPROVE, CLEAN_UP_PATH},
+    runtime::{APPROVE, CLEAN_UP_PATH, are_in_other_forks, is_gate},
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -81,29 +81,39 @@ pub(super) fn check_guard(rules: &RunbookRules<'_>, result: &ScenarioResult) -> 
     found
 }
 
-/// Returns the calls that change something and were begun while a gate stood open. Branches of a rehearsed run go one at a
-/// time, so that none of them is beside a gate.
+/// Returns the calls that change something and were begun while a gate stood open, or behind one that was passed before the
+/// text was edited, unless somebody approved the edited text. Branches of a rehearsed run go one at a time, so that none of
+/// them is beside a gate.
 pub(super) fn check_gates(result: &ScenarioResult) -> Vec<String> {
-    let mut open: BTreeSet<&str> = BTreeSet::new();
+    let mut fold = RunFold::default();
     let mut found = Vec::new();
     for entry in &result.entries {
-        match &entry.record {
-            Record::Begin { call, op, .. } if op == APPROVE => {
-                open.insert(call);
+        if let Record::Begin { call, op, at, .. } = &entry.record
+            && changes_anything(op)
+            && !call.starts_with(CLEAN_UP_PATH)
+        {
+            let open = fold.open_calls().filter(|(_, gate)| is_gate(&gate.op));
+            found.extend(open.map(|(gate, _)| format!("`{op}` at {at} was begun before {gate} was given")));
+            if fold.call(call).is_none() && is_past_gate_of_other_text(&fold, call) {
+                found.push(format!(
+                    "`{op}` at {at} was begun behind a gate that was passed before the text was edited, and nobody approved that"
+                ));
             }
-            Record::End { call, .. } => {
-                open.remove(call.as_str());
-            }
-            Record::Begin { call, op, at, .. }
-                if changes_anything(op) && !call.starts_with(CLEAN_UP_PATH) =>
-            {
-                let gates = open.iter();
-                found.extend(gates.map(|gate| format!("`{op}` at {at} was begun before {gate} was given")));
-            }
-            _ => {}
         }
+        // What does not fit is what `journal` finds.
+        drop(fold.apply_entry(entry));
     }
     found
+}
+
+/// Returns whether a new call stands behind a gate that was passed under another text, and neither behind one of its own text
+/// nor under a text that somebody approved as a whole.
+fn is_past_gate_of_other_text(fold: &RunFold, call: &str) -> bool {
+    let passed = fold.ended_calls_of(APPROVE);
+    let stands_behind = |is_own: bool| {
+        passed.iter().any(|(gate, is_of_edition)| *is_of_edition == is_own && !are_in_other_forks(gate, call))
+    };
+    stands_behind(false) && !stands_behind(true) && fold.ended_calls_of(EDIT_GATE).is_empty()
 }
 
 fn changes_anything(op: &str) -> bool {

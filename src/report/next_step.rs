@@ -4,7 +4,7 @@ use crate::{
     base::shell::quote_shell_word,
     journal::{self, Decision, FoldedCall, Journal, RunFold, RunStatus, RunSummary},
     ops::{self, spec::parse_target_ref},
-    runtime::{APPROVE, Refusal, Runbook, Runtime, SESSION},
+    runtime::{Refusal, Runbook, Runtime, SESSION, is_gate},
 };
 
 /// The command that brings a run on, and what else can be typed.
@@ -125,7 +125,7 @@ fn command_to_look(call: &FoldedCall) -> Option<String> {
 
 /// Returns what to type about an approval that nobody has decided about.
 fn step_at_gate(run: &str, fold: &RunFold, confirm: &str) -> Option<NextStep> {
-    let is_undecided = |call: &FoldedCall| call.op == APPROVE && call.decision.is_none();
+    let is_undecided = |call: &FoldedCall| is_gate(&call.op) && call.decision.is_none();
     let gates: Vec<&str> =
         fold.open_calls().filter(|(_, call)| is_undecided(call)).map(|(name, _)| name).collect();
     let first = *gates.first()?;
@@ -144,7 +144,7 @@ fn step_at_held_call(run: &str, fold: &RunFold) -> Option<NextStep> {
         let decided = call.decision.as_ref().map(Decision::decode);
         matches!(decided, Some(Ok(Decision::Hold { .. })))
     };
-    let (name, _) = fold.decidable_calls().find(|(_, call)| call.op != APPROVE && is_held(call))?;
+    let (name, _) = fold.decidable_calls().find(|(_, call)| !is_gate(&call.op) && is_held(call))?;
     Some(NextStep {
         command: format!("redrill runs decide {run} {} redo", quote_shell_word(name)),
         hint: Some(format!(

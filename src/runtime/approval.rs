@@ -1,8 +1,10 @@
 //! Where a run waits for a person's approval.
 //!
 //! - A person who is there is asked. If nobody is, the run stops as waiting; no process waits.
-//! - An approval covers the call, its message, the run's parameters and the identity of its targets. When one
-//!   of them has changed at the resume, the approval is void.
+//! - An approval covers the call, its message, the run's parameters, the identity of its targets and the text of the
+//!   runbook. When one of them has changed at the resume, it is void, and asked for anew.
+//! - A gate that was passed covers nothing that an edit puts behind it: an edited text has a gate of its own, before the
+//!   first new effect behind such a gate.
 //! - Every decision is recorded, whoever made it.
 
 use super::{
@@ -10,6 +12,7 @@ use super::{
     edit_barrier::Frontier,
     frontier::reach_frontier,
     observer::{Answer, Choice, Question},
+    open_approval::{APPROVE, ApprovalCover},
     permit::{self, IdentityError},
     run_context::RunContext,
     scope::{CallScope, format_position},
@@ -18,82 +21,14 @@ use super::{
 };
 use crate::{
     base::value,
-    journal::{self, CallState, Decision, Durability, Outcome, Record, Run, ScriptError, UnreadableRecord},
+    journal::{CallState, Decision, Durability, EDIT_GATE, Outcome, Record, ScriptError},
     ops::spec::{Effect, Permission},
     provider::model::Identity,
 };
 use rhai::NativeCallContext as Cx;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::{collections::BTreeSet, sync::Arc};
-
-/// The name of the approval native, in scripts and in the journal.
-pub const APPROVE: &str = "approve";
-
-/// What an approval covers, recorded when it is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct ApprovalCover {
-    /// The hash of the call, its message, the run's parameters and the identity of the targets.
-    hash: String,
-    /// The targets, by name.
-    targets: BTreeSet<String>,
-}
-
-impl ApprovalCover {
-    /// Reads what was recorded when the approval was asked for.
-    ///
-    /// # Errors
-    /// Why it is not what an approval covers.
-    fn decode(recorded: &Value) -> Result<Self, String> {
-        Self::deserialize(recorded).map_err(|e| format!("{recorded} is not what an approval covers: {e}"))
-    }
-}
-
-/// An approval that a run waits for, and nobody has decided about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenApproval {
-    /// The name of its call.
-    pub name: String,
-    hash: String,
-}
-
-impl OpenApproval {
-    /// Returns those of a run, in the order of their names.
-    ///
-    /// # Errors
-    /// What is recorded of one of them does not read.
-    pub fn list_in_run(run: &Run) -> Result<Vec<Self>, UnreadableRecord> {
-        run.open_calls().into_iter().filter_map(|name| Self::find(run, name).transpose()).collect()
-    }
-
-    fn find(run: &Run, name: String) -> Result<Option<Self>, UnreadableRecord> {
-        match run.call_state(&name)? {
-            CallState::Started { op, accepted: Some(cover), decision: None, .. } if op == APPROVE => {
-                match ApprovalCover::decode(&cover) {
-                    Ok(cover) => Ok(Some(Self { name, hash: cover.hash })),
-                    Err(what) => Err(run.unreadable_call(&name, what)),
-                }
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// Records what somebody decided about it; the run goes by it when it is resumed.
-    ///
-    /// # Errors
-    /// [`journal::Error`].
-    pub fn record_decision(&self, run: &Run, approves: bool, by: &str) -> Result<(), journal::Error> {
-        let (hash, by) = (self.hash.clone(), by.to_owned());
-        let decision = if approves {
-            Decision::Approve { hash, by: by.clone() }
-        } else {
-            Decision::Reject { hash, by: by.clone() }
-        };
-        let record = Record::Decided { call: self.name.clone(), decision: decision.to_json(), by };
-        run.append_record(record, Durability::Synced)
-    }
-}
 
 /// Waits for a person's approval; a rejection is an error that the script can catch.
 pub(super) fn run_approval(cx: &Cx<'_>, message: &str) -> RhaiResult<()> {
@@ -102,6 +37,7 @@ pub(super) fn run_approval(cx: &Cx<'_>, message: &str) -> RhaiResult<()> {
     let approval = Approval {
         scope: &scope,
         context: scope.run_context(),
+        op: APPROVE,
         name: &name,
         message,
         at: &format_position(cx),
@@ -109,16 +45,23 @@ pub(super) fn run_approval(cx: &Cx<'_>, message: &str) -> RhaiResult<()> {
     approval.await_approval().map_err(|halt| halt.into_rhai_error(cx.call_position()))
 }
 
-struct Approval<'a> {
-    scope: &'a CallScope,
-    context: &'a Arc<RunContext>,
-    name: &'a str,
-    message: &'a str,
-    at: &'a str,
+/// A gate at which a run waits for a person's approval.
+pub(super) struct Approval<'a> {
+    pub(super) scope: &'a CallScope,
+    pub(super) context: &'a Arc<RunContext>,
+    /// [`APPROVE`] or [`EDIT_GATE`].
+    pub(super) op: &'static str,
+    pub(super) name: &'a str,
+    pub(super) message: &'a str,
+    pub(super) at: &'a str,
 }
 
 impl Approval<'_> {
-    fn await_approval(&self) -> Result<(), NativeError> {
+    /// Waits until a person has approved.
+    ///
+    /// # Errors
+    /// The run stops there, or the gate was rejected.
+    pub(super) fn await_approval(&self) -> Result<(), NativeError> {
         if self.scope.is_halted() {
             return Err(NativeError::Stopped);
         }
@@ -126,10 +69,7 @@ impl Approval<'_> {
         match self.context.call_state(self.name)? {
             CallState::Finished { op, args, outcome } => {
                 self.check_matches_record(&op, &args)?;
-                match outcome {
-                    Outcome::Ok(_) => Ok(()),
-                    Outcome::Err(fault) => Err(fault.into()),
-                }
+                self.deliver_outcome(outcome)
             }
             CallState::Started { .. } | CallState::NotStarted if self.context.is_settling() => {
                 Err(self.scope.abandon_fork())
@@ -147,13 +87,19 @@ impl Approval<'_> {
                 };
                 self.verify_targets(&targets).map_err(|e| self.stop_unverified(e))?;
                 let hash = self.hash_covered(&targets)?;
-                if decision.is_none() && covered != Some(&hash) {
+                let is_void = covered != Some(&hash);
+                let is_about_gate = |decision: &Decision| {
+                    matches!(decision, Decision::Approve { .. } | Decision::Reject { .. })
+                };
+                if let Some(decision) =
+                    decision.as_ref().filter(|decision| !is_void || !is_about_gate(decision))
+                {
+                    return self.apply_decision(decision, &hash);
+                }
+                if is_void {
                     self.record_cover(&hash, targets)?;
                 }
-                match decision {
-                    Some(decision) => self.apply_decision(&decision, &hash),
-                    None => self.ask_approval(&hash),
-                }
+                self.ask_approval(&hash, decision.is_some())
             }
             CallState::NotStarted => {
                 self.reach_frontier()?;
@@ -162,20 +108,24 @@ impl Approval<'_> {
                     Ok(()) => {}
                     Err(IdentityError::Stopped(halt)) => return Err(halt),
                     // Recorded, so that a script which handles the missing target does the same at a resume.
-                    Err(IdentityError::Unreachable(e)) => {
+                    Err(IdentityError::Unreachable(e)) if self.op == APPROVE => {
                         return self.record_outcome(Outcome::Err(from_operation_error(&e, APPROVE, None)));
                     }
+                    Err(unreachable) => return Err(self.stop_unverified(unreachable)),
                 }
                 let hash = self.hash_covered(&targets)?;
                 self.record_begin(&hash)?;
                 self.record_cover(&hash, targets)?;
-                self.ask_approval(&hash)
+                self.ask_approval(&hash, false)
             }
         }
     }
 
-    /// Waits, in an edited script, until nothing that had begun is missing.
+    /// Waits, in an edited script, until nothing that had begun is missing. The gate of its edition comes after that.
     fn reach_frontier(&self) -> Result<(), NativeError> {
+        if self.op == EDIT_GATE {
+            return Ok(());
+        }
         reach_frontier(self.context, || Frontier {
             call: self.name.to_owned(),
             op: APPROVE.to_owned(),
@@ -205,7 +155,7 @@ impl Approval<'_> {
     }
 
     fn record_begin(&self, hash: &str) -> Result<(), NativeError> {
-        let (call, op, args) = (self.name.to_owned(), APPROVE.to_owned(), self.recorded_args());
+        let (call, op, args) = (self.name.to_owned(), self.op.to_owned(), self.recorded_args());
         let key = hash.chars().take(10).collect();
         let begin = Record::Begin { call, op, args, key, at: self.at.to_owned() };
         self.context.stop_on_journal_error(self.context.run.append_record(begin, Durability::Buffered))
@@ -238,10 +188,17 @@ impl Approval<'_> {
         Ok(data_encoding::HEXLOWER.encode(&Sha256::digest(covered.to_string())))
     }
 
-    fn ask_approval(&self, hash: &str) -> Result<(), NativeError> {
-        let question = Question::Approval { message: self.message.to_owned() };
+    /// Asks a person. `is_asked_anew` says that somebody has decided before, about something else.
+    fn ask_approval(&self, hash: &str, is_asked_anew: bool) -> Result<(), NativeError> {
+        let anew = if is_asked_anew {
+            " (what was decided before is void: what it covers has changed since)"
+        } else {
+            ""
+        };
+        let message = format!("{}{anew}", self.message);
+        let question = Question::Approval { message: message.clone() };
         let Some(Answer { choice, by }) = ask_observer(self.context, question)? else {
-            return Err(self.stop_waiting());
+            return Err(self.stop_waiting(&message));
         };
         let (hash_text, name) = (hash.to_owned(), by.clone());
         let decision = match choice {
@@ -257,6 +214,12 @@ impl Approval<'_> {
     fn apply_decision(&self, decision: &Decision, hash: &str) -> Result<(), NativeError> {
         let (covered, outcome) = match decision {
             Decision::Approve { hash, .. } => (hash, Outcome::Ok(Value::Null)),
+            // Nothing is recorded but the decision: the edition is dropped, or the run stays where it is.
+            Decision::Reject { by, .. } if self.op == EDIT_GATE => {
+                return Err(self.context.stopper.stop_run(StopReason::Mismatch {
+                    message: format!("{by} rejected the edited text\n  asked     {}", self.message),
+                }));
+            }
             Decision::Reject { hash, by } => {
                 let message = format!("{by} rejected: {}", self.message);
                 (hash, Outcome::Err(ScriptError::new(codes::REJECTED, &message)))
@@ -278,9 +241,14 @@ impl Approval<'_> {
     }
 
     fn record_outcome(&self, outcome: Outcome) -> Result<(), NativeError> {
-        let (call, op, args) = (self.name.to_owned(), APPROVE.to_owned(), self.recorded_args());
+        let (call, op, args) = (self.name.to_owned(), self.op.to_owned(), self.recorded_args());
         let end = Record::End { call, op, args, at: self.at.to_owned(), outcome: outcome.to_recorded() };
         self.context.stop_on_journal_error(self.context.run.append_record(end, Durability::Synced))?;
+        self.deliver_outcome(outcome)
+    }
+
+    fn deliver_outcome(&self, outcome: Outcome) -> Result<(), NativeError> {
+        self.scope.note_passed(self.name);
         match outcome {
             Outcome::Ok(_) => Ok(()),
             Outcome::Err(fault) => Err(fault.into()),
@@ -298,25 +266,25 @@ impl Approval<'_> {
         }
     }
 
-    fn stop_waiting(&self) -> NativeError {
+    fn stop_waiting(&self, message: &str) -> NativeError {
         let since = waiting_since(self.context, self.name);
         let reason = format!(
-            "waits since {since} for an approval, which whoever can write the state folder may give: {}",
-            self.message
+            "waits since {since} for an approval, which whoever can write the state folder may give: {message}"
         );
         self.context.stopper.stop_run(StopReason::Waiting { call: self.name.to_owned(), reason })
     }
 
     /// Stops the run when the record of this name is not of this approval.
     fn check_matches_record(&self, recorded_op: &str, recorded_args: &Value) -> Result<(), NativeError> {
-        if recorded_op == APPROVE && *recorded_args == self.recorded_args() {
+        if recorded_op == self.op && *recorded_args == self.recorded_args() {
             return Ok(());
         }
         Err(self.context.stopper.stop_run(StopReason::Mismatch {
             message: format!(
-                "{} is not what was recorded\n  recorded  {recorded_op}({})\n  asked     {APPROVE}({})\n  at        {}",
+                "{} is not what was recorded\n  recorded  {recorded_op}({})\n  asked     {}({})\n  at        {}",
                 self.name,
                 value::strip_tags(recorded_args),
+                self.op,
                 self.recorded_args(),
                 self.at
             ),

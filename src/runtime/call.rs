@@ -9,6 +9,7 @@
 use super::{
     call_host::HostedCall,
     edit_barrier::Frontier,
+    edit_gate::await_edit_approval,
     events::Event,
     frontier::reach_frontier,
     permit::{self, IdentityError},
@@ -51,8 +52,10 @@ pub(super) fn run_call(scope: &CallScope, request: CallRequest<'_>) -> Result<Va
         return Err(NativeError::Stopped);
     }
     let name = match request.op.protocol {
-        Protocol::Read(_) => scope.claim_read_name(&request.op.path(), &request.args.to_value()),
-        Protocol::Wait(_) | Protocol::Effect(_) => scope.next_call_name(&request.op.path()),
+        Protocol::Read(_) | Protocol::Wait(_) => {
+            scope.claim_read_name(&request.op.path(), &request.args.to_value())
+        }
+        Protocol::Effect(_) => scope.next_call_name(&request.op.path()),
     };
     context.note_asked(&name);
     let call = Call { context, scope, name: &name, target: target_name(request.op, &request.args), request };
@@ -101,6 +104,9 @@ impl Call<'_> {
     fn start_call(&self) -> Result<Value, NativeError> {
         if !matches!(self.request.op.protocol, Protocol::Read(_)) {
             self.reach_frontier()?;
+        }
+        if matches!(self.request.op.protocol, Protocol::Effect(_)) {
+            await_edit_approval(self.scope, self.name, self.request.at)?;
         }
         if !self.request.implied {
             permit::check_rights(self.context, self.request.op, &self.request.args)?;
@@ -316,6 +322,7 @@ impl Call<'_> {
                 if self.request.op.effect != Effect::Read {
                     self.context.note_effect(self.name);
                 }
+                self.note_passed();
                 Ok(value)
             }
             Outcome::Err(mut fault) => {
@@ -323,9 +330,17 @@ impl Call<'_> {
                 if fault.side_effects != SideEffects::None {
                     self.context.note_effect(self.name);
                 }
+                self.note_passed();
                 self.context.remember_left_behind(&fault);
                 Err(fault.into())
             }
+        }
+    }
+
+    /// Notes that the script goes on behind the call, unless it only looked.
+    fn note_passed(&self) {
+        if !matches!(self.request.op.protocol, Protocol::Read(_)) {
+            self.scope.note_passed(self.name);
         }
     }
 

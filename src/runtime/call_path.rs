@@ -4,7 +4,7 @@
 pub const CLEAN_UP_PATH: &str = "//end";
 
 /// Returns whether two calls are in different forks of one `parallel` or `each`: their paths part at a fork's number.
-pub(super) fn are_in_other_forks(call: &str, other: &str) -> bool {
+pub fn are_in_other_forks(call: &str, other: &str) -> bool {
     let is_fork = |segment: &str| !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit());
     let parts = call.split('/').zip(other.split('/')).find(|(own, other)| own != other);
     parts.is_some_and(|(own, other)| is_fork(own) && is_fork(other))

@@ -7,18 +7,22 @@ pub(super) fn read_call_text(source: &str, line: usize, column: usize) -> Option
     read_until_closed(rest.chars().skip(column.checked_sub(1)?).collect(), ')')
 }
 
-/// Returns the text of a function of a script, in the same form. Nothing where there is none of that name.
-pub(super) fn find_function_text(source: &str, name: &str) -> Option<String> {
-    let is_it = |at: &usize| {
-        let rest = source[at + 2..].trim_start();
-        let rest = rest.strip_prefix(name).map(str::trim_start);
-        rest.is_some_and(|rest| rest.starts_with('(')) && source[at + 2..].starts_with(char::is_whitespace)
+/// Returns the texts of the functions and constants of a script that have this name, in the same form: functions of one name
+/// differ by their parameters.
+pub(super) fn find_definition_texts(source: &str, name: &str) -> Vec<String> {
+    let is_named = |at: usize, keyword: &str, next: char| {
+        let rest = &source[at + keyword.len()..];
+        let named = rest.trim_start().strip_prefix(name).map(str::trim_start);
+        rest.starts_with(char::is_whitespace) && named.is_some_and(|rest| rest.starts_with(next))
     };
-    let at = source.match_indices("fn").map(|(at, _)| at).find(is_it)?;
-    read_until_closed(source[at..].chars().collect(), '}')
+    let find = |keyword: &'static str, next, closing| {
+        let found = source.match_indices(keyword).filter(move |(at, _)| is_named(*at, keyword, next));
+        found.filter_map(move |(at, _)| read_until_closed(source[at..].chars().collect(), closing))
+    };
+    find("fn", '(', '}').chain(find("const", '=', ';')).collect()
 }
 
-/// Reads to the bracket `closing` with which everything is closed.
+/// Reads to the bracket `closing` with which everything is closed, or to the `;` behind it.
 fn read_until_closed(chars: Vec<char>, closing: char) -> Option<String> {
     let mut scanner = Scanner { chars, at: 0, text: String::new() };
     scanner.read_until_closed(closing).then_some(scanner.text)
@@ -41,7 +45,7 @@ impl Scanner {
         self.at += 1;
     }
 
-    /// Reads to the bracket with which everything is closed; returns whether it is `closing`, or one like it that is.
+    /// Reads to the bracket with which everything is closed, or to the `;` behind it; returns whether it is `closing`.
     fn read_until_closed(&mut self, closing: char) -> bool {
         let mut open: Vec<char> = Vec::new();
         while let Some(c) = self.peek(0) {
@@ -64,11 +68,13 @@ impl Scanner {
                     self.take();
                     open.push(c);
                 }
+                (None, ';') if closing == ';' => return true,
                 (_, ')' | ']' | '}') => {
                     self.take();
                     open.pop();
                     match (open.is_empty(), c) {
                         (true, c) if c == closing => return true,
+                        (true, _) if closing == ';' => {}
                         // The parameters of a function stand before its body.
                         (true, ')') if closing == '}' => {}
                         (true, _) => return false,
@@ -129,7 +135,7 @@ impl Scanner {
 
 #[cfg(test)]
 mod tests {
-    use super::{find_function_text, read_call_text};
+    use super::{find_definition_texts, read_call_text};
 
     #[test]
     fn the_text_of_a_call_ends_where_the_call_does() {
@@ -142,9 +148,10 @@ mod tests {
         ] {
             assert_eq!(read_call_text(source, 1, 1).as_deref(), Some(text), "{source}");
         }
-        let source = "fn g() { 1 } fn undo( a, b ) {\n  f(a); // }\n}\nundo(1)";
-        assert_eq!(find_function_text(source, "undo").as_deref(), Some("fn undo(a,b){f(a);}"));
-        assert_eq!(find_function_text(source, "f"), None);
+        let source = "const N = [ (1), `;` ]; fn g() { 1 } fn undo( a, b ) {\n  f(a); // }\n}\nundo(1); fn undo() { N }";
+        assert_eq!(find_definition_texts(source, "undo"), ["fn undo(a,b){f(a);}", "fn undo(){N}"]);
+        assert_eq!(find_definition_texts(source, "N"), ["const N=[(1),`;`]"]);
+        assert_eq!(find_definition_texts(source, "f"), Vec::<String>::new());
         assert_eq!(read_call_text("a;\n  defer(f)", 2, 3).as_deref(), Some("defer(f)"));
         for (source, line, column) in [("defer(f", 1, 1), ("x", 3, 1), ("x", 0, 0), ("} defer(f)", 1, 1)] {
             assert_eq!(read_call_text(source, line, column), None, "{source}");

@@ -1,6 +1,6 @@
 //! A call that a person decides about: which one it is, what is known of it, and the record of the decision.
 
-use super::approval::APPROVE;
+use super::open_approval::is_gate;
 use crate::base::moment::Moment;
 use crate::journal::{
     self, CallState, Decision, Durability, FoldedCall, Journal, Record, Run, RunFold, ScriptError,
@@ -50,7 +50,7 @@ impl DecidableCall {
     pub fn acquire(journal: &Journal, id: &str, given: &str, anyway: bool) -> Result<Self, DecisionRefusal> {
         let run = journal.acquire_run(id)?;
         let (fold, _) = RunFold::from_entries(&journal.read_records(id)?);
-        let open: Vec<_> = fold.decidable_calls().filter(|(_, open)| open.op != APPROVE).collect();
+        let open: Vec<_> = fold.decidable_calls().filter(|(_, open)| !is_gate(&open.op)).collect();
         let named: Vec<_> = match open.iter().find(|(name, _)| *name == given) {
             Some(exact) => vec![*exact],
             None => open.iter().copied().filter(|(name, _)| name.contains(given)).collect(),
@@ -86,7 +86,7 @@ fn refuse_decision(
     given: &str,
     is_none: bool,
 ) -> DecisionRefusal {
-    let mut cut_short = fold.open_calls().filter(|(name, open)| open.op != APPROVE && name.contains(given));
+    let mut cut_short = fold.open_calls().filter(|(name, open)| !is_gate(&open.op) && name.contains(given));
     if is_none && let Some((call, _)) = cut_short.next() {
         return DecisionRefusal::CutShort { call: call.to_owned() };
     }

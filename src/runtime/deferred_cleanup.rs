@@ -1,8 +1,9 @@
 //! Deferred clean-up in the records: an edited script that no longer defers what a run had deferred would lose it.
 
 use super::{
-    call_text::{find_function_text, read_call_text},
+    call_text::{find_definition_texts, read_call_text},
     edit_barrier::{DEFER, Frontier},
+    edit_gate::await_edit_approval,
     frontier::reach_frontier,
     native_call::record_named_call,
     scope::{CallScope, format_position},
@@ -10,7 +11,7 @@ use super::{
     values::to_json,
 };
 use crate::ops;
-use rhai::{Dynamic, FnPtr, NativeCallContext as Cx};
+use rhai::{FnPtr, NativeCallContext as Cx};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,13 +27,14 @@ pub(super) fn record_deferral(
 ) -> Result<String, NativeError> {
     let context = scope.run_context();
     let args = describe_clean_up(cx, scope, closure);
-    let name = scope.claim_read_name(DEFER, &args);
+    let name = scope.claim_note_name(DEFER, &args);
     context.note_asked(&name);
     let (at, is_new) = (format_position(cx), !context.run.is_recorded(&name));
     if is_new && !context.is_settling() {
         // It may undo, or destroy, what a run that is rejected would have left alone.
         let (op, args) = (DEFER.to_owned(), args.clone());
         reach_frontier(context, || Frontier { call: name.clone(), op, args, at: at.clone() })?;
+        await_edit_approval(scope, &name, &at)?;
     }
     // A run that is being settled records nothing new, and does what it had deferred.
     if !context.is_settling() || !is_new {
@@ -41,30 +43,50 @@ pub(super) fn record_deferral(
     Ok(name)
 }
 
-/// Returns what is compared of a clean-up: its text and the values that it captures.
+/// Returns what is compared of a clean-up: its text, the values that it captures, and the texts of what it calls.
 fn describe_clean_up(cx: &Cx<'_>, scope: &CallScope, closure: &FnPtr) -> Value {
     let text = read_own_text(cx, scope).unwrap_or_default();
-    let captured: Vec<Value> = closure.iter_curry().map(describe_captured).collect();
-    let reached = list_reached_texts(cx, scope, &text);
-    let digest = Sha256::digest(json!([text, captured, reached]).to_string());
+    let captured: Result<Vec<Value>, _> = closure.iter_curry().map(to_json).collect();
+    let compared = match captured {
+        Ok(captured) if has_own_closure(&text) => {
+            let reached = list_reached_texts(cx, scope, &[text.clone(), json!(captured).to_string()]);
+            json!([text, captured, reached])
+        }
+        // Nobody can tell what a closure from elsewhere does: it may be any text of the runbook.
+        _ => json!([text, list_texts(scope)]),
+    };
+    let digest = Sha256::digest(compared.to_string());
     let short: String = text.chars().take(TEXT_LIMIT).collect();
     json!({ "text": short, "digest": data_encoding::HEXLOWER.encode(&digest[..8]) })
 }
 
-/// Returns the texts of what a clean-up calls: the functions of its file, and those that they call; every module, where
-/// one of them calls into a module.
-fn list_reached_texts(cx: &Cx<'_>, scope: &CallScope, text: &str) -> BTreeMap<String, String> {
+/// Returns whether the text of a deferral holds all that it defers: a closure written there, or a function by its name.
+fn has_own_closure(text: &str) -> bool {
+    text.split_once('(')
+        .is_some_and(|(_, argument)| argument.starts_with(['|', '{']) || argument.starts_with("Fn(\""))
+}
+
+/// Returns the texts of the runbook and its modules.
+fn list_texts(scope: &CallScope) -> BTreeMap<String, String> {
+    let sources = scope.run_context().sources.get().into_iter().flatten();
+    sources.map(|source| (source.path.clone(), source.text.clone())).collect()
+}
+
+/// Returns the texts of what a clean-up goes by: the functions and constants of its file that it names, and those that they
+/// name; every module, where one of them calls into a module.
+fn list_reached_texts(cx: &Cx<'_>, scope: &CallScope, texts: &[String]) -> BTreeMap<String, String> {
     let (sources, file) = (scope.run_context().sources.get(), cx.call_source());
     let own = sources.into_iter().flatten().find(|source| Some(source.path.as_str()) == file);
     let mut reached = BTreeMap::new();
-    let mut open = vec![text.to_owned()];
+    let mut open = texts.to_vec();
     while let (Some(text), Some(own)) = (open.pop(), own) {
         let is_word = |c: char| c.is_alphanumeric() || c == '_';
         let words = text.split(|c| !is_word(c)).filter(|word| !word.is_empty());
         for word in words.filter(|word| !reached.contains_key(*word)).collect::<BTreeSet<_>>() {
-            if let Some(function) = find_function_text(&own.text, word) {
-                open.push(function.clone());
-                reached.insert(word.to_owned(), function);
+            let defined = find_definition_texts(&own.text, word).concat();
+            if !defined.is_empty() {
+                open.push(defined.clone());
+                reached.insert(word.to_owned(), defined);
             }
         }
         if calls_module(&text) {
@@ -83,14 +105,6 @@ fn calls_module(text: &str) -> bool {
         let word = text[..at].rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next();
         word.is_some_and(|word| !is_of_operation(word))
     })
-}
-
-/// Returns a captured value; of a closure only that it is one.
-fn describe_captured(value: &Dynamic) -> Value {
-    match to_json(value) {
-        Ok(known) => known,
-        Err(_) => json!({ "type": value.type_name() }),
-    }
 }
 
 /// Returns the text of the native's call in its file; a session has no files.

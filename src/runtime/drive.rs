@@ -4,7 +4,6 @@
 //! belongs to an end and to nothing else; that the run is ending is on disk before the first of it.
 
 use super::{
-    approval::APPROVE,
     call::{self, CallRequest, run_call},
     call_path::CLEAN_UP_PATH,
     decision::{self, FailureDecision},
@@ -16,6 +15,7 @@ use super::{
     limits::STACK_BYTES,
     lost_history::remember_lost_history,
     modules::{ModuleSources, PreloadedModules},
+    open_approval::is_gate,
     run_context::{Cleanup, DeferredCleanup, RunContext, StoredCallContext},
     runbook::Runbook,
     scope::CallScope,
@@ -266,7 +266,7 @@ fn settle_recorded_calls(scope: &CallScope, entries: &[JournalEntry]) -> Result<
 /// Resolves a call if it is open; the outcome is recorded. Nothing is under way in an approval.
 fn resolve_open_call(scope: &CallScope, call: &str, op: &str, args: &Value) {
     let context = scope.run_context();
-    if op == APPROVE || !context.run.open_calls().iter().any(|open| open == call) {
+    if is_gate(op) || !context.run.open_calls().iter().any(|open| open == call) {
         return;
     }
     let decoded = ops::find_operation(op)

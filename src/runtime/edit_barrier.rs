@@ -10,7 +10,7 @@
 use super::call_path::CLEAN_UP_PATH;
 use crate::{
     base::{lock::lock_unpoisoned, value},
-    journal::Run,
+    journal::{EDIT_GATE, Run},
 };
 use serde_json::Value;
 use std::{
@@ -93,7 +93,8 @@ impl EditBarrier {
         let begun = names
             .filter(|name| !name.starts_with(CLEAN_UP_PATH))
             .filter_map(|name| {
-                let call = run.recorded_call(&name)?;
+                // The gate of an edition is no part of its text.
+                let call = run.recorded_call(&name).filter(|call| call.op != EDIT_GATE)?;
                 let is_open = call.is_open();
                 Some((name, BegunCall { op: call.op, args: call.args, is_open }))
             })

@@ -90,6 +90,8 @@ struct FanOutState {
     begun: BTreeSet<usize>,
     done: BTreeMap<usize, RhaiResult<Dynamic>>,
     deferred: BTreeMap<usize, Vec<DeferredCleanup>>,
+    /// Where in the records the newest effect, gate or wait stands that a fork has passed.
+    passed: u64,
     abandoned: bool,
     /// How many threads are at work.
     workers: usize,
@@ -143,6 +145,7 @@ impl<'a> FanOut<'a> {
         for deferred in std::mem::take(&mut state.deferred).into_values() {
             self.scope.lock_deferred().extend(deferred);
         }
+        self.scope.note_passed_order(state.passed);
         if let Some(payload) = state.panic {
             panic::resume_unwind(payload);
         }
@@ -234,6 +237,7 @@ impl<'a> FanOut<'a> {
             let abandoned = take_fork_abandoned();
             let mut state = lock_unpoisoned(&self.state);
             state.deferred.insert(index, std::mem::take(&mut *scope.lock_deferred()));
+            state.passed = state.passed.max(scope.passed_order());
             state.abandoned |= abandoned;
             match called {
                 Ok(called) => {

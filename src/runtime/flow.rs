@@ -8,8 +8,9 @@ use super::{
     events::Event,
     fan_out::{self, to_result_map},
     frontier::reach_frontier,
-    native_call::{record_native_call, record_typed_as, record_typed_call},
+    native_call::{record_native_call, record_typed_as},
     native_options::{NativeOptions, read_span},
+    open_approval,
     run_context::{Cleanup, DeferredCleanup},
     scope::{CallScope, format_position, store_context},
     script_error::{
@@ -88,7 +89,7 @@ pub static NATIVES: &[Native] = &[
     Native::in_run("wait_until", |engine, name| {
         engine.register_fn(name, |cx: Cx<'_>, options: Map, f: FnPtr| wait_until(&cx, &options, &f));
     }),
-    Native::in_run(approval::APPROVE, |engine, name| {
+    Native::in_run(open_approval::APPROVE, |engine, name| {
         engine.register_fn(name, |cx: Cx<'_>, message: &str| approval::run_approval(&cx, message));
     }),
     Native::in_run("measure", |engine, name| {
@@ -272,7 +273,8 @@ fn read_now(cx: &Cx<'_>) -> RhaiResult<Moment> {
 /// Returns the time as the run sees it: read once, recorded, the same at every replay.
 fn recorded_now(scope: &CallScope, at: &str) -> Result<Moment, NativeError> {
     let clock = &scope.run_context().clock;
-    let at = record_typed_call(scope, "now", &Value::Null, at, || clock.now())?;
+    let name = scope.claim_read_name("now", &Value::Null);
+    let at = record_typed_as(scope, &name, "now", &Value::Null, at, || clock.now())?;
     clock.note_recorded(at);
     Ok(at)
 }
@@ -325,6 +327,9 @@ fn sleep_announced(
         context.stop_on_journal_error(context.run.sync_records())?;
         says(until);
         context.wait_or_stop(context.clock.sleep(left))?;
+    }
+    if span > Span::ZERO {
+        scope.note_passed(&name);
     }
     Ok(())
 }

@@ -41,6 +41,7 @@ mod decision;
 mod deferred_cleanup;
 mod drive;
 mod edit_barrier;
+mod edit_gate;
 mod events;
 mod frontier;
 mod git;
@@ -49,6 +50,7 @@ mod lost_history;
 #[cfg(test)]
 pub(crate) mod mutant;
 mod observer;
+mod open_approval;
 mod permit;
 mod read;
 mod refusal;
@@ -64,8 +66,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
-pub use approval::{APPROVE, OpenApproval};
-pub use call_path::CLEAN_UP_PATH;
+pub use call_path::{CLEAN_UP_PATH, are_in_other_forks};
 pub use decidable_call::{DecidableCall, DecisionRefusal};
 pub use deferred_cleanup::names_undone;
 pub use drive::RunResult;
@@ -74,6 +75,7 @@ pub use fixture::run_fixture;
 pub use flow::NATIVES;
 pub use leave::end_as_abandoned;
 pub use observer::{Answer, Choice, Question, RunObserver, Withdrawal};
+pub use open_approval::{APPROVE, OpenApproval, is_gate};
 pub use read::is_read_only;
 pub use refusal::Refusal;
 pub use remainder::{Remainder, RemainderKind, RemainderRule};

@@ -21,6 +21,10 @@ pub(super) fn passes_frontier() -> bool {
     is_mutant(Mutant::NoEditBarrier)
 }
 
+pub(super) fn skips_edit_gate() -> bool {
+    is_mutant(Mutant::NoEditGate)
+}
+
 pub(super) fn skips_quarantine() -> bool {
     is_mutant(Mutant::NoQuarantine)
 }

@@ -20,7 +20,7 @@ pub(super) fn record_native_call(
     at: &str,
     make: impl FnOnce() -> Value,
 ) -> Result<Value, NativeError> {
-    let name = scope.claim_read_name(native, args);
+    let name = scope.claim_note_name(native, args);
     record_named_call(scope, name, native, args, at, make)
 }
 
@@ -69,7 +69,7 @@ pub(super) fn record_typed_call<T: Serialize + DeserializeOwned>(
     at: &str,
     make: impl FnOnce() -> T,
 ) -> Result<T, NativeError> {
-    record_typed_as(scope, &scope.claim_read_name(native, args), native, args, at, make)
+    record_typed_as(scope, &scope.claim_note_name(native, args), native, args, at, make)
 }
 
 /// Records a native as [`record_typed_call`] does, under a name that is claimed.

@@ -96,6 +96,8 @@ pub(super) struct RunContext {
     pub(super) thing_locks: Mutex<BTreeMap<String, Arc<tokio::sync::RwLock<()>>>>,
     /// Held while a person is asked a question.
     pub(super) asking: Mutex<()>,
+    /// Held while an edited text waits for its own approval.
+    pub(super) edit_gate: Mutex<()>,
     /// What keeps an edited script from doing anything new too early; `None` if the script was never edited.
     pub(super) edits: Option<EditBarrier>,
     /// The texts of the runbook and of its modules; a session has none.
@@ -146,6 +148,7 @@ impl RunContext {
             left_behind: Mutex::default(),
             thing_locks: Mutex::default(),
             asking: Mutex::default(),
+            edit_gate: Mutex::default(),
             edits,
             sources: OnceLock::new(),
             effects: Mutex::default(),

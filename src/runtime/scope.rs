@@ -11,7 +11,10 @@ use rhai::{Dynamic, Engine, FnPtr, FuncArgs, NativeCallContext as Cx};
 use serde_json::Value;
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// The place of a call in the run: the path of steps, and how often each name was used there.
@@ -27,6 +30,8 @@ struct CallScopeState {
     claimed: Mutex<HashMap<String, ClaimedNumbers>>,
     /// The clean-up deferred by this fork, or by the run outside any fork.
     deferred: Arc<Mutex<Vec<DeferredCleanup>>>,
+    /// Where in the records the newest effect, gate or wait stands that this fork, or the run outside any fork, has passed.
+    passed: Arc<AtomicU64>,
     is_fork: bool,
 }
 
@@ -63,17 +68,26 @@ impl CallScope {
     /// Creates a scope at a path of its own; its counters start at zero.
     pub(super) fn at_path(context: Arc<RunContext>, path: String) -> Self {
         let deferred = Arc::clone(&context.deferred);
-        Self(Arc::new(CallScopeState { context, path, claimed: Mutex::default(), deferred, is_fork: false }))
-    }
-
-    fn scope_below(&self, path: String, deferred: Arc<Mutex<Vec<DeferredCleanup>>>, is_fork: bool) -> Self {
-        let context = Arc::clone(&self.0.context);
-        Self(Arc::new(CallScopeState { context, path, claimed: Mutex::default(), deferred, is_fork }))
+        Self(Arc::new(CallScopeState {
+            context,
+            path,
+            claimed: Mutex::default(),
+            deferred,
+            passed: Arc::default(),
+            is_fork: false,
+        }))
     }
 
     /// Creates the scope of a fork, which has its own thread and its own deferred clean-up.
     pub(super) fn enter_fork(&self, index: usize) -> Self {
-        self.scope_below(format!("{}/{index}", self.0.path), Arc::default(), true)
+        Self(Arc::new(CallScopeState {
+            context: Arc::clone(&self.0.context),
+            path: format!("{}/{index}", self.0.path),
+            claimed: Mutex::default(),
+            deferred: Arc::default(),
+            passed: Arc::new(self.passed_order().into()),
+            is_fork: true,
+        }))
     }
 
     /// Returns what is deferred here.
@@ -116,9 +130,22 @@ impl CallScope {
         format!("{}/{op}#{next}", self.0.path)
     }
 
-    /// Claims the name of a call that takes no effect. In an edited script it is the first one here that was recorded with
-    /// the same arguments and is not claimed, so that a read may be put in or taken out; otherwise it is the next.
+    /// Claims the name of what is only written down: clean-up that is deferred, a note. In an edited script it is the first
+    /// one here that was recorded with the same arguments and is not claimed, so that one may be put in or taken out;
+    /// otherwise it is the next.
+    pub(super) fn claim_note_name(&self, op: &str, args: &Value) -> String {
+        self.claim_recorded_name(op, args, |_| true)
+    }
+
+    /// Claims the name of a read of the world or of the clock, as [`CallScope::claim_note_name`] does. What was read before
+    /// an effect, a gate or a wait says nothing about the time after it: where an edit puts such a thing before a read, it is
+    /// made again.
     pub(super) fn claim_read_name(&self, op: &str, args: &Value) -> String {
+        let passed = self.passed_order();
+        self.claim_recorded_name(op, args, |name| !self.0.context.run.is_outdated_by(name, passed))
+    }
+
+    fn claim_recorded_name(&self, op: &str, args: &Value, may_serve: impl Fn(&str) -> bool) -> String {
         if self.0.context.edits.is_none() {
             return self.next_call_name(op);
         }
@@ -126,11 +153,11 @@ impl CallScope {
         let numbers = claimed.entry(op.to_owned()).or_default();
         let run = &self.0.context.run;
         let name_of = |number: u64| format!("{}/{op}#{number}", self.0.path);
+        let serves =
+            |name: &str| !run.is_recorded(name) || run.matches_call(name, op, args) && may_serve(name);
         let mut number = numbers.next;
         // The recorded numbers have no gap, so that the first without a record ends them.
-        while numbers.beyond.contains(&number)
-            || (run.is_recorded(&name_of(number)) && !run.matches_call(&name_of(number), op, args))
-        {
+        while numbers.beyond.contains(&number) || !serves(&name_of(number)) {
             number += 1;
         }
         numbers.claim(number);
@@ -139,7 +166,32 @@ impl CallScope {
 
     /// Returns the scope of the next use of a step called `name`.
     pub(super) fn enter_step(&self, name: &str) -> Self {
-        self.scope_below(self.next_call_name(name), Arc::clone(&self.0.deferred), self.0.is_fork)
+        let CallScopeState { context, deferred, passed, is_fork, .. } = &*self.0;
+        Self(Arc::new(CallScopeState {
+            context: Arc::clone(context),
+            path: self.next_call_name(name),
+            claimed: Mutex::default(),
+            deferred: Arc::clone(deferred),
+            passed: Arc::clone(passed),
+            is_fork: *is_fork,
+        }))
+    }
+
+    /// Notes that the script has passed an effect, a gate or a wait here.
+    pub(super) fn note_passed(&self, call: &str) {
+        if self.0.context.edits.is_some() {
+            self.note_passed_order(self.0.context.run.call_order(call));
+        }
+    }
+
+    /// Notes what a fork has passed, once the script goes on behind it.
+    pub(super) fn note_passed_order(&self, order: u64) {
+        self.0.passed.fetch_max(order, Ordering::SeqCst);
+    }
+
+    /// Returns where in the records the newest effect, gate or wait stands that the script has passed here; 0 for none.
+    pub(super) fn passed_order(&self) -> u64 {
+        self.0.passed.load(Ordering::SeqCst)
     }
 
     pub(super) fn path(&self) -> &str {

@@ -2,7 +2,7 @@
 
 use crate::{
     base::moment::Moment,
-    journal::{fold::*, *},
+    journal::{record_order::next_status, *},
 };
 use serde_json::{Value, json};
 use std::collections::HashMap;

@@ -88,6 +88,13 @@ fn an_edited_run_that_passes_its_frontier_is_found() {
 }
 
 #[test]
+fn an_edited_run_that_goes_by_the_approval_of_another_text_is_found() {
+    let broken = list_broken(&run_gated(Some(Mutant::NoEditGate)));
+    let is_found = |line: &String| line.contains(": gate: ") && line.contains("before the text was edited");
+    assert!(broken.iter().any(is_found), "{broken:#?}");
+}
+
+#[test]
 fn schedules_with_edits_break_nothing() {
     let broken = broken_by_faults(GATED, FaultSelection::ALL, 0..LATE_SEEDS, None);
     assert_eq!(broken, Vec::<String>::new());

@@ -308,6 +308,46 @@ const FORKED_EDITS: &[Edit] = &[
     ),
 ];
 
+/// Clean-up whose text does not stand where it is deferred.
+const ELSEWHERE: &str = r#"
+const LABEL = "undone";
+fn undo(db) { backup::create(db, #{ label: global::LABEL }) }
+fn undo(db, more) { backup::create(db, #{ label: more }) }
+fn later(f) { defer(f); }
+let first = || backup::create(db, #{ label: "first" });
+let steps = #{ second: || backup::create(db, #{ label: "second" }) };
+let name = "named";
+fn named(db) { backup::create(db, #{ label: "named" }) }
+defer(first);
+defer(|| steps.second.call());
+later(|| backup::create(db, #{ label: "third" }));
+on_failure(|| Fn(name).call(db));
+defer(|| undo(db, "fourth"));
+defer(|| undo(db));
+backup::create(db, #{ label: "b" });
+branch::list(db)
+"#;
+
+const ELSEWHERE_EDITS: &[Edit] = &[
+    ("a closure in a variable", "label: \"first\"", "label: \"other\"", Stops("defer(first)")),
+    ("a closure in a map", "label: \"second\"", "label: \"other\"", Stops("defer(||steps.second.call())")),
+    ("a closure given to a function", "label: \"third\"", "label: \"other\"", Stops("defer(f)")),
+    (
+        "a function by a name in a variable",
+        "label: \"named\"",
+        "label: \"other\"",
+        Stops("Fn(name).call(db)"),
+    ),
+    ("a second function of the name", "label: more", "label: more + \"!\"", Stops("undo(db,\"fourth\")")),
+    ("a constant", "const LABEL = \"undone\"", "const LABEL = \"other\"", Stops("defer(||undo(db))")),
+    ("nothing", "branch::list(db)", "branch::list(db)", GoesOn(5)),
+];
+
+#[test]
+fn every_kind_of_edit_of_clean_up_that_stands_elsewhere_stops() {
+    play_edits(ELSEWHERE, ELSEWHERE_EDITS);
+}
+
 /// A gate beside what is moved next to it.
 const BESIDE: &str = r#"
 parallel([|| backup::create(db, #{ label: "one" }), || approve("go on?")]);
@@ -352,14 +392,19 @@ const WAITING_EDITS: &[Edit] = &[
 
 /// Records a run to where it is killed or waits.
 fn record_run(script: &str) -> ScriptEnv {
+    record_run_before_list(script, false)
+}
+
+/// Records a run to where it is killed, before it lists branches; what it asks meanwhile is approved, or nobody is there.
+pub(super) fn record_run_before_list(script: &str, approves: bool) -> ScriptEnv {
     let env = ScriptEnv::new();
     let before = |event: &str| event.contains("call.started") && event.contains("branch::list");
-    let dying = Arc::new(Listener { die_before: Some(before), ..Listener::default() });
+    let dying = Arc::new(Listener { die_before: Some(before), approves, ..Listener::default() });
     drop(env.try_run_script(script, dying));
     env
 }
 
-fn resume_with_text(env: &ScriptEnv, text: &str, answers: &[Choice]) -> RunResult {
+pub(super) fn resume_with_text(env: &ScriptEnv, text: &str, answers: &[Choice]) -> RunResult {
     let journal = Arc::new(env.runtime.open_journal().expect("a journal"));
     let id = journal.resolve_run_id("last").expect("the run");
     let (run, _, params) = Runtime::acquire_run(&journal, &id).expect("it is free");
@@ -369,7 +414,7 @@ fn resume_with_text(env: &ScriptEnv, text: &str, answers: &[Choice]) -> RunResul
 }
 
 /// Asserts that the run stopped as a mismatch that says something.
-fn assert_mismatch(name: &str, ended: &RunResult, said: &str) {
+pub(super) fn assert_mismatch(name: &str, ended: &RunResult, said: &str) {
     let Some(StopReason::Mismatch { message }) = &ended.stop else { panic!("{name}: {ended:?}") };
     assert!(message.contains(said), "{name}: `{said}` is not in: {message}");
 }

@@ -3,6 +3,7 @@
 mod approvals;
 mod crashes;
 mod divergence;
+mod edited_gates;
 mod edits;
 mod forks;
 mod lost_requests;
@@ -51,6 +52,8 @@ struct Listener {
     die_at: Option<usize>,
     die_before: Option<fn(&str) -> bool>,
     is_dead: AtomicBool,
+    /// Whether it approves what is asked.
+    approves: bool,
 }
 
 impl RunObserver for Listener {
@@ -64,6 +67,11 @@ impl RunObserver for Listener {
         if self.die_at.is_some_and(|at| count >= at) || self.is_dead.load(Ordering::SeqCst) {
             std::panic::resume_unwind(Box::new("killed"));
         }
+    }
+
+    fn ask_person(&self, question: &Question, _: &Withdrawal) -> Option<Answer> {
+        let is_gate = matches!(question, Question::Approval { .. });
+        (self.approves && is_gate).then(|| Answer { choice: Choice::Approve, by: "ann".into() })
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     base::moment::{Moment, Span},
     journal::{Decision, Outcome, StateConsent},
     provider::{OpenContext, sim::Sim},
-    runtime::{APPROVE, DecidableCall, OpenApproval, end_as_abandoned},
+    runtime::{APPROVE, DecidableCall, OpenApproval, end_as_abandoned, is_gate},
 };
 use proptest::{
     prelude::*,
@@ -274,7 +274,7 @@ impl Sequence {
         let begun: BTreeMap<&str, &str> = records
             .iter()
             .filter_map(|record| match record {
-                Record::Begin { call, key, op, .. } if op != APPROVE => Some((key.as_str(), call.as_str())),
+                Record::Begin { call, key, op, .. } if !is_gate(op) => Some((key.as_str(), call.as_str())),
                 _ => None,
             })
             .collect();

@@ -1,0 +1,103 @@
+//! A call as its records leave it.
+
+use super::{Decision, Outcome, RecordedOutcome};
+use crate::base::moment::Moment;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// The state of a call, folded from its records and decoded.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CallState {
+    /// The journal has no record of it.
+    NotStarted,
+    /// It was begun, or reopened by a decision, and has not finished.
+    Started {
+        op: String,
+        args: Value,
+        /// The key of the last attempt; empty for a call without effect that was opened again.
+        key: String,
+        /// What the last attempt was given to wait on.
+        accepted: Option<Value>,
+        /// What somebody decided since.
+        decision: Option<Decision>,
+    },
+    /// It is over.
+    Finished {
+        op: String,
+        args: Value,
+        /// What came of it.
+        outcome: Outcome,
+    },
+}
+
+/// A call as its records leave it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoldedCall {
+    pub op: String,
+    pub args: Value,
+    /// Every attempt, in order. There is one at least.
+    pub attempts: Vec<Attempt>,
+    /// What somebody decided since the last attempt began or ended, as it was recorded.
+    pub decision: Option<Value>,
+    /// The version of the program that wrote its last record.
+    pub(super) version: Arc<str>,
+    /// The number of the record at which it last began, or at which it ended if it never did.
+    pub(super) order: u64,
+    /// The edition of the sources in force when that record was written, or when it ended, if it has.
+    pub(super) edition: u32,
+}
+
+/// One attempt at a call.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Attempt {
+    /// The key by which what it makes can be found again; nothing for a call without effect, which only ends.
+    pub key: Option<String>,
+    pub began_at: Option<Moment>,
+    /// What it was given to wait on.
+    pub accepted: Option<Value>,
+    pub outcome: Option<RecordedOutcome>,
+    pub ended_at: Option<Moment>,
+}
+
+impl FoldedCall {
+    /// Returns whether the call was about to take effect, or to wait for somebody, at least once.
+    pub(super) fn may_have_effect(&self) -> bool {
+        self.attempts.iter().any(|attempt| attempt.key.is_some())
+    }
+
+    /// Returns whether the call is not over: its attempt goes on, or a decision has opened it again.
+    pub fn is_open(&self) -> bool {
+        self.outcome().is_none()
+    }
+
+    /// Returns what came of the call, once it is over, as it was recorded.
+    pub fn outcome(&self) -> Option<&RecordedOutcome> {
+        if self.decision.is_some() {
+            return None;
+        }
+        self.attempts.last()?.outcome.as_ref()
+    }
+
+    /// Returns when the last attempt began, while it has not ended.
+    pub fn running_since(&self) -> Option<Moment> {
+        self.attempts.last().filter(|attempt| attempt.ended_at.is_none())?.began_at
+    }
+
+    /// Returns when the call last began or ended.
+    pub(super) fn changed_at(&self) -> Option<Moment> {
+        let last = self.attempts.last()?;
+        last.ended_at.or(last.began_at)
+    }
+
+    /// Returns how often the call was begun: an attempt without a key only ended.
+    pub(super) fn count_begins(&self) -> u32 {
+        let begins = self.attempts.iter().filter(|attempt| attempt.key.is_some()).count();
+        u32::try_from(begins).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn update_attempt(&mut self, change: impl FnOnce(&mut Attempt)) {
+        if let Some(attempt) = self.attempts.last_mut() {
+            change(attempt);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The gate of an edited text: a gate that was passed before covers nothing that an edit puts behind it.
+
+use super::{
+    approval::Approval,
+    call_path::{CLEAN_UP_PATH, are_in_other_forks},
+    open_approval::APPROVE,
+    run_context::RunContext,
+    scope::CallScope,
+    stop::NativeError,
+};
+use crate::{base::lock::lock_unpoisoned, journal::EDIT_GATE};
+
+/// Waits, before a new call of an edited text, for the approval of that text: when the call stands behind a gate that was
+/// passed before the edit, and behind none that was passed since.
+pub(super) fn await_edit_approval(scope: &CallScope, call: &str, at: &str) -> Result<(), NativeError> {
+    #[cfg(test)]
+    if super::mutant::skips_edit_gate() {
+        return Ok(());
+    }
+    let context = scope.run_context();
+    if context.edits.is_none() || context.run.is_ending() || call.starts_with(CLEAN_UP_PATH) {
+        return Ok(());
+    }
+    let gates = context.run.ended_calls_of(APPROVE);
+    let is_before = |gate: &str| !are_in_other_forks(gate, call);
+    let covered = gates.iter().any(|(gate, is_of_edition)| *is_of_edition && is_before(gate));
+    let was_covered = gates.iter().any(|(gate, is_of_edition)| !is_of_edition && is_before(gate));
+    if covered || !was_covered {
+        return Ok(());
+    }
+    let earlier = gates.iter().filter(|(_, is_of_edition)| !**is_of_edition).map(|(gate, _)| gate.as_str());
+    let approval = Approval {
+        scope,
+        context,
+        op: EDIT_GATE,
+        name: &format!("/{EDIT_GATE}#{}", context.run.source_edition()),
+        message: &describe_edit(context, earlier),
+        at,
+    };
+    // Branches that come here at once ask one question.
+    let turn = lock_unpoisoned(&context.edit_gate);
+    let approved = approval.await_approval();
+    drop(turn);
+    approved
+}
+
+/// Says what an edited text asks to be approved, by the gates that were passed before the edit.
+fn describe_edit<'g>(context: &RunContext, earlier: impl Iterator<Item = &'g str>) -> String {
+    let message =
+        |gate: &str| Some(format!("`{}`", context.run.recorded_call(gate)?.args["message"].as_str()?));
+    let messages: Vec<_> = earlier.filter_map(message).collect();
+    format!(
+        "the runbook was edited since a person decided about {}: may it do all that the edited text does from here on?",
+        messages.join(" and ")
+    )
+}

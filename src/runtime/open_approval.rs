@@ -1,0 +1,78 @@
+//! The approvals that a run waits for, as its records have them.
+
+use crate::journal::{self, CallState, Decision, Durability, EDIT_GATE, Record, Run, UnreadableRecord};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// The name of the approval native, in scripts and in the journal.
+pub const APPROVE: &str = "approve";
+
+/// Returns whether a recorded call is one at which a run waits for a person's approval.
+pub fn is_gate(op: &str) -> bool {
+    [APPROVE, EDIT_GATE].contains(&op)
+}
+
+/// What an approval covers, recorded when it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ApprovalCover {
+    /// The hash of the call, its message, the run's parameters and the identity of the targets.
+    pub(super) hash: String,
+    /// The targets, by name.
+    pub(super) targets: BTreeSet<String>,
+}
+
+impl ApprovalCover {
+    /// Reads what was recorded when the approval was asked for.
+    ///
+    /// # Errors
+    /// Why it is not what an approval covers.
+    pub(super) fn decode(recorded: &Value) -> Result<Self, String> {
+        Self::deserialize(recorded).map_err(|e| format!("{recorded} is not what an approval covers: {e}"))
+    }
+}
+
+/// An approval that a run waits for, and nobody has decided about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenApproval {
+    /// The name of its call.
+    pub name: String,
+    hash: String,
+}
+
+impl OpenApproval {
+    /// Returns those of a run, in the order of their names.
+    ///
+    /// # Errors
+    /// What is recorded of one of them does not read.
+    pub fn list_in_run(run: &Run) -> Result<Vec<Self>, UnreadableRecord> {
+        run.open_calls().into_iter().filter_map(|name| Self::find(run, name).transpose()).collect()
+    }
+
+    fn find(run: &Run, name: String) -> Result<Option<Self>, UnreadableRecord> {
+        match run.call_state(&name)? {
+            CallState::Started { op, accepted: Some(cover), decision: None, .. } if is_gate(&op) => {
+                match ApprovalCover::decode(&cover) {
+                    Ok(cover) => Ok(Some(Self { name, hash: cover.hash })),
+                    Err(what) => Err(run.unreadable_call(&name, what)),
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Records what somebody decided about it; the run goes by it when it is resumed.
+    ///
+    /// # Errors
+    /// [`journal::Error`].
+    pub fn record_decision(&self, run: &Run, approves: bool, by: &str) -> Result<(), journal::Error> {
+        let (hash, by) = (self.hash.clone(), by.to_owned());
+        let decision = if approves {
+            Decision::Approve { hash, by: by.clone() }
+        } else {
+            Decision::Reject { hash, by: by.clone() }
+        };
+        let record = Record::Decided { call: self.name.clone(), decision: decision.to_json(), by };
+        run.append_record(record, Durability::Synced)
+    }
+}

@@ -1,0 +1,191 @@
+//! Texts that are edited behind a gate that was passed: what was decided before covers the text that it was decided about.
+
+use super::{
+    edits::{assert_mismatch, record_run_before_list, resume_with_text},
+    *,
+};
+use crate::runtime::OpenApproval;
+
+/// A run that passed a gate, and is killed before its last call.
+const PASSED: &str = r#"
+backup::create(db, #{ label: "a" });
+approve("go on?");
+backup::create(db, #{ label: "b" });
+branch::list(db)
+"#;
+
+fn put_before_list(script: &str, put: &str) -> String {
+    script.replace("branch::list(db)", &format!("{put}\nbranch::list(db)"))
+}
+
+fn assert_waits(name: &str, ended: &RunResult, said: &str) {
+    let Some(StopReason::Waiting { call, reason }) = &ended.stop else { panic!("{name}: {ended:?}") };
+    assert!(call.starts_with("/approve_edit#") && reason.contains(said), "{name}: {call} {reason}");
+}
+
+#[test]
+fn an_approval_covers_nothing_that_an_edit_puts_behind_its_gate() {
+    for put in [
+        "backup::create(db, #{ label: \"new\" });",
+        "step(\"s\", || backup::create(db, #{ label: \"new\" }));",
+        "parallel([|| backup::create(db, #{ label: \"new\" }), || 1]);",
+        "defer(|| backup::create(db, #{ label: \"new\" }));",
+    ] {
+        let env = record_run_before_list(PASSED, true);
+        let edited = put_before_list(PASSED, put);
+        for _ in 0..2 {
+            let waiting = resume_with_text(&env, &edited, &[]);
+            assert_waits(put, &waiting, "edited since a person decided about `go on?`");
+            assert_eq!(env.list_effects().len(), 2, "{put}: nothing new has happened");
+        }
+        let ended = resume_with_text(&env, &edited, &[Choice::Approve]);
+        assert_eq!(ended.status, RunStatus::Succeeded, "{put}: {ended:?}");
+        assert_eq!(env.list_effects().len(), 3, "{put}");
+    }
+}
+
+#[test]
+fn an_edited_text_that_is_rejected_is_dropped_and_the_recorded_one_goes_on() {
+    let env = record_run_before_list(PASSED, true);
+    let edited = put_before_list(PASSED, "backup::create(db, #{ label: \"new\" });");
+    let rejected = resume_with_text(&env, &edited, &[Choice::Reject]);
+    assert_mismatch("rejected", &rejected, "ann rejected the edited text");
+    let ended = env.resume_run(Arc::default()).expect("it is driven");
+    assert_eq!(ended.status, RunStatus::Succeeded, "{ended:?}");
+    assert_eq!(env.list_effects().len(), 2, "what was rejected has not happened");
+}
+
+#[test]
+fn every_edited_text_is_approved_for_itself_and_once() {
+    let env = record_run_before_list(PASSED, true);
+    let put = "backup::create(db, #{ label: \"new\" }); backup::create(db, #{ label: \"newer\" });";
+    let before = |event: &str| event.contains("call.started") && event.contains("branch::list");
+    let once = put_before_list(PASSED, put);
+    let dying = Arc::new(Listener { die_before: Some(before), approves: true, ..Listener::default() });
+    drop(env.try_resume_as(&once, dying));
+    assert_eq!(env.list_effects().len(), 4, "both were approved with one question");
+    let again = put_before_list(&once, "backup::create(db, #{ label: \"last\" });");
+    assert_waits("another edit", &resume_with_text(&env, &again, &[]), "go on?");
+    let ended = resume_with_text(&env, &again, &[Choice::Approve]);
+    assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Succeeded, 5), "{ended:?}");
+}
+
+#[test]
+fn a_rejection_that_the_script_handled_covers_no_edit_either() {
+    const HANDLED: &str = r#"
+        let gate = attempt(|| approve("restore?"));
+        if !gate.ok { note("rejected"); }
+        branch::list(db)
+    "#;
+    let env = record_run_before_list(HANDLED, false);
+    let dying = |event: &str| event.contains("call.started") && event.contains("branch::list");
+    let dying = Arc::new(Listener { die_before: Some(dying), ..Listener::default() });
+    let journal = env.runtime.open_journal().expect("a journal");
+    let run = journal.acquire_run(&journal.resolve_run_id("last").expect("the run")).expect("it is free");
+    for approval in OpenApproval::list_in_run(&run).expect("it reads") {
+        approval.record_decision(&run, false, "bob").expect("written");
+    }
+    drop((run, journal));
+    drop(env.resume_run(dying));
+    let edited = HANDLED.replace("note(\"rejected\")", "backup::create(db, #{ label: \"new\" })");
+    assert_waits("handled", &resume_with_text(&env, &edited, &[]), "restore?");
+    assert_eq!(env.list_effects().len(), 0);
+}
+
+#[test]
+fn what_stands_behind_no_gate_or_behind_one_of_this_text_is_not_asked_about() {
+    const BESIDE: &str = r#"
+        parallel([
+            || { approve("left?"); backup::create(db, #{ label: "left" }) },
+            || backup::create(db, #{ label: "right" }),
+        ]);
+        branch::list(db)
+    "#;
+    let env = record_run_before_list(BESIDE, true);
+    let edited = BESIDE.replace(
+        "|| backup::create(db, #{ label: \"right\" })",
+        "|| { backup::create(db, #{ label: \"right\" }); backup::create(db, #{ label: \"new\" }) }",
+    );
+    let ended = resume_with_text(&env, &edited, &[Choice::Approve]);
+    assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Succeeded, 3), "{ended:?}");
+    // A gate of the edited text is asked about as it stands, and covers what follows.
+    let env = record_run_before_list(PASSED, true);
+    let edited = put_before_list(PASSED, "approve(\"really?\"); backup::create(db, #{ label: \"new\" });");
+    let waiting = resume_with_text(&env, &edited, &[]);
+    let Some(StopReason::Waiting { call, .. }) = &waiting.stop else { panic!("{waiting:?}") };
+    assert_eq!(call, "/approve#1");
+    let ended = resume_with_text(&env, &edited, &[Choice::Approve]);
+    assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Succeeded, 3), "{ended:?}");
+}
+
+#[test]
+fn an_approval_given_before_an_edit_is_void_and_asked_for_again() {
+    const WAITING: &str = "approve(\"go on?\"); backup::create(db, #{ label: \"a\" })";
+    let env = ScriptEnv::new();
+    assert_eq!(env.run_script(WAITING).status, RunStatus::Waiting);
+    let decide = || {
+        let journal = env.runtime.open_journal().expect("a journal");
+        let run = journal.acquire_run(&journal.resolve_run_id("last").expect("the run")).expect("it is free");
+        let open = OpenApproval::list_in_run(&run).expect("it reads");
+        assert_eq!(open.len(), 1);
+        open[0].record_decision(&run, true, "bob").expect("written");
+    };
+    decide();
+    let edited = WAITING.replace("\"a\"", "\"b\"");
+    let waiting = resume_with_text(&env, &edited, &[]);
+    let Some(StopReason::Waiting { reason, .. }) = &waiting.stop else { panic!("{waiting:?}") };
+    assert!(reason.contains("what was decided before is void"), "{reason}");
+    assert_eq!(env.list_effects().len(), 0);
+    decide();
+    let ended = env.resume_run(Arc::default()).expect("it is driven");
+    assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Succeeded, 1), "{ended:?}");
+}
+
+/// A run that has read something, and is killed before its last call.
+const READ: &str = r#"
+backup::create(db, #{ label: "a" });
+let count = backup::list(db).filter(|one| one.label == "new").len();
+branch::list(db);
+count
+"#;
+
+#[test]
+fn a_read_that_an_edit_puts_behind_something_new_is_made_again() {
+    let edit = |put: &str| READ.replace("let count", &format!("{put}\nlet count"));
+    for (put, count) in [
+        ("backup::create(db, #{ label: \"new\" });", 1),
+        ("step(\"s\", || backup::create(db, #{ label: \"new\" }));", 1),
+        ("parallel([|| 1, || backup::create(db, #{ label: \"new\" })]);", 1),
+        ("note(\"nothing new\");", 0),
+    ] {
+        let env = record_run_before_list(READ, false);
+        let edited = edit(put);
+        // Killed behind it, too: the replay of the replay comes to the same.
+        let before = |event: &str| event.contains("call.started") && event.contains("branch::list");
+        let dying = Arc::new(Listener { die_before: Some(before), ..Listener::default() });
+        drop(env.try_resume_as(&edited, dying));
+        let before_end = env.list_effects().len();
+        let ended = env.resume_run(Arc::default()).expect("it is driven");
+        assert_eq!(ended.value, serde_json::json!(count), "{put}: {ended:?}");
+        assert_eq!(env.list_effects().len(), before_end, "{put}");
+    }
+}
+
+#[test]
+fn the_time_that_an_edit_puts_behind_a_pause_or_a_gate_is_read_again() {
+    const TIMED: &str = "backup::create(db, #{ label: \"a\" });\nlet at = now();\nbranch::list(db);\nat";
+    for (put, is_read_again) in
+        [("sleep(\"1ms\");", true), ("approve(\"go on?\");", true), ("note(\"n\");", false)]
+    {
+        let env = record_run_before_list(TIMED, false);
+        let edited = TIMED.replace("let at", &format!("{put}\nlet at"));
+        let ended = resume_with_text(&env, &edited, &[Choice::Approve]);
+        assert_eq!(ended.status, RunStatus::Succeeded, "{put}: {ended:?}");
+        let journal = env.runtime.open_journal().expect("a journal");
+        let id = journal.resolve_run_id("last").expect("the run");
+        let entries = journal.read_records(&id).expect("its records");
+        let is_time = |record: &Record| matches!(record, Record::End { op, .. } if op == "now");
+        let times = entries.iter().filter(|entry| is_time(&entry.record)).count();
+        assert_eq!(times > 1, is_read_again, "{put}");
+    }
+}
