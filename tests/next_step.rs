@@ -135,3 +135,34 @@ fn an_edit_that_does_not_match_is_brought_on_by_what_is_printed() {
     assert_eq!(stopped.code, 5, "{stopped}");
     assert_eq!(follow(&env, stopped), "succeeded", "the recorded text goes on");
 }
+
+#[test]
+fn what_is_printed_finds_the_same_configuration_and_the_same_state() {
+    let env = env_with(&GATE.replace("\"sandbox\"", "\"p\""));
+    env.write_file("my shop/c.toml", "[targets.p]\nprovider = \"sim\"\nworld = \"sandbox\"\n");
+    let places = ["--config", "my shop/c.toml", "--state=kept"];
+    let run = [&["run", "r.rhai", "-p", "db=p"][..], &places].concat();
+    let waiting = env.run_cli(&run);
+    assert_eq!(waiting.code, 3, "{waiting}");
+    let line = next_line(&waiting);
+    assert!(line.ends_with(" --resume --config 'my shop/c.toml' --state kept"), "{waiting}");
+    let hinted = line.replace("redrill approve", "or `redrill reject") + "`";
+    assert!(waiting.stderr.contains(&hinted), "{waiting}");
+    for command in [&["runs", "list"][..], &["runs", "show", "last"]] {
+        let shown = env.run_cli(&[command, &places].concat());
+        assert_eq!(next_line(&shown), line, "{shown}");
+    }
+    let approved = env.run_cli(&[&["approve", "last"][..], &places].concat());
+    let done = type_line(&env, &next_line(&approved));
+    assert_eq!(done.code, 0, "{done}");
+    let events = env.run_cli(&[&run[..], &["-o", "json"]].concat()).parse_events();
+    let stopped = events.last().unwrap();
+    for field in ["next", "resume"] {
+        assert_eq!(type_line(&env, stopped[field].as_str().unwrap()).code, 0, "{stopped}");
+    }
+    assert!(!env.path(".redrill").exists(), "no line has looked in another place");
+    // What a variable says stays said in the shell.
+    let variables = [("REDRILL_STATE", "kept"), ("REDRILL_CONFIG", "my shop/c.toml")];
+    let waiting = env.run_cli_with_variables(&["run", "r.rhai", "-p", "db=p"], &variables);
+    assert!(next_line(&waiting).ends_with(" --resume"), "{waiting}");
+}

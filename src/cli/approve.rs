@@ -1,6 +1,7 @@
 //! `approve` and `reject`: a person decides about an approval that a run waits for.
 
 use super::{
+    output,
     questions::current_user,
     resume::ResumeCommand,
     run::{RunOptions, check_not_ended, open_journal},
@@ -44,7 +45,7 @@ impl ApproveCommand {
         if self.resume {
             return Ok(ResumeCommand::from_options(id, self.options).resume_run(runtime));
         }
-        terminal::print_message(&find_next_step(runtime, &id).command);
+        output::print_command(&find_next_step(runtime, &id).command);
         Ok(0)
     }
 }

@@ -1,6 +1,6 @@
 //! `runs decide`: a person says what came of a call that nobody else can know about.
 
-use super::{operations::perform_read, questions::current_user, run::open_journal};
+use super::{operations::perform_read, output, questions::current_user, run::open_journal};
 use crate::{
     base::{shell, terminal, value},
     journal::{Decision, Journal, ScriptError, describe_landing_end},
@@ -82,7 +82,7 @@ pub(super) fn decide_call(
     open.record_decision(&decision, if anyway { format!("{by}, with --anyway") } else { by })?;
     terminal::print_message(&format!("decided about {op} ({name}); the run goes on with"));
     drop(open);
-    terminal::print_message(&find_next_step(runtime, &id).command);
+    output::print_command(&find_next_step(runtime, &id).command);
     Ok(0)
 }
 

@@ -182,7 +182,7 @@ fn report_ended_run(summary: &RunSummary, format: ReportFormat) -> u8 {
             let ended = if *status == RunStatus::Abandoned { "was abandoned" } else { status.as_str() };
             terminal::print_message(&format!("the run {id} {ended}{when}: there is nothing to resume"));
             if *status != RunStatus::Succeeded {
-                terminal::print_message(&format!("redrill runs show {id}"));
+                output::print_command(&format!("redrill runs show {id}"));
             }
         }
         ReportFormat::Json => terminal::print_data(

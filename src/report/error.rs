@@ -9,7 +9,7 @@ use super::{
 use crate::{
     base::{
         painter::Painter,
-        shell::{command_line_with, quote_shell_word},
+        shell::{command_line_with, locate_command, locate_quoted_commands, quote_shell_word},
         suggest,
     },
     journal::{self, Failure, PlaceDoubt, RunStatus, ScriptError, SideEffects, SourceLocation},
@@ -163,18 +163,28 @@ impl CliError {
         }
     }
 
+    /// Returns what to do now, with commands that find the configuration and the state of this one.
+    pub fn located_hint(&self) -> Option<String> {
+        self.hint.as_deref().map(locate_quoted_commands)
+    }
+
+    /// Returns the command to type next, so that it finds the configuration and the state of this one.
+    pub fn located_next(&self) -> Option<String> {
+        self.next.as_deref().map(locate_command)
+    }
+
     /// Returns the text without the command to type next.
     pub fn render_body(&self, ink: Painter) -> String {
         let mut lines = vec![format!("{} {}", ink.red("error:"), self.message)];
         lines.extend(self.place.as_ref().map(render_place));
         lines.extend(self.facts.iter().map(|fact| format!("  {fact}")));
-        lines.extend(self.hint.as_ref().map(|hint| format!("{} {hint}", ink.bold("hint:"))));
+        lines.extend(self.located_hint().map(|hint| format!("{} {hint}", ink.bold("hint:"))));
         lines.join("\n")
     }
 
     /// Returns the whole text; the command to type next is its last line.
     pub fn render_text(&self, ink: Painter) -> String {
-        [Some(self.render_body(ink)), self.next.clone()].into_iter().flatten().collect::<Vec<_>>().join("\n")
+        [Some(self.render_body(ink)), self.located_next()].into_iter().flatten().collect::<Vec<_>>().join("\n")
     }
 }
 
