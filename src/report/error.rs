@@ -4,7 +4,7 @@
 
 use super::{
     exit_code::{BUG, FAILED, INTERRUPTED, MISMATCH, REFUSED, UNDECIDED, USAGE, WAITING},
-    next_step::NextStep,
+    next_step::{NextStep, hint_at_lost_cleanup},
 };
 use crate::{
     base::{
@@ -81,12 +81,23 @@ impl CliError {
             (None, None) => Self::usage("the clean-up failed").with_exit(FAILED),
         };
         error.facts.extend(ended.cleanup.iter().map(|wrong| format!("clean-up failed: {wrong}")));
+        let run = &ended.run;
         match (&ended.stop, ended.is_given_up) {
             // The same would be met again: only its records can still end the run.
-            (Some(StopReason::Mismatch { .. } | StopReason::Unreadable(_)), true) => {
-                error.next = Some(format!("redrill runs abandon {} --leave", ended.run));
+            (Some(StopReason::Mismatch { .. }), true) => {
+                error.next = Some(format!("redrill runs abandon {run} --leave"));
+                error.hint = Some(hint_at_lost_cleanup(run));
             }
-            (Some(_), true) => error.next = Some(format!("redrill runs abandon {}", ended.run)),
+            (Some(StopReason::Refused { hint, .. }), true) => {
+                error.next = Some(format!("redrill runs abandon {run} --leave"));
+                error.hint = Some(format!(
+                    "{hint}, with `redrill runs abandon {run}`\n      or end it as it is, without clean-up"
+                ));
+            }
+            (Some(StopReason::Unreadable(_)), true) => {
+                error.next = Some(format!("redrill runs abandon {run} --leave"));
+            }
+            (Some(_), true) => error.next = Some(format!("redrill runs abandon {run}")),
             (_, _) => {}
         }
         if error.next.is_none() {
@@ -110,6 +121,8 @@ impl CliError {
                     | StopReason::Leased(_)
             )
         );
+        // Whoever gives a run up comes to its clean-up, and a gate there is one like any other.
+        let is_at_gate = matches!(ended.stop, Some(StopReason::Waiting { .. }));
         if goes_on && ended.is_given_up && step.is_decision {
             self.hint = step.hint.map(|hint| {
                 let run = &ended.run;
@@ -119,7 +132,7 @@ impl CliError {
                 )
             });
             self.next = Some(step.command);
-        } else if goes_on && !ended.is_given_up {
+        } else if goes_on && (is_at_gate || !ended.is_given_up) {
             self.next = Some(step.command);
             self.hint = step.hint.or(self.hint);
         }
@@ -184,7 +197,11 @@ impl CliError {
 
     /// Returns the whole text; the command to type next is its last line.
     pub fn render_text(&self, ink: Painter) -> String {
-        [Some(self.render_body(ink)), self.located_next()].into_iter().flatten().collect::<Vec<_>>().join("\n")
+        [Some(self.render_body(ink)), self.located_next()]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 
@@ -259,8 +276,8 @@ fn error_from_stop(stop: &StopReason, run: &str) -> CliError {
         )),
         StopReason::Mismatch { message } => stopped(message, MISMATCH)
             .with_hint(format!(
-                "go on with the recorded source: `redrill resume {run}`\n      with the file as it is now: \
-                 `redrill resume {run} --edited`\n      or give it up and clean up: `redrill runs abandon {run}`"
+                "go on with the recorded source: `redrill resume {run}`\n      with the file, once it asks for what was \
+                 recorded: `redrill resume {run} --edited`\n      or give it up and clean up: `redrill runs abandon {run}`"
             ))
             .with_next_command(format!("redrill runs show {run}")),
         StopReason::Unreadable(record) => stopped(&record.to_string(), MISMATCH)

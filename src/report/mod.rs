@@ -15,7 +15,7 @@ mod transcript;
 pub use data::{DataFormat, render_data};
 pub use diff::diff_sources;
 pub use error::{CliError, render_place};
-pub use next_step::{NextStep, find_next_step, list_targets_to_confirm};
+pub use next_step::{NextStep, find_next_step, list_targets_to_confirm, write_confirmations};
 pub use quantities::{format_bytes, format_metric, format_moment, format_seconds};
 pub use story::{render_story, story_to_json};
 pub use transcript::{record_to_json, render_transcript};

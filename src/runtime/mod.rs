@@ -32,6 +32,7 @@ mod runbook_error;
 
 // What a run does.
 mod approval;
+mod awaited_gates;
 mod call;
 mod call_host;
 mod call_path;
@@ -46,6 +47,7 @@ mod frontier;
 mod git;
 mod leave;
 mod lost_history;
+mod lost_target;
 #[cfg(test)]
 pub(crate) mod mutant;
 mod observer;
@@ -65,6 +67,7 @@ mod stop;
 mod tests;
 
 pub use approval::{APPROVE, OpenApproval};
+pub use awaited_gates::list_awaited_gates;
 pub use call_path::CLEAN_UP_PATH;
 pub use decidable_call::{DecidableCall, DecisionRefusal};
 pub use deferred_cleanup::names_undone;
@@ -73,6 +76,7 @@ pub use events::Event;
 pub use fixture::run_fixture;
 pub use flow::NATIVES;
 pub use leave::end_as_abandoned;
+pub use lost_target::LostTarget;
 pub use observer::{Answer, Choice, Question, RunObserver, Withdrawal};
 pub use read::is_read_only;
 pub use refusal::Refusal;
