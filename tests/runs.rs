@@ -271,8 +271,9 @@ fn a_person_decides_about_a_call_that_failed() {
     exit 2
     ---- stdout
     ---- stderr
-    error: the run `[run]` has no open call `backup`
+    error: the run `[run]` has no open call `backup`; nothing was decided
     hint: open are '/db::execute#0'
+    redrill runs show [run]
     ");
     snapshot!(env.run_cli(&["runs", "decide", "last", "execute", "done"]), @"
     exit 2

@@ -361,7 +361,7 @@ fn a_state_folder_that_cannot_be_written_is_refused() {
       UNAVAILABLE
       nothing was done
     hint: choose another state folder with `--state`
-    redrill targets check
+    redrill targets check --state file/state
     ");
 }
 

@@ -1,4 +1,65 @@
-//! Words as a shell reads them, and the command line of this process in them.
+//! Words as a shell reads them, the command line of this process in them, and commands for people to type.
+
+use std::sync::OnceLock;
+
+/// The options that said where this process found its configuration and its state, and a word each that may follow. What is
+/// typed next must have them too.
+static LOCATION_OPTIONS: OnceLock<Vec<LocationOption>> = OnceLock::new();
+
+/// An option by which a command was told where its configuration or its state is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocationOption {
+    /// The option with its dashes.
+    pub name: &'static str,
+    /// Its word; nothing for one that stands alone.
+    pub word: Option<String>,
+}
+
+/// Keeps the options that commands for people are printed with. Only those of the first time count: a process has one
+/// command line.
+pub fn keep_location_options(options: Vec<LocationOption>) {
+    drop(LOCATION_OPTIONS.set(options));
+}
+
+/// Returns a command with the options that said where this process found its configuration and its state: without them it
+/// would look somewhere else.
+pub fn locate_command(command: &str) -> String {
+    add_locations(command, LOCATION_OPTIONS.get().map_or(&[], Vec::as_slice))
+}
+
+/// Returns a text in which the commands in back-quotes have these options.
+pub fn locate_quoted_commands(text: &str) -> String {
+    locate_commands_in(text, LOCATION_OPTIONS.get().map_or(&[], Vec::as_slice))
+}
+
+fn locate_commands_in(text: &str, options: &[LocationOption]) -> String {
+    let parts = text.split('`').enumerate();
+    let located = parts.map(|(at, part)| match at % 2 {
+        1 if part.starts_with("redrill ") => add_locations(part, options),
+        _ => part.to_owned(),
+    });
+    located.collect::<Vec<_>>().join("`")
+}
+
+/// Returns a command with the options that it does not have yet.
+fn add_locations(command: &str, options: &[LocationOption]) -> String {
+    // What follows `--` are operands.
+    let (typed, operands) = match command.split_once(" -- ") {
+        Some((typed, operands)) => (typed, Some(operands)),
+        None => (command, None),
+    };
+    let is_it = |word: &str, name: &str| {
+        word.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    let has = |name: &str| typed.split(' ').any(|word| is_it(word, name));
+    let missing = options.iter().filter(|option| !has(option.name));
+    let words = missing.flat_map(|option| {
+        let word = option.word.as_deref().map(quote_shell_word);
+        [Some(option.name.to_owned()), word].into_iter().flatten()
+    });
+    let located = std::iter::once(typed.to_owned()).chain(words).collect::<Vec<_>>().join(" ");
+    operands.map_or_else(|| located.clone(), |operands| format!("{located} -- {operands}"))
+}
 
 /// Quotes a word for the shell where it needs it.
 pub fn quote_shell_word(word: &str) -> String {
@@ -33,6 +94,32 @@ mod tests {
         assert_eq!(quote_shell_word("backup-1"), "backup-1");
         assert_eq!(quote_shell_word("/back up#0"), "'/back up#0'");
         assert_eq!(quote_shell_word("it's"), r"'it'\''s'");
+    }
+
+    #[test]
+    fn a_command_keeps_where_its_configuration_and_state_are() {
+        let options = [
+            LocationOption { name: "--config", word: Some("a b.toml".into()) },
+            LocationOption { name: "--state", word: Some("s".into()) },
+            LocationOption { name: "--state-unsafe", word: None },
+        ];
+        for (command, located) in [
+            ("redrill resume x", "redrill resume x --config 'a b.toml' --state s --state-unsafe"),
+            (
+                "redrill --state=s run r -p a=b",
+                "redrill --state=s run r -p a=b --config 'a b.toml' --state-unsafe",
+            ),
+            (
+                "redrill db execute -t x -- --state",
+                "redrill db execute -t x --config 'a b.toml' --state s --state-unsafe -- --state",
+            ),
+        ] {
+            assert_eq!(add_locations(command, &options), located);
+            assert_eq!(add_locations(command, &[]), command);
+        }
+        let text = "wait, or `redrill resume x`; `redrill` is the program, and `runs` a word";
+        let located = text.replace("resume x", "resume x --state s");
+        assert_eq!(locate_commands_in(text, &options[1..2]), located);
     }
 
     #[test]

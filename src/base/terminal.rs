@@ -12,7 +12,7 @@ use rustix::{
 use std::{
     io::{self, IsTerminal as _, Write as _},
     sync::{
-        Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -24,6 +24,8 @@ static STATUS_LINE: Mutex<Option<ProgressBar>> = Mutex::new(None);
 static PROMPT: Mutex<()> = Mutex::new(());
 /// Whether a question stands: a status line would be drawn over it.
 static IS_PROMPTING: AtomicBool = AtomicBool::new(false);
+/// The text of the question that stands, once it is put: what is printed meanwhile goes above it.
+static STANDING_QUESTION: Mutex<Option<PromptedQuestion>> = Mutex::new(None);
 /// How often a question that stands looks whether its answer is still wanted.
 const PROMPT_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
@@ -102,12 +104,37 @@ impl io::Write for LogWriter {
     }
 }
 
-/// Runs `print` with the status line suspended.
+/// Runs `print` with the status line suspended, or with the question that stands put again below.
 fn print_above_status(print: impl FnOnce()) {
     match &*lock_status_line() {
         Some(bar) => bar.suspend(print),
-        None => print(),
+        None => print_above_question(&mut io::stderr(), &mut lock_unpoisoned(&STANDING_QUESTION), print),
     }
+}
+
+/// A question that was put and is not answered.
+struct PromptedQuestion {
+    text: String,
+    is_withdrawn: Arc<WithdrawalCheck>,
+}
+
+/// Says whether the answer to a question is not wanted any more.
+pub type WithdrawalCheck = dyn Fn() -> bool + Send + Sync;
+
+/// Runs `print` in the line of the question that stands, and puts the question again below. What was typed after it stays
+/// typed. One that is withdrawn is not put again.
+fn print_above_question(
+    out: &mut dyn io::Write,
+    standing: &mut Option<PromptedQuestion>,
+    print: impl FnOnce(),
+) {
+    if let Some(question) = standing.take_if(|question| (question.is_withdrawn)()) {
+        drop(write!(out, "\r\x1b[K{}\n", question.text));
+    }
+    let Some(question) = standing else { return print() };
+    drop(write!(out, "\r\x1b[K"));
+    print();
+    drop(write!(out, "{} ", question.text));
 }
 
 /// Returns whether a person can answer a question: stdin and stderr are both terminals.
@@ -136,7 +163,8 @@ pub fn stdout_width() -> Option<u16> {
 /// # Errors
 /// Whatever reading stdin says.
 pub fn prompt_line(question: &str) -> io::Result<String> {
-    Ok(Prompt::open().read_line(question, || false)?.unwrap_or_default())
+    let no_withdrawal: Arc<WithdrawalCheck> = Arc::new(|| false);
+    Ok(Prompt::open().read_line(question, &no_withdrawal)?.unwrap_or_default())
 }
 
 /// A question to the person at the terminal: while it stands no other is put, and no status line is shown.
@@ -158,12 +186,15 @@ impl Prompt {
     ///
     /// # Errors
     /// Whatever reading stdin says.
-    pub fn read_line(&self, question: &str, is_withdrawn: impl Fn() -> bool) -> io::Result<Option<String>> {
-        write!(io::stderr().lock(), "{question} ")?;
+    pub fn read_line(
+        &self,
+        question: &str,
+        is_withdrawn: &Arc<WithdrawalCheck>,
+    ) -> io::Result<Option<String>> {
+        let _standing = PutQuestion::put_on_stderr(question, is_withdrawn)?;
         // A thread that reads a terminal cannot be interrupted, and would take the line that answers the next question.
         while !self.is_line_typed()? {
             if is_withdrawn() {
-                writeln!(io::stderr().lock())?;
                 return Ok(None);
             }
         }
@@ -183,6 +214,29 @@ impl Prompt {
     }
 }
 
+/// Keeps a question standing; dropped, it stands no more.
+struct PutQuestion;
+
+impl PutQuestion {
+    fn put_on_stderr(question: &str, is_withdrawn: &Arc<WithdrawalCheck>) -> io::Result<Self> {
+        let mut standing = lock_unpoisoned(&STANDING_QUESTION);
+        write!(io::stderr().lock(), "{question} ")?;
+        *standing =
+            Some(PromptedQuestion { text: question.to_owned(), is_withdrawn: Arc::clone(is_withdrawn) });
+        Ok(Self)
+    }
+}
+
+impl Drop for PutQuestion {
+    fn drop(&mut self) {
+        let standing = lock_unpoisoned(&STANDING_QUESTION).take();
+        // The line of one that was withdrawn is not ended by what is typed.
+        if standing.is_some_and(|question| (question.is_withdrawn)()) {
+            drop(writeln!(io::stderr().lock()));
+        }
+    }
+}
+
 impl Drop for Prompt {
     fn drop(&mut self) {
         IS_PROMPTING.store(false, Ordering::SeqCst);
@@ -197,4 +251,45 @@ pub fn is_colour_enabled() -> bool {
 /// Returns the painter for stderr.
 pub fn stderr_painter() -> Painter {
     Painter::new(is_colour_enabled())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        cell::RefCell,
+        io::{Result, Write},
+        rc::Rc,
+    };
+
+    #[derive(Clone, Default)]
+    struct SharedText(Rc<RefCell<Vec<u8>>>);
+
+    impl Write for SharedText {
+        fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+            self.0.borrow_mut().write(bytes)
+        }
+
+        fn flush(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Returns what is written where a line is printed while a question stands, and whether it stands then.
+    fn print_beside_question(is_withdrawn: bool) -> (String, bool) {
+        let text = SharedText::default();
+        let mut line = text.clone();
+        let mut standing =
+            Some(PromptedQuestion { text: "Go on?".into(), is_withdrawn: Arc::new(move || is_withdrawn) });
+        let print = || line.write_all(b"a line\n").expect("is memory");
+        print_above_question(&mut text.clone(), &mut standing, print);
+        let written = text.0.borrow().clone();
+        (String::from_utf8(written).expect("text"), standing.is_some())
+    }
+
+    #[test]
+    fn a_question_stands_below_what_is_printed_meanwhile() {
+        assert_eq!(print_beside_question(false), ("\r\x1b[Ka line\nGo on? ".into(), true));
+        assert_eq!(print_beside_question(true), ("\r\x1b[KGo on?\na line\n".into(), false));
+    }
 }

@@ -1,15 +1,17 @@
 //! `approve` and `reject`: a person decides about an approval that a run waits for.
 
 use super::{
+    output,
     questions::current_user,
-    resume::ResumeCommand,
+    resume::{ResumeCommand, confirm_stale_run, missing_target_error},
     run::{RunOptions, check_not_ended, open_journal},
+    run_output::ReportFormat,
 };
 use crate::{
     base::{shell, terminal},
-    journal::{self, Journal},
+    journal::{self, FoldedCall, Journal, Run, RunFold},
     report::{CliError, exit_code, find_next_step, list_targets_to_confirm},
-    runtime::{OpenApproval, Runtime},
+    runtime::{LostTarget, OpenApproval, Runtime, is_gate, list_awaited_gates},
 };
 
 /// `approve` and `reject`.
@@ -22,6 +24,9 @@ pub(super) struct ApproveCommand {
     /// Resume the run at once
     #[arg(long)]
     resume: bool,
+    /// With `--resume`: go on although the last record is old and the run may destroy something
+    #[arg(long, requires = "resume")]
+    yes: bool,
     #[command(flatten)]
     options: RunOptions,
 }
@@ -30,73 +35,203 @@ impl ApproveCommand {
     /// Records the decision, and resumes the run with `--resume`.
     ///
     /// # Errors
-    /// The run waits for no approval, or for several and none was named.
+    /// The run waits for no approval, or for several and none was named; or it could not go on here afterwards.
     pub(super) fn record_decision(self, runtime: &Runtime, approves: bool) -> Result<u8, CliError> {
         let journal = open_journal(runtime)?;
         let id = journal.resolve_run_id(&self.run)?;
         check_not_ended(&id, journal.summarize_run(&id)?.status)?;
-        self.check_confirmations(runtime, &id)?;
+        let retyped =
+            RetypedCommand { given: &self, word: if approves { "approve" } else { "reject" }, run: &id };
         let by = current_user();
-        let approval = decide_approval(&journal, &id, self.approval.as_deref(), approves, &by)?;
+        let approval = {
+            let run = journal.acquire_run(&id)?;
+            let approval = retyped.choose_approval(runtime, &journal, &run)?;
+            retyped.check_run_goes_on(runtime, &journal, &run)?;
+            approval.record_decision(&run, approves, &by)?;
+            approval.name
+        };
         drop(journal);
         let word = if approves { "approved" } else { "rejected" };
         terminal::print_message(&format!("{by} {word} {approval}"));
         if self.resume {
-            return Ok(ResumeCommand::from_options(id, self.options).resume_run(runtime));
+            return Ok(ResumeCommand::from_options(id, self.yes, self.options).resume_run(runtime));
         }
-        terminal::print_message(&find_next_step(runtime, &id).command);
+        output::print_command(&find_next_step(runtime, &id).command);
         Ok(0)
     }
 }
 
-impl ApproveCommand {
+/// A command that was typed about a run, and may be typed again with more.
+struct RetypedCommand<'a> {
+    given: &'a ApproveCommand,
+    /// What it does.
+    word: &'static str,
+    /// The whole id of the run.
+    run: &'a str,
+}
+
+impl RetypedCommand<'_> {
+    /// Returns the command for an approval, with its options and `more`.
+    fn write_line(&self, approval: Option<&str>, more: &str) -> String {
+        let ApproveCommand { resume, yes, options, .. } = self.given;
+        let RunOptions { hold, take_over, confirm, output } = options;
+        let words = [
+            ("--resume", *resume),
+            ("--yes", *yes),
+            ("--hold", *hold),
+            ("--take-over", *take_over),
+            ("-o json", *output == ReportFormat::Json),
+        ];
+        let mut line = vec![format!("redrill {} {}", self.word, self.run)];
+        line.extend(approval.map(shell::quote_shell_word));
+        line.extend(words.iter().filter(|(_, is_given)| *is_given).map(|(word, _)| (*word).to_owned()));
+        line.extend(confirm.iter().map(|target| format!("--confirm {}", shell::quote_shell_word(target))));
+        line.extend(Some(more.to_owned()).filter(|more| !more.is_empty()));
+        line.join(" ")
+    }
+
+    /// Returns the command as it was typed, with `more`.
+    fn write_again(&self, more: &str) -> String {
+        self.write_line(self.given.approval.as_deref(), more)
+    }
+
+    /// Returns the approval that was named; where none was, the only one that the run waits for.
+    fn choose_approval(
+        &self,
+        runtime: &Runtime,
+        journal: &Journal,
+        run: &Run,
+    ) -> Result<OpenApproval, CliError> {
+        let part = self.given.approval.as_deref();
+        let awaited = list_awaited_gates(&journal.read_records(self.run)?);
+        let mut approvals = OpenApproval::list_in_run(run).map_err(journal::Error::from)?;
+        approvals.retain(|open| awaited.contains(&open.name));
+        // Whoever writes a whole name means that call, although the name may be a part of another one.
+        let is_exact = part.is_some_and(|part| run.is_recorded(part));
+        approvals.retain(|open| {
+            part.is_none_or(|part| open.name == part || !is_exact && open.name.contains(part))
+        });
+        if approvals.len() > 1 {
+            return Err(self.refuse_several(&approvals));
+        }
+        match approvals.pop() {
+            Some(approval) => Ok(approval),
+            None => Err(self.refuse_unknown(runtime, journal, &awaited)?),
+        }
+    }
+
+    /// Returns the error of a command that says of several approvals not which one is meant.
+    fn refuse_several(&self, approvals: &[OpenApproval]) -> CliError {
+        let names: Vec<String> = approvals.iter().map(|open| shell::quote_shell_word(&open.name)).collect();
+        let first = approvals.first().map(|open| open.name.as_str());
+        CliError::usage(format!(
+            "the run `{}` waits for {} approvals; nothing was decided",
+            self.run,
+            approvals.len()
+        ))
+        .with_hint(format!("name one: {}", names.join(", ")))
+        .with_next_command(self.write_line(first, ""))
+    }
+
+    /// Returns the error of a command that names no approval which the run waits for, and says what it names instead.
+    fn refuse_unknown(
+        &self,
+        runtime: &Runtime,
+        journal: &Journal,
+        awaited: &[String],
+    ) -> Result<CliError, CliError> {
+        let (id, next) = (self.run, find_next_step(runtime, self.run).command);
+        let refused =
+            |what: &str| CliError::usage(format!("{what}; nothing was decided")).with_next_command(next);
+        let Some(part) = self.given.approval.as_deref().filter(|part| !part.is_empty()) else {
+            return Ok(refused(&format!("the run `{id}` waits for no approval")));
+        };
+        let (fold, _) = RunFold::from_entries(&journal.read_records(id)?);
+        let mut named: Vec<_> = fold.calls().filter(|(name, _)| name.contains(part)).collect();
+        named.sort_by_key(|(name, call)| (*name != part, !call.is_open()));
+        let error = refused(&match named.first() {
+            None => format!("the run `{id}` has no approval `{part}`"),
+            Some((name, call)) => describe_other_call(name, call),
+        });
+        let decidable = fold.decidable_calls().find(|(name, call)| !is_gate(&call.op) && name.contains(part));
+        if let Some((name, _)) = decidable {
+            let decide = format!("redrill runs decide {id} {}", shell::quote_shell_word(name));
+            return Ok(error.with_hint(format!("`{decide} redo`, or `fail` or `done`, decides about it")));
+        }
+        let waits: Vec<String> = awaited.iter().map(|name| shell::quote_shell_word(name)).collect();
+        Ok(if waits.is_empty() {
+            error
+        } else {
+            error.with_hint(format!("it waits for {}", waits.join(", ")))
+        })
+    }
+
     /// Refuses a decision after which the run could not go on here: it would be recorded, and nothing done.
     ///
     /// # Errors
-    /// A protected target is not named, and nobody can be asked for its name.
-    fn check_confirmations(&self, runtime: &Runtime, run: &str) -> Result<(), CliError> {
-        if !self.resume || terminal::can_prompt() {
+    /// A target is lost or protected and not named, or the last record is old.
+    fn check_run_goes_on(&self, runtime: &Runtime, journal: &Journal, run: &Run) -> Result<(), CliError> {
+        let lost = runtime.find_lost_target(run, self.given.resume).map_err(journal::Error::from)?;
+        if let Some(lost) = lost {
+            return Err(self.refuse_lost_target(lost));
+        }
+        if !self.given.resume {
             return Ok(());
         }
-        let missing = list_targets_to_confirm(runtime, run);
-        let Some(name) = missing.iter().find(|name| !self.options.confirm.contains(name)) else {
-            return Ok(());
+        self.check_confirmations(runtime)?;
+        let needs = Runtime::read_recorded_needs(journal, run)?;
+        let age = runtime.clock().now().duration_since(run.last_record_at());
+        confirm_stale_run(age, &needs, self.given.yes, &|more| self.write_again(more))
+            .map_err(add_that_nothing_was_decided)
+    }
+
+    fn refuse_lost_target(&self, lost: LostTarget) -> CliError {
+        let (again, abandon) = (self.write_again(""), format!("redrill runs abandon {}", self.run));
+        let error = match lost {
+            LostTarget::NotConfigured(error) => missing_target_error(error, self.run, &again),
+            LostTarget::Silent(error) => CliError::from(error).with_next_command(again),
+            LostTarget::Replaced { target, recorded, now } => CliError::usage(format!(
+                "the target `{target}` is not the one that the run began with\n  recorded  {recorded}\n  now       {now}"
+            ))
+            .with_hint(format!("bring that one back, and then `{again}`; or give the run up"))
+            .with_exit(exit_code::MISMATCH)
+            .with_next_command(abandon),
         };
+        add_that_nothing_was_decided(error)
+    }
+
+    /// Checks that every protected target is named, or that somebody can be asked for its name.
+    fn check_confirmations(&self, runtime: &Runtime) -> Result<(), CliError> {
+        if terminal::can_prompt() {
+            return Ok(());
+        }
+        let mut missing = list_targets_to_confirm(runtime, self.run);
+        missing.retain(|name| !self.given.options.confirm.contains(name));
+        let Some(name) = missing.first() else { return Ok(()) };
+        let words: Vec<String> =
+            missing.iter().map(|name| format!("--confirm {}", shell::quote_shell_word(name))).collect();
         Err(CliError::usage(format!(
             "the target `{name}` is protected, and the run may change it; nothing was decided"
         ))
         .with_hint(format!("name it: `--confirm {}`", shell::quote_shell_word(name)))
         .with_exit(exit_code::REFUSED)
-        .with_next_command(find_next_step(runtime, run).command))
+        .with_next_command(self.write_again(&words.join(" "))))
     }
 }
 
-fn decide_approval(
-    journal: &Journal,
-    id: &str,
-    name_part: Option<&str>,
-    approves: bool,
-    by: &str,
-) -> Result<String, CliError> {
-    let run = journal.acquire_run(id)?;
-    let mut approvals = OpenApproval::list_in_run(&run).map_err(journal::Error::from)?;
-    let is_exact = approvals.iter().any(|open| name_part == Some(&open.name));
-    approvals.retain(|open| {
-        name_part.is_none_or(|part| open.name == part || !is_exact && open.name.contains(part))
-    });
-    let [approval] = &approvals[..] else {
-        let error = CliError::usage(match approvals.len() {
-            0 => format!("the run `{id}` waits for no approval"),
-            n => format!("the run `{id}` waits for {n} approvals"),
-        })
-        .with_next_command(format!("redrill runs show {id}"));
-        let names: Vec<String> = approvals.iter().map(|open| shell::quote_shell_word(&open.name)).collect();
-        return Err(if names.is_empty() {
-            error
-        } else {
-            error.with_hint(format!("name one: {}", names.join(", ")))
-        });
-    };
-    approval.record_decision(&run, approves, by)?;
-    Ok(approval.name.clone())
+/// Says of a call that is no approval which the run waits for what it is.
+fn describe_other_call(name: &str, call: &FoldedCall) -> String {
+    match (is_gate(&call.op), call.is_open(), call.decision.is_some()) {
+        (false, _, _) => format!("`{name}` is a call of `{}`, and no approval", call.op),
+        (true, false, _) => format!("the approval `{name}` is over"),
+        (true, true, true) => format!("the approval `{name}` is decided about already"),
+        (true, true, false) => {
+            format!("the run is ending, and does not come to the approval `{name}` any more")
+        }
+    }
+}
+
+fn add_that_nothing_was_decided(mut error: CliError) -> CliError {
+    error.facts.push("nothing was decided".to_owned());
+    error
 }

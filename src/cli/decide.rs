@@ -1,6 +1,6 @@
 //! `runs decide`: a person says what came of a call that nobody else can know about.
 
-use super::{operations::perform_read, questions::current_user, run::open_journal};
+use super::{operations::perform_read, output, questions::current_user, run::open_journal};
 use crate::{
     base::{shell, terminal, value},
     journal::{Decision, Journal, ScriptError, describe_landing_end},
@@ -9,7 +9,7 @@ use crate::{
         args::CallArgs,
         spec::{Operation, ReturnShape},
     },
-    report::{CliError, find_next_step},
+    report::{CliError, find_next_step, write_confirmations},
     runtime::{DecidableCall, DecisionRefusal, Runtime},
 };
 use clap::ValueEnum;
@@ -75,14 +75,14 @@ pub(super) fn decide_call(
         return end_call_quarantine(&journal, &id, call, resolution, anyway);
     }
     let open = DecidableCall::acquire(&journal, &id, call, anyway)
-        .map_err(|why| refusal_to_error(&id, call, why))?;
+        .map_err(|why| refusal_to_error(runtime, &id, call, why))?;
     let DecidableCall { name, op, args, known_error, .. } = &open;
     let decision = resolution_to_decision(runtime, op, args, resolution, known_error.clone())?;
     let by = current_user();
     open.record_decision(&decision, if anyway { format!("{by}, with --anyway") } else { by })?;
     terminal::print_message(&format!("decided about {op} ({name}); the run goes on with"));
     drop(open);
-    terminal::print_message(&find_next_step(runtime, &id).command);
+    output::print_command(&find_next_step(runtime, &id).command);
     Ok(0)
 }
 
@@ -139,7 +139,7 @@ fn no_left_call_error<'a>(id: &str, given: &str, left: impl Iterator<Item = &'a 
 }
 
 /// Returns the error for a call that cannot be decided about.
-fn refusal_to_error(id: &str, given: &str, refusal: DecisionRefusal) -> CliError {
+fn refusal_to_error(runtime: &Runtime, id: &str, given: &str, refusal: DecisionRefusal) -> CliError {
     let (open, is_none) = match refusal {
         DecisionRefusal::Journal(error) => return error.into(),
         DecisionRefusal::CutShort { call } => {
@@ -148,6 +148,7 @@ fn refusal_to_error(id: &str, given: &str, refusal: DecisionRefusal) -> CliError
                 .with_hint("a resume asks the world")
                 .with_next_command(format!("redrill resume {id}"));
         }
+        DecisionRefusal::IsGate { call, is_awaited } => return gate_error(runtime, id, &call, is_awaited),
         DecisionRefusal::MayLand { call, until } => {
             let until = describe_landing_end(until);
             return CliError::usage(format!(
@@ -165,7 +166,23 @@ fn refusal_to_error(id: &str, given: &str, refusal: DecisionRefusal) -> CliError
     } else {
         format!("open are {}", known.join(", "))
     };
-    CliError::usage(format!("the run `{id}` has {what} `{given}`")).with_hint(hint)
+    CliError::usage(format!("the run `{id}` has {what} `{given}`; nothing was decided"))
+        .with_hint(hint)
+        .with_next_command(format!("redrill runs show {id}"))
+}
+
+/// Returns the error for a gate: it has commands of its own.
+fn gate_error(runtime: &Runtime, id: &str, gate: &str, is_awaited: bool) -> CliError {
+    if !is_awaited {
+        return CliError::usage(format!(
+            "`{gate}` is an approval, and the run does not wait for it; nothing was decided"
+        ))
+        .with_next_command(find_next_step(runtime, id).command);
+    }
+    let (gate_word, confirm) = (shell::quote_shell_word(gate), write_confirmations(runtime, id));
+    CliError::usage(format!("`{gate}` is an approval, which is approved or rejected; nothing was decided"))
+        .with_hint(format!("or `redrill reject {id} {gate_word} --resume{confirm}`"))
+        .with_next_command(format!("redrill approve {id} {gate_word} --resume{confirm}"))
 }
 
 /// Returns the decision, after checking its result against the operation's fields. A call that is decided to have

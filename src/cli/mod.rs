@@ -26,7 +26,11 @@ mod watch;
 mod world;
 
 use crate::{
-    base::{former_name, shell::command_line_with, terminal},
+    base::{
+        former_name,
+        shell::{LocationOption, command_line_with, keep_location_options},
+        terminal,
+    },
     config::{self, Locations},
     journal::StateConsent,
     ops::reference,
@@ -115,6 +119,19 @@ struct GlobalOptions {
 }
 
 impl GlobalOptions {
+    /// Returns those options that the next command needs to find the same configuration and the same state. A variable stays
+    /// in the shell, and an adopted state stays adopted.
+    fn list_locations(&self) -> Vec<LocationOption> {
+        let with_path = |name, path: &Option<PathBuf>| {
+            path.as_ref().map(|path| LocationOption { name, word: Some(path.display().to_string()) })
+        };
+        let is_unsafe = self.state_unsafe.then_some(LocationOption { name: "--state-unsafe", word: None });
+        [with_path("--config", &self.config), with_path("--state", &self.state), is_unsafe]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
     /// Returns what these options consent to about the state folder.
     fn to_consent(&self) -> Result<StateConsent, CliError> {
         // Clap does not see one of the two where they stand before and behind the name of the command.
@@ -208,6 +225,7 @@ fn print_clap_error(error: &clap::Error) -> u8 {
 fn dispatch_command(matches: &clap::ArgMatches) -> Result<u8, CliError> {
     let global = GlobalOptions::from_arg_matches(matches).map_err(|e| CliError::usage(e.to_string()))?;
     init_tracing(global.verbose)?;
+    keep_location_options(global.list_locations());
     if let Some((area, below)) = matches.subcommand().filter(|(word, _)| operations::has_area(word)) {
         return operations::perform_operation(&load_runtime(&global)?, area, below);
     }

@@ -1,7 +1,7 @@
 //! Output of the command line: errors to stderr, data to stdout, and the errors of configuration and targets.
 
 use crate::{
-    base::{suggest, terminal},
+    base::{shell, suggest, terminal},
     config,
     report::{self, CliError, DataFormat},
 };
@@ -13,6 +13,11 @@ pub(super) fn print_error(error: &CliError) -> u8 {
     terminal::clear_status();
     terminal::print_message(&error.render_text(terminal::stderr_painter()));
     error.exit
+}
+
+/// Prints a command to type next as a line of its own.
+pub(super) fn print_command(command: &str) {
+    terminal::print_message(&shell::locate_command(command));
 }
 
 /// Writes data to stdout; says on stderr when there is none.

@@ -50,7 +50,7 @@ impl PruneCommand {
             if chosen.len() == 1 { "this run".to_owned() } else { format!("these {} runs", chosen.len()) };
         if !self.yes && !confirm_removal(&count)? {
             terminal::print_message("nothing was removed; to remove them");
-            terminal::print_message(&command_line_with("--yes"));
+            output::print_command(&command_line_with("--yes"));
             return Ok(0);
         }
         for run in &chosen {

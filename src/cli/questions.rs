@@ -2,9 +2,10 @@
 //! request.
 
 use crate::{
-    base::terminal::{self, Prompt},
+    base::terminal::{self, Prompt, WithdrawalCheck},
     runtime::{Answer, Choice, Question, Withdrawal},
 };
+use std::sync::Arc;
 
 /// Which questions are put to a person, and which are answered without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,8 +100,10 @@ fn read_choice(
     choices: &[(&str, Choice)],
     withdrawal: &Withdrawal,
 ) -> Option<Choice> {
+    let standing = withdrawal.clone();
+    let is_withdrawn: Arc<WithdrawalCheck> = Arc::new(move || standing.is_withdrawn());
     for _ in 0..5 {
-        let typed = prompt.read_line(question, || withdrawal.is_withdrawn()).ok()??.to_lowercase();
+        let typed = prompt.read_line(question, &is_withdrawn).ok()??.to_lowercase();
         if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == typed) {
             return Some(*choice);
         }

@@ -124,6 +124,7 @@ impl RehearseCommand {
             words.extend(["--faults", &faults]);
         }
         words.extend(["--only", scenario]);
-        words.into_iter().map(shell::quote_shell_word).collect::<Vec<_>>().join(" ")
+        let words: Vec<String> = words.into_iter().map(shell::quote_shell_word).collect();
+        shell::locate_command(&words.join(" "))
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     base::{moment::Span, shell, terminal, value},
     journal::{RunError, RunStatus, RunSummary, Source},
     ops::spec::{Effect, Permission},
+    provider::{self, Code},
     report::{CliError, DataFormat, diff_sources, exit_code, find_next_step, format_seconds},
     runtime::{Refusal, ResumeRequest, RunObserver, RunResult, Runbook, Runtime, SESSION, StopReason},
 };
@@ -70,8 +71,8 @@ impl ResumeCommand {
     }
 
     /// Returns the command that resumes the run with these options.
-    pub(super) fn from_options(run: String, options: RunOptions) -> Self {
-        Self { run, edited: false, yes: false, options }
+    pub(super) fn from_options(run: String, yes: bool, options: RunOptions) -> Self {
+        Self { run, edited: false, yes, options }
     }
 
     /// Tries to resume the run once; the inner error is the runtime's refusal.
@@ -103,37 +104,15 @@ impl ResumeCommand {
         };
         let again = |more: &str| self.resume_command_with(&summary.id, more);
         let age = runtime.clock().now().duration_since(run.last_record_at());
-        self.confirm_stale_run(age, &runbook.header.needs, &again)?;
+        confirm_stale_run(age, &runbook.header.needs, self.yes, &again)?;
         let confirmed = confirm_targets(runtime, &runbook, &params, &self.options.confirm, &again)?;
-        Ok(runtime.resume_run(
-            journal,
-            ResumeRequest { run, runbook, params, confirmed, abandon: false },
-            watch,
-        ))
-    }
-
-    /// Asks before resuming a run whose last record is old and which may destroy something.
-    fn confirm_stale_run(
-        &self,
-        age: Span,
-        needs: &[Permission],
-        again: &dyn Fn(&str) -> String,
-    ) -> Result<(), CliError> {
-        let destroys = needs.iter().find(|need| need.effect == Effect::Destroy);
-        let Some(right) = destroys.filter(|_| age > STALE_AFTER && !self.yes) else { return Ok(()) };
-        let since = format_seconds(age.as_secs_f64().floor());
-        let message = format!("the last record of the run is {since} old, and the run may `{right}`");
-        let yes = terminal::can_prompt()
-            && ["y", "yes"].contains(
-                &terminal::prompt_line(&format!("{message}. Go on? [y/N]"))?.to_lowercase().as_str(),
-            );
-        if yes {
-            return Ok(());
+        let resume = ResumeRequest { run, runbook, params, confirmed, abandon: false };
+        match runtime.resume_run(journal, resume, watch) {
+            Err(Refusal::Target(error)) if error.code == Code::NotFound => {
+                Err(missing_target_error(error, &summary.id, &again("")))
+            }
+            ended => Ok(ended),
         }
-        Err(CliError::usage(message)
-            .with_hint("look at the world first; then go on with `--yes`")
-            .with_exit(exit_code::REFUSED)
-            .with_next_command(again("--yes")))
     }
 
     /// Returns the command that resumes the run with these options and `more`. Always `resume`: an approval that
@@ -150,9 +129,45 @@ impl ResumeCommand {
         let mut line = vec![format!("redrill resume {run}")];
         line.extend(words.iter().filter(|(_, is_given)| *is_given).map(|(word, _)| (*word).to_owned()));
         line.extend(confirm.iter().map(|target| format!("--confirm {}", shell::quote_shell_word(target))));
-        line.push(more.to_owned());
+        line.extend(Some(more.to_owned()).filter(|more| !more.is_empty()));
         line.join(" ")
     }
+}
+
+/// Asks before a run goes on whose last record is old and which may destroy something; `again` is the command with a word
+/// more.
+///
+/// # Errors
+/// Nobody says yes.
+pub(super) fn confirm_stale_run(
+    age: Span,
+    needs: &[Permission],
+    yes: bool,
+    again: &dyn Fn(&str) -> String,
+) -> Result<(), CliError> {
+    let destroys = needs.iter().find(|need| need.effect == Effect::Destroy);
+    let Some(right) = destroys.filter(|_| age > STALE_AFTER && !yes) else { return Ok(()) };
+    let since = format_seconds(age.as_secs_f64().floor());
+    let message = format!("the last record of the run is {since} old, and the run may `{right}`");
+    let yes = terminal::can_prompt()
+        && ["y", "yes"]
+            .contains(&terminal::prompt_line(&format!("{message}. Go on? [y/N]"))?.to_lowercase().as_str());
+    if yes {
+        return Ok(());
+    }
+    Err(CliError::usage(message)
+        .with_hint("look at the world first; then go on with `--yes`")
+        .with_exit(exit_code::REFUSED)
+        .with_next_command(again("--yes")))
+}
+
+/// Returns the error of a run whose target is not configured (any more): `again` is the command for when it is, and what can
+/// be typed now ends the run.
+pub(super) fn missing_target_error(error: provider::Error, run: &str, again: &str) -> CliError {
+    let known = error.hint.clone().map_or_else(String::new, |known| format!("{known}; "));
+    CliError::from(error)
+        .with_hint(format!("{known}configure it, and then `{again}`; or give the run up"))
+        .with_next_command(format!("redrill runs abandon {run}"))
 }
 
 /// Returns the error of an edit of a run that is ending: what it undoes is what it did under the text that it has.
@@ -182,7 +197,7 @@ fn report_ended_run(summary: &RunSummary, format: ReportFormat) -> u8 {
             let ended = if *status == RunStatus::Abandoned { "was abandoned" } else { status.as_str() };
             terminal::print_message(&format!("the run {id} {ended}{when}: there is nothing to resume"));
             if *status != RunStatus::Succeeded {
-                terminal::print_message(&format!("redrill runs show {id}"));
+                output::print_command(&format!("redrill runs show {id}"));
             }
         }
         ReportFormat::Json => terminal::print_data(

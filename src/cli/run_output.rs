@@ -6,7 +6,7 @@ use super::{
     watch::{JsonWatch, TreeWatch},
 };
 use crate::{
-    base::{terminal, value},
+    base::{shell::locate_command, terminal, value},
     journal::RunFold,
     report::{CliError, exit_code, find_next_step},
     runtime::{RunObserver, RunResult, Runtime, StopReason, is_gate},
@@ -89,7 +89,7 @@ pub(super) fn run_and_report(
         {
             terminal::print_message(&error.render_body(ink));
         }
-        terminal::print_message(next);
+        output::print_command(next);
     }
     CliError::exit_code_of(&ended)
 }
@@ -101,7 +101,7 @@ pub(super) fn report_refusal(report: RunReport, error: &CliError) -> u8 {
         terminal::print_data(
             &json!({
             "event": "run.refused",
-            "error": {"message": error.message, "hint": error.hint, "place": place},
+            "error": {"message": error.message, "hint": error.located_hint(), "place": place},
             "exit": error.exit,
             })
             .to_string(),
@@ -177,9 +177,10 @@ fn final_event(ended: &RunResult, error: Option<&CliError>) -> Value {
         }),
         Some(stop) => json!({
             "event": "run.stopped", "run": run, "status": status, "head": head, "reason": stop_reason(stop),
-            "message": error.map(|t| &t.message), "hint": error.and_then(|t| t.hint.as_ref()),
+            "message": error.map(|t| &t.message), "hint": error.and_then(CliError::located_hint),
             "call": match stop { StopReason::Undecided { call, .. } | StopReason::Waiting { call, .. } => Some(call), _ => None },
-            "next": error.and_then(|t| t.next.as_ref()), "resume": format!("redrill resume {run}"), "left_behind": left_behind,
+            "next": error.and_then(CliError::located_next), "resume": locate_command(&format!("redrill resume {run}")),
+            "left_behind": left_behind,
         }),
     }
 }

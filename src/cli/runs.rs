@@ -9,7 +9,7 @@ use super::{
     run_output::{ReportFormat, run_and_report},
 };
 use crate::{
-    base::{terminal, value},
+    base::{shell::locate_command, terminal, value},
     journal::{self, Journal, JournalEntry, Record, RunStatus, RunSummary},
     report::{self, CliError, DataFormat, exit_code, find_next_step, record_to_json, render_transcript},
     runtime::{Refusal, ResumeRequest, RunResult, Runtime, SESSION, end_as_abandoned},
@@ -129,12 +129,13 @@ fn list_runs(runtime: &Runtime, output: DataFormat, all: bool) -> Result<u8, Cli
     if output == DataFormat::Table {
         for (run, reason) in runs.iter().filter_map(|run| run.reason.as_ref().map(|reason| (run, reason))) {
             let line = reason.lines().next().unwrap_or_default();
-            let next = find_next_step(runtime, &run.id).command;
+            let next = locate_command(&find_next_step(runtime, &run.id).command);
             terminal::print_message(&format!("{} is {}: {line}\n  {next}", run.id, run.status));
         }
     }
     if older > 0 {
-        terminal::print_message(&format!("and {older} older runs: redrill runs list --all"));
+        let all = locate_command("redrill runs list --all");
+        terminal::print_message(&format!("and {older} older runs: {all}"));
     }
     match rolled_back {
         Some(error) if runs.is_empty() => Err(CliError { next: None, ..error.into() }),
@@ -161,7 +162,7 @@ fn show_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u8, 
         ReportFormat::Text => {
             terminal::print_data(&render_transcript(&summary, &entries));
             if !summary.status.is_final() && summary.status != RunStatus::Running && wrong.is_none() {
-                terminal::print_message(&find_next_step(runtime, &summary.id).command);
+                output::print_command(&find_next_step(runtime, &summary.id).command);
             }
         }
         ReportFormat::Json => {

@@ -2,7 +2,7 @@
 
 use super::{activity::Activity, output};
 use crate::{
-    base::moment::Span,
+    base::{moment::Span, shell::locate_quoted_commands},
     config::{self, Config, TargetConfig},
     provider,
     report::{CliError, DataFormat, exit_code},
@@ -81,7 +81,7 @@ fn check_targets(runtime: &Runtime, output: DataFormat) -> Result<u8, CliError> 
         });
         activity.finish_item(&target.name);
         answers.push(answer.unwrap_or_else(
-            |e| json!({"name": target.name, "ok": false, "status": e.message, "hint": e.hint}),
+            |e| json!({"name": target.name, "ok": false, "status": e.message, "hint": e.hint.as_deref().map(locate_quoted_commands)}),
         ));
     }
     drop(activity);

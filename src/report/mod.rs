@@ -5,17 +5,21 @@
 mod data;
 mod diff;
 mod error;
+mod error_sources;
 pub mod exit_code;
+mod fault_text;
 mod next_step;
 mod quantities;
+mod run_error;
 mod story;
 mod table;
 mod transcript;
 
 pub use data::{DataFormat, render_data};
 pub use diff::diff_sources;
-pub use error::{CliError, render_place};
-pub use next_step::{NextStep, find_next_step, list_targets_to_confirm};
+pub use error::CliError;
+pub use fault_text::render_place;
+pub use next_step::{NextStep, find_next_step, list_targets_to_confirm, write_confirmations};
 pub use quantities::{format_bytes, format_metric, format_moment, format_seconds};
 pub use story::{render_story, story_to_json};
 pub use transcript::{record_to_json, render_transcript};

@@ -2,10 +2,16 @@
 
 use crate::{
     base::shell::quote_shell_word,
-    journal::{self, Decision, FoldedCall, Journal, RunFold, RunStatus, RunSummary},
-    ops::{self, spec::parse_target_ref},
-    runtime::{Refusal, Runbook, Runtime, SESSION, is_gate},
+    journal::{self, Decision, FoldedCall, Journal, JournalEntry, Record, RunFold, RunStatus, RunSummary},
+    ops::{
+        self,
+        spec::{Evidence, parse_target_ref},
+    },
+    runtime::{Refusal, Runbook, Runtime, SESSION, is_gate, list_awaited_gates},
 };
+
+/// The jobs that a platform without keys lists, and of which its list does not say which is whose.
+const UNTRACED: [&str; 2] = ["branch::reset", "branch::promote"];
 
 /// The command that brings a run on, and what else can be typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,37 +40,33 @@ pub fn find_next_step(runtime: &Runtime, run: &str) -> NextStep {
             return Ok(Some(step));
         }
         let (fold, _) = RunFold::from_entries(&entries);
-        let names = list_targets_to_confirm(runtime, run);
-        let options: Vec<String> =
-            names.iter().map(|name| format!(" --confirm {}", quote_shell_word(name))).collect();
-        let confirm = options.concat();
-        if let Some(step) = step_in_doubt(&journal, &summary, &fold)? {
+        let confirm = write_confirmations(runtime, run);
+        if let Some(step) = step_beyond_looking(&journal, &summary, &fold)? {
             return Ok(Some(step));
         }
-        Ok(Some(step_from_fold(&summary, &fold, &confirm)))
+        Ok(Some(step_from_records(&summary, &entries, &fold, &confirm)))
     };
     read().ok().flatten().unwrap_or_else(|| NextStep::with_command(format!("redrill runs show {run}")))
 }
 
-fn step_from_fold(summary: &RunSummary, fold: &RunFold, confirm: &str) -> NextStep {
+fn step_from_records(
+    summary: &RunSummary,
+    entries: &[JournalEntry],
+    fold: &RunFold,
+    confirm: &str,
+) -> NextStep {
     let run = &summary.id;
     if summary.status.is_final() {
         return NextStep::with_command(format!("redrill runs show {run}"));
     }
+    if fold.is_stuck() {
+        return step_from_stuck(summary, entries, confirm);
+    }
     if summary.runbook == SESSION {
         return NextStep::with_command(format!("redrill runs abandon {run}"));
     }
-    if fold.is_stuck() {
-        return NextStep {
-            command: format!("redrill runs abandon {run}"),
-            hint: Some(format!(
-                "give it up, or give it a text that asks for all that was done: `redrill resume {run} --edited{confirm}`"
-            )),
-            is_decision: false,
-        };
-    }
     if summary.status == RunStatus::Waiting {
-        if let Some(step) = step_at_gate(run, fold, confirm) {
+        if let Some(step) = step_at_gate(run, entries, confirm) {
             return step;
         }
         if let Some(step) = step_at_held_call(run, fold) {
@@ -87,10 +89,41 @@ fn step_from_broken(wrong: &journal::Error) -> Option<NextStep> {
     }
 }
 
-/// Returns what to type about a call of which nobody knows whether it was made before the journal was rolled back: a
-/// resume asks the target again, which has said all that it can. While a request of it may still land, only a resume
-/// waits for that. Of the decisions, `fail` makes nothing again and takes nothing for made.
-fn step_in_doubt(
+/// Returns what to type about a run that met what is not as it was recorded, and would meet it again. One that is ending,
+/// or has no text, has met it where it is given up.
+fn step_from_stuck(summary: &RunSummary, entries: &[JournalEntry], confirm: &str) -> NextStep {
+    let run = &summary.id;
+    let is_ending = entries.iter().any(|entry| matches!(entry.record, Record::Ending { .. }));
+    if is_ending || summary.runbook == SESSION {
+        return NextStep {
+            command: format!("redrill runs abandon {run} --leave"),
+            hint: Some(hint_at_lost_cleanup(run)),
+            is_decision: false,
+        };
+    }
+    NextStep {
+        command: format!("redrill runs abandon {run}"),
+        hint: Some(format!(
+            "give it up\n      or, where its text differs, give it one that asks for all that was done: \
+             `redrill resume {run} --edited{confirm}`\n      or, where a target does, bring back the one that it began with: \
+             `redrill resume {run}{confirm}`"
+        )),
+        is_decision: false,
+    }
+}
+
+/// Returns what to do about a run that is given up and met, in its clean-up, what is not as it was recorded.
+pub(super) fn hint_at_lost_cleanup(run: &str) -> String {
+    format!(
+        "its clean-up cannot be done on what is another by now: end the run as it is, and read what is left behind\n      \
+         or bring back what it began with, and then `redrill runs abandon {run}`"
+    )
+}
+
+/// Returns what to type about a call of which nobody knows whether it was made, where looking again shows no more: the
+/// journal was rolled back, or the target keeps no trace by which it could be told. While a request of it may still land
+/// until a moment, only a resume waits for that. Of the decisions, `fail` makes nothing again and takes nothing for made.
+fn step_beyond_looking(
     journal: &Journal,
     summary: &RunSummary,
     fold: &RunFold,
@@ -98,21 +131,55 @@ fn step_in_doubt(
     let run = &summary.id;
     let go_on = if summary.runbook == SESSION { "runs abandon" } else { "resume" };
     let landings = journal.list_landing_ends(run)?;
-    let Some((name, call)) = fold.undecided_in_doubt().find(|(name, _)| !landings.contains_key(*name)) else {
-        return Ok(None);
+    let untraced =
+        list_untraced(summary, fold).find(|(name, _)| !matches!(landings.get(*name), Some(Some(_))));
+    let (found, again) = match untraced {
+        Some(found) => (
+            Some(found),
+            format!(
+                "the target keeps no trace of it: without that, `redrill {go_on} {run}` finds out nothing"
+            ),
+        ),
+        None => (
+            fold.undecided_in_doubt().find(|(name, _)| !landings.contains_key(*name)),
+            format!("where the target did not answer, `redrill {go_on} {run}` asks it again"),
+        ),
     };
+    let Some((name, call)) = found else { return Ok(None) };
     let decide = format!("redrill runs decide {run} {}", quote_shell_word(name));
+    // Nobody knows until when it may land, and only this says that nobody waits for it.
+    let anyway = if landings.contains_key(name) { " --anyway" } else { "" };
     let look = command_to_look(call)
         .map_or_else(|| "look at the target".to_owned(), |look| format!("look with `{look}`"));
     Ok(Some(NextStep {
-        command: format!("{decide} fail"),
+        command: format!("{decide} fail{anyway}"),
         hint: Some(format!(
-            "{look}, and say what is so: `{decide} redo` makes it (again), `fail` fails the call as it is, and \
+            "{look}, and say what is so: `{decide} redo{anyway}` makes it (again), `fail` fails the call as it is, and \
              `done --id ID` or `done --result JSON` in their place say that it was made; then `redrill {go_on} {run}`\n      \
-             where the target did not answer, `redrill {go_on} {run}` asks it again"
+             {again}"
         )),
         is_decision: true,
     }))
+}
+
+/// Returns the undecided calls of which the target keeps no trace: an opaque request, and a reset or a promotion where the
+/// platform has no key for it.
+fn list_untraced<'a>(
+    summary: &RunSummary,
+    fold: &'a RunFold,
+) -> impl Iterator<Item = (&'a str, &'a FoldedCall)> {
+    let is_undecided = summary.status == RunStatus::Undecided;
+    fold.decidable_calls()
+        .filter(move |(_, call)| is_undecided && call.decision.is_none() && is_untraced(call))
+}
+
+fn is_untraced(call: &FoldedCall) -> bool {
+    let written_down = call.attempts.last().and_then(|attempt| attempt.accepted.as_ref());
+    match written_down.map(Evidence::decode) {
+        Some(Ok(Evidence::Opaque { .. })) => true,
+        Some(Ok(Evidence::Job { traces, .. })) => !traces.is_null() && UNTRACED.contains(&call.op.as_str()),
+        _ => false,
+    }
 }
 
 /// Returns the command that lists what a call makes, if there is one.
@@ -123,12 +190,10 @@ fn command_to_look(call: &FoldedCall) -> Option<String> {
     Some(format!("redrill {words} -t {}", quote_shell_word(&place.to_string())))
 }
 
-/// Returns what to type about an approval that nobody has decided about.
-fn step_at_gate(run: &str, fold: &RunFold, confirm: &str) -> Option<NextStep> {
-    let is_undecided = |call: &FoldedCall| is_gate(&call.op) && call.decision.is_none();
-    let gates: Vec<&str> =
-        fold.open_calls().filter(|(_, call)| is_undecided(call)).map(|(name, _)| name).collect();
-    let first = *gates.first()?;
+/// Returns what to type about a gate that nobody has decided about.
+fn step_at_gate(run: &str, entries: &[JournalEntry], confirm: &str) -> Option<NextStep> {
+    let gates = list_awaited_gates(entries);
+    let first = gates.first()?;
     // With one gate, there is nothing to choose.
     let which = if gates.len() > 1 { format!(" {}", quote_shell_word(first)) } else { String::new() };
     Some(NextStep {
@@ -152,6 +217,14 @@ fn step_at_held_call(run: &str, fold: &RunFold) -> Option<NextStep> {
         )),
         is_decision: false,
     })
+}
+
+/// Returns the options that name the protected targets which a run may change, with a space before each.
+pub fn write_confirmations(runtime: &Runtime, run: &str) -> String {
+    let names = list_targets_to_confirm(runtime, run);
+    let options: Vec<String> =
+        names.iter().map(|name| format!(" --confirm {}", quote_shell_word(name))).collect();
+    options.concat()
 }
 
 /// Returns the protected targets that a run may change, each of which must be named to resume it. Where its text does not

@@ -1,9 +1,10 @@
 //! A call that a person decides about: which one it is, what is known of it, and the record of the decision.
 
-use super::open_approval::is_gate;
+use super::{awaited_gates::list_awaited_gates, open_approval::is_gate};
 use crate::base::moment::Moment;
 use crate::journal::{
-    self, CallState, Decision, Durability, FoldedCall, Journal, Record, Run, RunFold, ScriptError,
+    self, CallState, Decision, Durability, FoldedCall, Journal, JournalEntry, Record, Run, RunFold,
+    ScriptError,
 };
 use serde_json::Value;
 
@@ -24,6 +25,12 @@ pub enum DecisionRefusal {
     Journal(journal::Error),
     /// It was cut short, and the world has not been asked yet.
     CutShort { call: String },
+    /// It is a gate, which is approved or rejected.
+    IsGate {
+        call: String,
+        /// Whether the run waits at it.
+        is_awaited: bool,
+    },
     /// A request of it may still take effect: until a moment, or until nobody knows when.
     MayLand { call: String, until: Option<Moment> },
     /// Not exactly one open call has such a name.
@@ -49,14 +56,15 @@ impl DecidableCall {
     /// [`DecisionRefusal`].
     pub fn acquire(journal: &Journal, id: &str, given: &str, anyway: bool) -> Result<Self, DecisionRefusal> {
         let run = journal.acquire_run(id)?;
-        let (fold, _) = RunFold::from_entries(&journal.read_records(id)?);
+        let entries = journal.read_records(id)?;
+        let (fold, _) = RunFold::from_entries(&entries);
         let open: Vec<_> = fold.decidable_calls().filter(|(_, open)| !is_gate(&open.op)).collect();
-        let named: Vec<_> = match open.iter().find(|(name, _)| *name == given) {
-            Some(exact) => vec![*exact],
-            None => open.iter().copied().filter(|(name, _)| name.contains(given)).collect(),
-        };
+        // Whoever writes a whole name means that call, although the name may be a part of another one.
+        let is_exact = fold.call(given).is_some();
+        let is_named = |name: &str| name == given || !is_exact && name.contains(given);
+        let named: Vec<_> = open.iter().copied().filter(|(name, _)| is_named(name)).collect();
         let [(name, FoldedCall { op, .. })] = named[..] else {
-            return Err(refuse_decision(&fold, &open, given, named.is_empty()));
+            return Err(refuse_decision(&entries, &open, given, named.is_empty()));
         };
         let (args, known_error) = match run.call_state(name).map_err(journal::Error::from)? {
             CallState::Started { args, decision, .. } => (args, decision.and_then(decided_error)),
@@ -79,16 +87,25 @@ impl DecidableCall {
     }
 }
 
-/// Returns why nobody can decide about a call: one that was cut short is looked up by a resume first.
+/// Returns why nobody can decide about a call: one that was cut short is looked up by a resume first, and a gate has commands
+/// of its own.
 fn refuse_decision(
-    fold: &RunFold,
+    entries: &[JournalEntry],
     open: &[(&str, &FoldedCall)],
     given: &str,
     is_none: bool,
 ) -> DecisionRefusal {
-    let mut cut_short = fold.open_calls().filter(|(name, open)| !is_gate(&open.op) && name.contains(given));
-    if is_none && let Some((call, _)) = cut_short.next() {
-        return DecisionRefusal::CutShort { call: call.to_owned() };
+    let (fold, _) = RunFold::from_entries(entries);
+    let (gates, cut_short): (Vec<_>, Vec<_>) =
+        fold.open_calls().filter(|(name, _)| name.contains(given)).partition(|(_, open)| is_gate(&open.op));
+    let is_named = |(name, _): &&(&str, &FoldedCall)| *name == given;
+    match (gates.iter().find(is_named).or(gates.first()), cut_short.first()) {
+        (Some((gate, _)), None) if is_none => {
+            let is_awaited = list_awaited_gates(entries).iter().any(|awaited| awaited == gate);
+            return DecisionRefusal::IsGate { call: (*gate).to_owned(), is_awaited };
+        }
+        (_, Some((call, _))) if is_none => return DecisionRefusal::CutShort { call: (*call).to_owned() },
+        _ => {}
     }
     let open = open.iter().map(|(name, _)| (*name).to_owned()).collect();
     DecisionRefusal::NotOne { open, is_none }

@@ -353,8 +353,9 @@ pub(super) fn end_run(context: &Arc<RunContext>, engine: &Engine, conclusion: Co
     };
     // Clean-up whose text is lost resolves none of its calls.
     let open = context.run.open_calls();
-    lock_unpoisoned(&context.left_behind)
-        .extend(open.iter().map(|call| name_open_call(call, context.run.recorded_call(call).as_ref())));
+    lock_unpoisoned(&context.left_behind).extend(
+        open.iter().filter_map(|call| name_open_call(call, context.run.recorded_call(call).as_ref())),
+    );
     let left_behind = lock_unpoisoned(&context.left_behind).clone();
     let error = RunError::from_parts(failure.as_ref(), &cleanup).map(|error| error.to_json());
     let finished = Record::Finished { status, error, left_behind: left_behind.clone() };

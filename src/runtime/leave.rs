@@ -2,6 +2,7 @@
 //! and its texts alone.
 
 use super::{
+    open_approval::is_gate,
     deferred_cleanup::{name_all_undone, name_undone},
     edit_barrier::DEFER,
     lost_history::name_lost_history,
@@ -71,7 +72,7 @@ fn list_left_behind(
         }
     }
     let landed = fold.open_calls().filter(|(call, _)| !landings.contains_key(*call));
-    left.extend(landed.map(|(name, call)| name_open_call(name, Some(call))));
+    left.extend(landed.filter_map(|(name, call)| name_open_call(name, Some(call))));
     left.extend(landings.iter().map(|(call, until)| name_landing(call, fold.call(call), *until)));
     if fold.is_rolled_back() {
         left.push(name_lost_history());
@@ -110,12 +111,15 @@ fn name_landing(name: &str, call: Option<&FoldedCall>, until: Option<Moment>) ->
     format!("what {name} asked for, which may still appear, {}{named}", describe_landing_end(until))
 }
 
-/// Returns what an open call began, with the branch that it was to make: it may be there by now.
-pub(super) fn name_open_call(name: &str, call: Option<&FoldedCall>) -> String {
-    match call.and_then(find_branch_to_make) {
+/// Returns what an open call began, with the branch that it was to make: it may be there by now. A gate began nothing.
+pub(super) fn name_open_call(name: &str, call: Option<&FoldedCall>) -> Option<String> {
+    if call.is_some_and(|call| is_gate(&call.op)) {
+        return None;
+    }
+    Some(match call.and_then(find_branch_to_make) {
         Some(branch) => format!("what {name} began ({branch})"),
         None => format!("what {name} began"),
-    }
+    })
 }
 
 /// Returns the branch that an open call is to make, if it makes one.

@@ -32,6 +32,7 @@ mod runbook_error;
 
 // What a run does.
 mod approval;
+mod awaited_gates;
 mod call;
 mod call_host;
 mod call_path;
@@ -47,6 +48,7 @@ mod frontier;
 mod git;
 mod leave;
 mod lost_history;
+mod lost_target;
 #[cfg(test)]
 pub(crate) mod mutant;
 mod observer;
@@ -66,6 +68,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
+pub use awaited_gates::list_awaited_gates;
 pub use call_path::{CLEAN_UP_PATH, are_in_other_forks};
 pub use decidable_call::{DecidableCall, DecisionRefusal};
 pub use deferred_cleanup::names_undone;
@@ -74,6 +77,7 @@ pub use events::Event;
 pub use fixture::run_fixture;
 pub use flow::NATIVES;
 pub use leave::end_as_abandoned;
+pub use lost_target::LostTarget;
 pub use observer::{Answer, Choice, Question, RunObserver, Withdrawal};
 pub use open_approval::{APPROVE, OpenApproval, is_gate};
 pub use read::is_read_only;

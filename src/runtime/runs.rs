@@ -123,6 +123,16 @@ impl Runtime {
         Ok((run, runbook, summary.params))
     }
 
+    /// Returns the rights that the recorded runbook of a run asks for.
+    ///
+    /// # Errors
+    /// Its text no longer parses.
+    pub fn read_recorded_needs(journal: &Journal, run: &journal::Run) -> Result<Vec<Permission>, Refusal> {
+        let summary = journal.summarize_run(run.id())?;
+        let sources = journal.read_sources(run.id(), run.source_edition())?;
+        Ok(Runbook::from_recorded(&summary.runbook, sources)?.header.needs)
+    }
+
     /// Opens the journal; creates it if there is none.
     ///
     /// # Errors

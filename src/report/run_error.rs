@@ -1,0 +1,224 @@
+//! How a run that ended or stopped is told as the error of a command.
+
+use super::{
+    error::CliError,
+    exit_code::{FAILED, INTERRUPTED, MISMATCH, REFUSED, UNDECIDED, WAITING},
+    fault_text::{explain_unknown_function, list_fault_facts},
+    next_step::{NextStep, hint_at_lost_cleanup},
+};
+use crate::{
+    base::shell::quote_shell_word,
+    journal::{Failure, RunStatus},
+    runtime::{EvalError, RunResult, StopReason},
+};
+
+impl CliError {
+    /// Returns what kept a run from ending well; nothing when it did.
+    pub fn from_run_result(ended: &RunResult) -> Option<Self> {
+        let mut error = match (&ended.stop, &ended.failure) {
+            (Some(stop), _) => error_from_stop(stop, &ended.run),
+            (None, Some(failure)) => Self::from_failure(failure),
+            (None, None) if ended.cleanup.is_empty() => return None,
+            (None, None) => Self::usage("the clean-up failed").with_exit(FAILED),
+        };
+        error.facts.extend(ended.cleanup.iter().map(|wrong| format!("clean-up failed: {wrong}")));
+        let run = &ended.run;
+        match (&ended.stop, ended.is_given_up) {
+            // The same would be met again: only its records can still end the run.
+            (Some(StopReason::Mismatch { .. }), true) => {
+                error.next = Some(format!("redrill runs abandon {run} --leave"));
+                error.hint = Some(hint_at_lost_cleanup(run));
+            }
+            (Some(StopReason::Refused { hint, .. }), true) => {
+                error.next = Some(format!("redrill runs abandon {run} --leave"));
+                error.hint = Some(format!(
+                    "{hint}, with `redrill runs abandon {run}`\n      or end it as it is, without clean-up"
+                ));
+            }
+            (Some(StopReason::Unreadable(_)), true) => {
+                error.next = Some(format!("redrill runs abandon {run} --leave"));
+            }
+            (Some(_), true) => error.next = Some(format!("redrill runs abandon {run}")),
+            (_, _) => {}
+        }
+        if error.next.is_none() {
+            error.next = Some(format!("redrill runs show {}", ended.run));
+        }
+        Some(error)
+    }
+
+    /// Replaces what to type next by what the run's records say, where it stands still and can go on.
+    #[must_use]
+    pub fn with_next_step(mut self, ended: &RunResult, step: NextStep) -> Self {
+        let goes_on = matches!(
+            ended.stop,
+            Some(
+                StopReason::Waiting { .. }
+                    | StopReason::TakenOver { .. }
+                    | StopReason::Interrupted
+                    | StopReason::Undecided { .. }
+                    | StopReason::Refused { .. }
+                    | StopReason::Mismatch { .. }
+                    | StopReason::Leased(_)
+            )
+        );
+        // Whoever gives a run up comes to its clean-up, and a gate there is one like any other.
+        let is_at_gate = matches!(ended.stop, Some(StopReason::Waiting { .. }));
+        if goes_on && ended.is_given_up && step.is_decision {
+            self.hint = step.hint.map(|hint| {
+                let run = &ended.run;
+                format!(
+                    "{hint}\n      once it is decided, `redrill runs abandon {run}` goes on to give the run up; as it is, \
+                     without clean-up: `redrill runs abandon {run} --leave`"
+                )
+            });
+            self.next = Some(step.command);
+        } else if goes_on && (is_at_gate || !ended.is_given_up) {
+            self.next = Some(step.command);
+            self.hint = step.hint.or(self.hint);
+        }
+        self
+    }
+
+    /// Returns the exit code of a run that has ended or stopped.
+    pub fn exit_code_of(ended: &RunResult) -> u8 {
+        match ended.status {
+            RunStatus::Succeeded => 0,
+            RunStatus::Waiting => WAITING,
+            // Abandoning was asked for, so it is a success unless the clean-up failed.
+            RunStatus::Abandoned if ended.cleanup.is_empty() => 0,
+            _ => Self::from_run_result(ended).map_or(FAILED, |error| error.exit),
+        }
+    }
+
+    /// Returns the error that ended a script.
+    pub fn from_failure(failure: &Failure) -> Self {
+        let fault = &failure.fault;
+        let (message, hint) = match explain_unknown_function(&fault.message) {
+            Some((message, hint)) => (message, hint),
+            None => (fault.message.clone(), fault.hint.clone()),
+        };
+        Self {
+            message,
+            place: failure.place.clone(),
+            hint,
+            facts: list_fault_facts(fault),
+            exit: FAILED,
+            next: None,
+        }
+    }
+
+    /// Returns why an input at the prompt gave no value; `run` is the session's.
+    pub fn from_eval_error(unfinished: &EvalError, run: &str) -> Self {
+        match unfinished {
+            EvalError::Parse(error) => error.clone().into(),
+            EvalError::Failed(failure) => Self::from_failure(failure),
+            EvalError::Stopped(stop) => error_from_stop(stop, run),
+        }
+    }
+}
+
+fn error_from_stop(stop: &StopReason, run: &str) -> CliError {
+    let resume = format!("redrill resume {run}");
+    let stopped =
+        |message: &str, exit| CliError::usage(message).with_exit(exit).with_next_command(resume.clone());
+    match stop {
+        StopReason::Waiting { reason, .. } => stopped(reason, WAITING),
+        StopReason::TakenOver { by } => stopped(&format!("taken over by {by}"), INTERRUPTED),
+        StopReason::Interrupted => stopped("interrupted", INTERRUPTED),
+        StopReason::Undecided { call, reason } => stopped(reason, UNDECIDED).with_hint(format!(
+            "`resume` looks again where the target keeps a trace of it; or look yourself and say what is so: `redrill runs decide {run} {} redo` \
+             makes it again, and `fail` and `done` stand in place of `redo`; while a request of it may still take \
+             effect, add `--anyway`",
+            quote_shell_word(call)
+        )),
+        StopReason::Mismatch { message } => stopped(message, MISMATCH)
+            .with_hint(format!(
+                "go on with the recorded source: `redrill resume {run}`\n      with the file, once it asks for what was \
+                 recorded: `redrill resume {run} --edited`\n      or give it up and clean up: `redrill runs abandon {run}`"
+            ))
+            .with_next_command(format!("redrill runs show {run}")),
+        StopReason::Unreadable(record) => stopped(&record.to_string(), MISMATCH)
+            .with_hint(format!(
+                "{}\n      or give the run up as it is: `redrill runs abandon {run} --leave`",
+                record.hint()
+            ))
+            .with_next_command(format!("redrill runs show {run}")),
+        StopReason::Refused { message, hint } => stopped(message, REFUSED).with_hint(hint.clone()),
+        StopReason::Leased(error) => CliError { next: Some(resume.clone()), ..CliError::from(error.clone()) },
+        StopReason::Journal(error) => CliError { next: Some(resume.clone()), exit: FAILED, ..CliError::from(error.clone()) },
+        StopReason::Abandoned => stopped("the run was given up", FAILED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{base::painter::Painter, journal};
+    use serde_json::Value;
+
+    fn ended_run(status: RunStatus, stop: Option<StopReason>) -> RunResult {
+        RunResult {
+            run: "abcd2345".into(),
+            status,
+            head: String::new(),
+            value: Value::Null,
+            failure: None,
+            stop,
+            cleanup: vec![],
+            left_behind: vec![],
+            is_given_up: false,
+        }
+    }
+
+    fn unreadable_record() -> journal::UnreadableRecord {
+        let (subject, what) = ("/now#0".to_owned(), "5 is no moment".to_owned());
+        journal::UnreadableRecord { subject, what, version: "9.9.9".into() }
+    }
+
+    #[test]
+    fn what_goes_on_with_giving_up_is_no_resume() {
+        let stopped = ended_run(RunStatus::Interrupted, Some(StopReason::Interrupted));
+        let next = |ended: &RunResult| CliError::from_run_result(ended).and_then(|error| error.next);
+        assert_eq!(next(&stopped).as_deref(), Some("redrill resume abcd2345"));
+        let given_up = RunResult { is_given_up: true, ..stopped };
+        assert_eq!(next(&given_up).as_deref(), Some("redrill runs abandon abcd2345"));
+    }
+
+    #[test]
+    fn every_way_to_stop_has_its_exit_code_and_a_command_to_type_next() {
+        let call = "/back up#0/backup::create#0".to_owned();
+        let stops = [
+            (RunStatus::Interrupted, StopReason::Interrupted, INTERRUPTED),
+            (RunStatus::Undecided, StopReason::Undecided { call, reason: "no answer".into() }, UNDECIDED),
+            (RunStatus::Interrupted, StopReason::Mismatch { message: "another".into() }, MISMATCH),
+            (RunStatus::Interrupted, StopReason::Unreadable(unreadable_record()), MISMATCH),
+            (
+                RunStatus::Interrupted,
+                StopReason::Refused { message: "no".into(), hint: "ask".into() },
+                REFUSED,
+            ),
+        ];
+        for (status, stop, exit) in stops {
+            let ended = ended_run(status, Some(stop));
+            assert_eq!(CliError::exit_code_of(&ended), exit, "{:?}", ended.stop);
+            let text = CliError::from_run_result(&ended).expect("is an error").render_text(Painter::PLAIN);
+            let next = text.lines().last().unwrap_or_default();
+            assert!(next.starts_with("redrill ") && next.ends_with("abcd2345"), "{text}");
+        }
+    }
+
+    #[test]
+    fn ends_have_the_exit_code_of_what_they_came_to() {
+        assert_eq!(CliError::exit_code_of(&ended_run(RunStatus::Succeeded, None)), 0);
+        assert_eq!(CliError::exit_code_of(&ended_run(RunStatus::Abandoned, None)), 0);
+        assert_eq!(CliError::exit_code_of(&ended_run(RunStatus::Waiting, None)), WAITING);
+        let untidy = RunResult {
+            cleanup: vec!["the branch is still there".into()],
+            ..ended_run(RunStatus::Failed, None)
+        };
+        assert_eq!(CliError::exit_code_of(&untidy), FAILED);
+        let text = CliError::from_run_result(&untidy).expect("is an error").render_text(Painter::PLAIN);
+        assert!(text.contains("clean-up failed: the branch is still there"), "{text}");
+    }
+}

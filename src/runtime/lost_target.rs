@@ -1,0 +1,56 @@
+//! Whether the targets that a run has used are there: whoever decides about it is told before that is recorded.
+
+use super::runs::Runtime;
+use crate::{
+    journal::{Run, UnreadableRecord},
+    provider::{Error, model::Identity},
+};
+
+/// Why a run cannot go on with a target that it has used.
+#[derive(Debug)]
+pub enum LostTarget {
+    /// The configuration has none of this name.
+    NotConfigured(Error),
+    /// It does not answer.
+    Silent(Error),
+    /// Another one has its name.
+    Replaced {
+        /// Its name.
+        target: String,
+        /// Who the run began with.
+        recorded: String,
+        /// Who it is.
+        now: String,
+    },
+}
+
+impl Runtime {
+    /// Finds a target that a run has used and cannot go on with. A target is only `asked` who it is where the run goes on at
+    /// once: whoever only decides may have no way to it.
+    ///
+    /// # Errors
+    /// What is recorded of a target does not read.
+    pub fn find_lost_target(&self, run: &Run, asked: bool) -> Result<Option<LostTarget>, UnreadableRecord> {
+        let known = run.target_identities::<Identity>()?;
+        let lost = known.iter().find_map(|(name, recorded)| self.check_known_target(name, recorded, asked));
+        Ok(lost)
+    }
+
+    fn check_known_target(&self, name: &str, recorded: &Identity, asked: bool) -> Option<LostTarget> {
+        if let Err(error) = self.fleet.target_config(name) {
+            return Some(LostTarget::NotConfigured(error));
+        }
+        if !asked {
+            return None;
+        }
+        match self.block_on(async { self.fleet.open_target(name)?.identity().await }) {
+            Err(error) => Some(LostTarget::Silent(error)),
+            Ok(now) if now.id != recorded.id => Some(LostTarget::Replaced {
+                target: name.to_owned(),
+                recorded: recorded.description.clone(),
+                now: now.description,
+            }),
+            Ok(_) => None,
+        }
+    }
+}
