@@ -319,3 +319,17 @@ fn an_invariant_that_takes_all_memory_is_stopped() {
     let stopped = env.run_cli(&["rehearse", "r.rhai"]);
     assert!(stopped.code == 2 && stopped.stderr.contains("the invariant did not end"), "{stopped}");
 }
+
+#[test]
+fn a_runbook_that_does_not_end_is_stopped_with_a_verdict() {
+    let env = CliEnv::new();
+    env.write_file("r.rhai", "const RUNBOOK = #{ title: \"t\", params: #{}, needs: [] };\nloop { }\n");
+    let stopped = env.run_cli(&["rehearse", "r.rhai", "--seeds", "5"]);
+    let says = [
+        "✗ undisturbed",
+        "ends: one process of the run computed 20000000 steps without coming to an end",
+        "hint: bound every loop",
+        "1 scenarios: 0 ✓ converged, 0 s stopped safely, 1 ✗ violated",
+    ];
+    assert!(stopped.code == 1 && says.iter().all(|says| stopped.stdout.contains(says)), "{stopped}");
+}

@@ -1,9 +1,6 @@
 //! The invariant about what somebody else changes beside a run: `colleague`.
 
-use super::{
-    points::render_call,
-    scenario_runner::{ScenarioResult, WorldSnapshot},
-};
+use super::{points::render_call, scenario_result::ScenarioResult, world_snapshot::WorldSnapshot};
 use crate::{
     journal::{FoldedCall, Outcome, Record},
     ops::{

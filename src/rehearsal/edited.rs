@@ -4,7 +4,7 @@ use super::{
     invariants::{Violation, count_effects},
     operators::OperatorAct,
     points::Fault,
-    scenario_runner::ScenarioResult,
+    scenario_result::ScenarioResult,
 };
 use crate::{journal::Record, runtime::CLEAN_UP_PATH};
 use std::collections::BTreeSet;
@@ -15,6 +15,9 @@ const EDITED: &str = "edited";
 /// Checks that a text which does not match does nothing, and that no edit has anything done twice: more often than by any of
 /// the texts, of which these are the undisturbed runs.
 pub(super) fn check_edited(undisturbed: &[&ScenarioResult], result: &ScenarioResult) -> Vec<Violation> {
+    if result.limit_met.is_some() {
+        return Vec::new();
+    }
     let effects = result.effects_of_mismatch.iter();
     let mut found: Vec<String> = effects
         .map(|effect| format!("{effect} was done, and the edited text does not match what was recorded"))

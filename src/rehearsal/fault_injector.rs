@@ -2,6 +2,7 @@
 
 use super::{
     fault_plan::FaultPlan,
+    limits::{LimitMet, ProcessLimits, ProcessMeter},
     operators::{STEP_FORWARD, clock_jump_at, take_over_at},
     points::{
         DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, HELD_BACK, InjectedFault, LANDING_LATE,
@@ -11,7 +12,7 @@ use super::{
 use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::clock::{Clock as _, VirtualClock},
-    journal::{Outcome, Record, RecordObserver},
+    journal::{Failure, Outcome, Record, RecordObserver},
     provider::sim::{
         ColleagueTurn,
         faults::{FaultSource, RequestKind, RequestOutcome, SimRequest},
@@ -44,6 +45,7 @@ pub(super) struct FaultInjector {
     /// Through which the process is asked to stop.
     stop_requester: Arc<StopRequester>,
     clock: Arc<VirtualClock>,
+    meter: ProcessMeter,
     state: Mutex<InjectorState>,
 }
 
@@ -67,6 +69,16 @@ struct InjectorState {
     premature_ends: BTreeSet<String>,
     failed: u32,
     faults: Vec<InjectedFault>,
+    /// The clean-up that failed in this process.
+    failed_clean_up: Vec<FailedCleanUp>,
+}
+
+/// Clean-up of the script that failed.
+#[derive(Debug, Clone)]
+pub(super) struct FailedCleanUp {
+    /// The name under which it was deferred.
+    pub(super) name: String,
+    pub(super) failure: Failure,
 }
 
 /// What a fault has in store for the later requests of its process, to a target or to a person.
@@ -83,15 +95,23 @@ enum Aftermath {
 }
 
 impl FaultInjector {
-    pub(super) fn new(plan: FaultPlan, clock: Arc<VirtualClock>, stop_requester: Arc<StopRequester>) -> Self {
+    pub(super) fn new(
+        plan: FaultPlan,
+        limits: ProcessLimits,
+        clock: Arc<VirtualClock>,
+        stop_requester: Arc<StopRequester>,
+    ) -> Self {
         CURRENT_CALL.with_borrow_mut(String::clear);
-        Self { plan, clock, stop_requester, state: Mutex::default() }
+        let meter = ProcessMeter::new(limits, Arc::clone(&clock));
+        Self { plan, clock, stop_requester, meter, state: Mutex::default() }
     }
 
     /// Begins the next process.
     pub(super) fn begin_process(&self) {
         CURRENT_CALL.with_borrow_mut(String::clear);
+        self.meter.begin_process();
         let mut state = self.lock_state();
+        state.failed_clean_up.clear();
         state.process += 1;
         state.is_dead = false;
         state.aftermath = None;
@@ -122,6 +142,16 @@ impl FaultInjector {
     /// Returns what went wrong, in order.
     pub(super) fn injected_faults(&self) -> Vec<InjectedFault> {
         self.lock_state().faults.clone()
+    }
+
+    /// Returns the limit that a process of the run has met.
+    pub(super) fn limit_met(&self) -> Option<LimitMet> {
+        self.meter.limit_met()
+    }
+
+    /// Returns the clean-up that failed in the last process.
+    pub(super) fn take_failed_clean_up(&self) -> Vec<FailedCleanUp> {
+        std::mem::take(&mut self.lock_state().failed_clean_up)
     }
 
     /// Returns how many requests failed, and whether the last process died.
@@ -348,6 +378,11 @@ impl RecordObserver for FaultInjector {
             state.ended_well.insert(call.clone());
         }
         drop(state);
+        if let Record::End { .. } = record
+            && let Some(limit) = self.meter.count_call()
+        {
+            self.stop_requester.stop_at_limit(limit.describe());
+        }
         self.visit_point(call, PointKind::Added(record.kind()), Some(record));
     }
 }
@@ -356,6 +391,17 @@ impl RunObserver for FaultInjector {
     fn on_event(&self, event: &Event<'_>) {
         if let Event::CallStarted { call, .. } = event {
             CURRENT_CALL.with_borrow_mut(|current| (*call).clone_into(current));
+        }
+    }
+
+    fn on_failed_clean_up(&self, name: &str, failure: &Failure) {
+        let failed = FailedCleanUp { name: name.to_owned(), failure: failure.clone() };
+        self.lock_state().failed_clean_up.push(failed);
+    }
+
+    fn on_step(&self) {
+        if let Some(limit) = self.meter.count_step() {
+            self.stop_requester.stop_at_limit(limit.describe());
         }
     }
 

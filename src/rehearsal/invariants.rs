@@ -7,12 +7,14 @@
 //! |---|---|
 //! | `once` | No key stands twice in the world's own log of effects. Nothing that makes or changes something was asked for again after the world had done it, or while it was still on its way: a platform that keeps no keys would have done it twice. A run that succeeded had the effects of the undisturbed one, each as often (a job that was given up, and giving it up, count as nothing; nor does what sets a value, where something landed late: set again in part, it is the same value, and `same-world` sees it). |
 //! | `truth` | A call whose error says `side_effects: "none"` had none in the world, under a key or without one. A request that lands after its call ended well changes nothing. When the run has ended, it knows of every call that changed something. |
-//! | `left-over` | When the run has ended, however it did: each branch, replica and schedule that the run made or removed, and each setting, range, ban and switch that it changed, is as it was before the run, or an entry of the header's `leaves` names it. Nothing is left that a call made that did not end well, be it a backup or in `leaves`; nothing goes on that was accepted; no lease is held by a process that saw the run's end. (The lease of one that died right then gives way by itself.) What the run names in `left_behind` it has told, and does not count: by its name, by the call that began it, or by the clean-up that would have undone it; nor does what the error that ended the run says to be changed. Backups, restore points and data are what a runbook is for, and what a colleague changed is not the run's. |
+//! | `left-over` | When the run has ended, however it did: each branch, replica and schedule that the run made or removed, and each setting, range, ban and switch that it changed, is as it was before the run, or an entry of the header's `leaves` names it. Nothing is left that a call made that did not end well, be it a backup or in `leaves`; nothing goes on that was accepted; no lease is held by a process that saw the run's end. (The lease of one that died right then gives way by itself.) What the run names in `left_behind` it has told, and does not count: by its whole name, by the call that began it, or by the clean-up that would have undone it; nor does what the error that ended the run says to be changed. Backups, restore points and data are what a runbook is for, and what a colleague changed is not the run's. What clean-up would have undone is what it undoes where the run is given up without a fault, behind each effect and at the end of the script; only of clean-up that was done in none of these its text is asked, and where that says nothing it may be anything. |
 //! | `same-world` | When it succeeded, the world is the undisturbed one: the rows of the database and of every branch, backups, restore points and policies, schedules, replicas, settings, ranges, bans and switches, without ids, keys and times. |
 //! | `same-end` | A run that was only killed or taken over, and had no request fail, ends as the undisturbed one, unless an operator gave it up or decided that a call has failed, or the script read another time from a clock that was set; or it is undecided in a write past the catalogue (`supabase::api`), of which nobody can know. |
 //! | `ends-well` | A run in which nothing went wrong succeeds: whatever would come after its end was not rehearsed. |
 //! | `says-why` | When it stopped, or failed, it says for what. It comes to rest, and can be resumed until then. |
 //! | `clean-up` | Every temporary branch of a run that has ended was removed by it once, or is named in `left_behind`; a run that succeeded did the clean-up calls of the undisturbed one. |
+//! | `clean-up-works` | Clean-up that the runbook defers does not fail, at whichever end of a run, unless a fault strikes in the clean-up, or makes untrue what it reads, or its call is turned away that would undo something, as where the run ended before there was anything to undo. What failed without one hides nothing that is left over. |
+//! | `ends` | Every process of a run comes to an end within the limits of a rehearsal: of steps that the script computes, of calls, and of time that passes (`limits.rs`). Nothing else is asked of a run that is stopped there; where it is the undisturbed one, no other scenario is played. |
 //! | `journal` | The chain of records is whole, and a run that has ended has one last record. |
 //! | `needs` | Every effect in the world's log is of a kind that the runbook's `needs` allow; removing its own temporary branch is allowed to whoever may make one. |
 //! | `guard` | Before a call that destroys something of a source (a restore in place, `db::execute` on the target itself, the deletion of a backup that the run did not make) the same run had completed a backup of that target, or the target is protected, so that a person typed its name, or a person has approved (`approve`) of what comes. |
@@ -22,18 +24,26 @@
 //! | `author` | The runbook's own `invariant(world)` neither throws nor returns `false`. |
 
 use super::{
+    clean_up::{HINT_FOR_CLEAN_UP, describe_failed, list_broken_clean_up},
     colleague::{check_colleague, list_colleague_elements},
     left_over::{LeftOver, find_untold_left_over, list_unfinished},
+    limits::LimitMet,
     points::render_call,
     rights::{check_gates, check_guard, check_needs},
-    scenario_runner::{RunbookRules, ScenarioResult, WorldSnapshot},
-    told::names_call,
+    runbook_rules::RunbookRules,
+    scenario_result::ScenarioResult,
+    told::{names_branch, names_call},
     world_diff::{WorldDifference, diff_worlds},
+    world_snapshot::WorldSnapshot,
 };
 use crate::{
     base::value,
     journal::{Attempt, JournalEntry, Outcome, Record, RunError, RunStatus, SideEffects},
-    ops::{self, spec::Effect, supabase::API_PATH},
+    ops::{
+        self,
+        spec::{Effect, parse_target_ref},
+        supabase::API_PATH,
+    },
     provider::{
         model::CallKey,
         sim::{COLLEAGUE_KINDS, EffectRow},
@@ -63,13 +73,23 @@ impl Violation {
         Self { invariant, what, hint: None, left: None }
     }
 
+    /// Returns the violation of a run of which a process met a limit.
+    pub(super) fn from_limit(limit: LimitMet) -> Self {
+        let hint = "bound every loop: `for`, `retry`, or `wait_until` with a `timeout`";
+        Self { hint: Some(hint.into()), ..Self::new(ENDS, limit.describe()) }
+    }
+
     fn from_left_over(left: LeftOver) -> Self {
         Self { invariant: LEFT_OVER, what: left.describe(), hint: Some(left.hint()), left: Some(left) }
     }
 }
 
 /// The invariant about what a run leaves behind or changed.
-const LEFT_OVER: &str = "left-over";
+pub(super) const LEFT_OVER: &str = "left-over";
+/// The invariant about clean-up that fails though nothing disturbed it.
+pub(super) const CLEAN_UP_WORKS: &str = "clean-up-works";
+/// The invariant about runs that come to an end.
+const ENDS: &str = "ends";
 
 /// Returns what was broken in a scenario.
 pub(super) fn find_violations(
@@ -77,6 +97,10 @@ pub(super) fn find_violations(
     undisturbed: &ScenarioResult,
     result: &ScenarioResult,
 ) -> Vec<Violation> {
+    // How far it came says nothing of where it would have ended.
+    if let Some(limit) = result.limit_met {
+        return vec![Violation::from_limit(limit)];
+    }
     let found = [
         ("once", check_once(undisturbed, result)),
         ("truth", check_truth(result)),
@@ -96,7 +120,12 @@ pub(super) fn find_violations(
         .into_iter()
         .flat_map(|(invariant, found)| found.into_iter().map(move |what| Violation::new(invariant, what)));
     let left = find_untold_left_over(rules, result).into_iter().map(Violation::from_left_over);
-    violations.chain(left).collect()
+    let failed = list_broken_clean_up(result).into_iter().map(|failed| {
+        let text = result.fold.call(&failed.name).and_then(|call| call.args["text"].as_str());
+        let what = describe_failed(failed, text);
+        Violation { hint: Some(HINT_FOR_CLEAN_UP.into()), ..Violation::new(CLEAN_UP_WORKS, what) }
+    });
+    violations.chain(left).chain(failed).collect()
 }
 
 fn has_succeeded(result: &ScenarioResult) -> bool {
@@ -301,11 +330,10 @@ fn check_clean_up(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<
     let mut found = Vec::new();
     let removed: Vec<&Value> =
         result.entries.iter().filter_map(|entry| branch_removed(&entry.record)).collect();
-    for branch in result.entries.iter().filter_map(|entry| temporary_branch_made(&entry.record)) {
+    for (target, branch) in result.entries.iter().filter_map(|entry| temporary_branch_made(&entry.record)) {
         let times = removed.iter().filter(|gone| gone["id"] == branch["id"]).count();
         let name = branch["name"].as_str().unwrap_or_default();
-        let is_reported = result.fold.left_behind().iter().any(|left| left.contains(name));
-        if times != 1 && !is_reported {
+        if times != 1 && !names_branch(result, &target, name) {
             found.push(format!("the temporary branch `{name}` was removed {times} times"));
         }
     }
@@ -319,11 +347,12 @@ fn check_clean_up(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<
     found
 }
 
-/// Returns the branch that a record says the run owns.
-fn temporary_branch_made(record: &Record) -> Option<&Value> {
+/// Returns the branch that a record says the run owns, behind its target.
+fn temporary_branch_made(record: &Record) -> Option<(String, &Value)> {
     match record {
         Record::End { args, outcome: Outcome::Ok(made), .. } if args["temporary"] == true => {
-            value::untag_as(made, value::BRANCH_TAG)
+            let branch = value::untag_as(made, value::BRANCH_TAG)?;
+            Some((parse_target_ref(&args["target"]).ok()?.target, branch))
         }
         _ => None,
     }

@@ -6,8 +6,11 @@ use super::{
         MadeThing, WorldRemainders, describe_list, is_by_colleague, list_changing_calls, list_made_things,
         list_world_contents,
     },
-    scenario_runner::{RunbookRules, ScenarioResult, WorldSnapshot},
+    runbook_rules::RunbookRules,
+    scenario_result::ScenarioResult,
     told::ToldRemainders,
+    undone::UndoneCleanUp,
+    world_snapshot::WorldSnapshot,
 };
 use crate::{
     journal::{Outcome, RunFold, RunStatus},
@@ -94,14 +97,13 @@ impl LeftOver {
 pub(super) fn find_untold_left_over(rules: &RunbookRules<'_>, result: &ScenarioResult) -> Vec<LeftOver> {
     let Some(ended) = result.status().filter(|status| status.is_final()) else { return Vec::new() };
     let told = ToldRemainders::from_result(result);
-    if told.names_clean_up() {
-        return Vec::new();
-    }
+    let undone = UndoneCleanUp::from_result(rules.clean_ups, result);
     let worlds = rules.beginning.iter().zip(&result.worlds);
     let left = worlds.flat_map(|(before, after)| {
         list_changes(before, after, result, &told)
             .into_iter()
             .filter(|change| !rules.leaves.iter().any(|rule| rule.covers(&change.remainder)))
+            .filter(|change| !undone.would_undo(&after.target, &change.remainder))
             .fold(Vec::new(), |found, change| add_left_over(found, change, ended, before, after))
     });
     left.collect()
@@ -125,8 +127,9 @@ fn list_changes(
 ) -> Vec<Change> {
     let ended_well = keys_ended_well(&result.fold);
     // What a call left that did not end well is told in a sentence of its own.
-    let counts =
-        |thing: &MadeThing<'_>| !is_told_thing(told, thing) && !is_of_failed_call(&ended_well, thing.key);
+    let counts = |thing: &MadeThing<'_>| {
+        !is_told_thing(told, &after.target, thing) && !is_of_failed_call(&ended_well, thing.key)
+    };
     let (was, is) = (list_world_contents(before, |_| true), list_world_contents(after, counts));
     let mut found = Vec::new();
     for remainder in list_differing(&was, &is) {
@@ -188,8 +191,9 @@ pub(super) fn list_unfinished(result: &ScenarioResult) -> Vec<String> {
     let told = ToldRemainders::from_result(result);
     let mut found = Vec::new();
     for world in &result.worlds {
-        let of_failed =
-            |thing: &MadeThing<'_>| is_of_failed_call(&ended_well, thing.key) && !is_told_thing(&told, thing);
+        let of_failed = |thing: &MadeThing<'_>| {
+            is_of_failed_call(&ended_well, thing.key) && !is_told_thing(&told, &world.target, thing)
+        };
         for thing in list_made_things(world).iter().filter(|thing| of_failed(thing)) {
             found.push(match thing.remainder.kind {
                 RemainderKind::Branch => {
@@ -203,8 +207,8 @@ pub(super) fn list_unfinished(result: &ScenarioResult) -> Vec<String> {
             });
         }
         for backup in &world.backups {
-            let is_told = told.names_thing(&backup.id)
-                || backup.key.as_ref().is_some_and(|key| told.names_thing(&key.0));
+            let is_told =
+                told.names_id(&backup.id) || backup.key.as_ref().is_some_and(|key| told.names_key(&key.0));
             if is_of_failed_call(&ended_well, backup.key.as_ref()) && !is_told {
                 let label = backup.label.as_deref().unwrap_or("no label");
                 let target = &world.target;
@@ -213,7 +217,7 @@ pub(super) fn list_unfinished(result: &ScenarioResult) -> Vec<String> {
                 ));
             }
         }
-        for job in world.unfinished.iter().filter(|job| !told.names_thing(job)) {
+        for job in world.unfinished.iter().filter(|job| !told.names_id(job)) {
             let (kind, _) = job.split_once('-').unwrap_or((job, ""));
             found.push(format!("a {kind} of `{}` goes on after the run's end", world.target));
         }
@@ -225,10 +229,10 @@ pub(super) fn list_unfinished(result: &ScenarioResult) -> Vec<String> {
 }
 
 /// Returns whether the run names a thing: by its name or id, or by the call that made it.
-fn is_told_thing(told: &ToldRemainders<'_>, thing: &MadeThing<'_>) -> bool {
+fn is_told_thing(told: &ToldRemainders<'_>, target: &str, thing: &MadeThing<'_>) -> bool {
     let is_named_branch =
-        thing.remainder.kind == RemainderKind::Branch && told.names_thing(&thing.remainder.name);
-    is_named_branch || told.names_thing(thing.id) || thing.key.is_some_and(|key| told.names_thing(&key.0))
+        thing.remainder.kind == RemainderKind::Branch && told.names_branch(target, &thing.remainder.name);
+    is_named_branch || told.names_id(thing.id) || thing.key.is_some_and(|key| told.names_key(&key.0))
 }
 
 /// Returns whether a thing was made by a call that did not end well.

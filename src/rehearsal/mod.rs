@@ -14,8 +14,11 @@
 //! A scenario **converged** when the run succeeded like the undisturbed one, **stopped safely** when it ended otherwise
 //! or stopped, and in both cases kept every invariant (`invariants`). One broken invariant makes it **violated**.
 //!
+//! A run that does not come to an end is stopped where a process has done more than any should (`limits`).
+//!
 //! The state folder is never looked at: worlds, journals and clock are in memory.
 
+mod clean_up;
 mod colleague;
 mod edited;
 mod edited_runbook;
@@ -23,20 +26,26 @@ mod fault_injector;
 mod fault_plan;
 mod invariants;
 mod left_over;
+mod limits;
 mod operators;
 mod points;
 mod remainders;
 mod report;
 mod rights;
+mod runbook_rules;
+mod scenario_result;
 mod scenario_runner;
 mod scenarios;
+mod scene;
 mod stage;
 mod story;
 #[cfg(test)]
 mod tests;
 mod text_edits;
 mod told;
+mod undone;
 mod world_diff;
+mod world_snapshot;
 
 pub use invariants::Violation;
 pub use left_over::LeftOver;
@@ -50,12 +59,14 @@ pub use world_diff::WorldDifference;
 use crate::base::lock::{into_unpoisoned, lock_unpoisoned};
 use crate::{
     config::Config,
-    runtime::{Refusal, RunbookError, ScriptRunner},
+    runtime::{Refusal, RunbookError, ScriptRunner, names_undone},
 };
 use edited::check_edited;
 use edited_runbook::{EditedRunbook, edit_runbook};
 use fault_plan::FaultPlan;
-use scenario_runner::{ScenarioResult, ScenarioRunner};
+use invariants::{CLEAN_UP_WORKS, LEFT_OVER};
+use scenario_result::ScenarioResult;
+use scenario_runner::ScenarioRunner;
 use scenarios::ScenarioSet;
 use std::{
     io,
@@ -76,6 +87,13 @@ pub fn rehearse_runbook(request: &RehearsalRequest, config: &Config) -> Result<R
     let undisturbed = run_on_large_stack(|| make_runner()?.run_scenario(&FaultPlan::Undisturbed))?;
     if let Some(why) = &undisturbed.refused {
         return Err(Refusal::Runbook(runbook_error(why.clone(), "run it first: `redrill run`")));
+    }
+    if let Some(limit) = undisturbed.limit_met {
+        // Every other scenario would meet it as well.
+        let verdict =
+            Verdict::from_violations(&undisturbed, &undisturbed, vec![Violation::from_limit(limit)]);
+        let set = ScenarioSet::of_undisturbed();
+        return Ok(RehearsalReport::new(&request.runbook, stage.time, set, vec![verdict], None));
     }
     let edits = if wants_edits(request) { edit_runbook(&request.runbook) } else { Vec::new() };
     let set = ScenarioSet::from_visits(&undisturbed.visits, &edits, request)
@@ -123,6 +141,9 @@ fn judge_scenario(
     let violations = if let Some(edited) = &result.edited {
         find_violations_of_edited(runner, edited, undisturbed, result)?
     } else {
+        if result.fold.left_behind().iter().any(|left| names_undone(left)) {
+            runner.learn_clean_ups(&undisturbed.visits)?;
+        }
         let mut violations = find_violations_of_text(runner, undisturbed, result)?;
         violations.extend(check_edited(&[undisturbed], result));
         violations
@@ -137,13 +158,16 @@ fn find_violations_of_text(
     result: &ScenarioResult,
 ) -> Result<Vec<Violation>, Refusal> {
     let mut violations = invariants::find_violations(&runner.runbook_rules(), undisturbed, result);
+    if result.limit_met.is_some() {
+        return Ok(violations);
+    }
     let found = runner.check_author_invariant(result)?;
     violations.extend(found.map(|what| Violation::new("author", what)));
     Ok(violations)
 }
 
 /// The invariants by which the text is judged: an edited one may undo less than its author meant when something fails.
-const PROMISES_OF_TEXT: [&str; 2] = ["left-over", "author"];
+const PROMISES_OF_TEXT: [&str; 3] = [LEFT_OVER, CLEAN_UP_WORKS, "author"];
 
 /// Returns what was broken in a scenario in which the run went on with an edited text. It is held to the undisturbed run of
 /// that text; or to that of the text before, in whose order was done what the edit only moves.

@@ -1,8 +1,7 @@
 //! What a world has of what a run can leave behind or change, and which calls changed it.
 
 use super::{
-    colleague::list_colleague_elements,
-    scenario_runner::{ScenarioResult, WorldSnapshot},
+    colleague::list_colleague_elements, scenario_result::ScenarioResult, world_snapshot::WorldSnapshot,
 };
 use crate::{
     journal::Record,
@@ -13,6 +12,7 @@ use crate::{
     },
     runtime::{Remainder, RemainderKind},
 };
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The ranges of a world that nothing restricts.
@@ -166,13 +166,22 @@ pub(super) fn list_changing_calls<'a>(
 }
 
 /// Returns whether an evidence says that its call sets an element.
-fn has_element(evidence: &serde_json::Value, remainder: &Remainder) -> bool {
-    let Ok(Evidence::Set { changes, .. }) = Evidence::decode(evidence) else { return false };
-    remainder.kind == RemainderKind::Tls || changes.contains_key(&remainder.name)
+fn has_element(evidence: &Value, remainder: &Remainder) -> bool {
+    let elements = list_changed_elements(evidence);
+    let is_tls = remainder.kind == RemainderKind::Tls && !elements.is_empty();
+    is_tls || elements.contains(&remainder.name)
+}
+
+/// Returns the elements that an evidence says its call sets.
+pub(super) fn list_changed_elements(evidence: &Value) -> Vec<String> {
+    match Evidence::decode(evidence) {
+        Ok(Evidence::Set { changes, .. }) => changes.into_keys().collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// Returns what an operation changes or removes of what was there.
-fn changed_kind(op: &str) -> Option<RemainderKind> {
+pub(super) fn changed_kind(op: &str) -> Option<RemainderKind> {
     Some(match op {
         "db::config::set" => RemainderKind::Setting,
         "network::restrictions::add" | "network::restrictions::remove" => RemainderKind::Ranges,

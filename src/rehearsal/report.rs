@@ -3,7 +3,7 @@
 use super::{
     invariants::Violation,
     operators::{ACTS_AFTER_DEATH, OTHER_ACTS},
-    scenario_runner::ScenarioResult,
+    scenario_result::ScenarioResult,
     scenarios::{CRASH_KINDS, REQUEST_FAULTS, RehearsedCall, ScenarioSet, worst_by_cell},
     stage::RehearsalTime,
     story::Story,

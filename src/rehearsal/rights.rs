@@ -1,6 +1,6 @@
 //! The invariants about what a run may do: `needs`, `guard` and `gate`.
 
-use super::scenario_runner::{RunbookRules, ScenarioResult};
+use super::{runbook_rules::RunbookRules, scenario_result::ScenarioResult};
 use crate::{
     base::value,
     journal::{EDIT_GATE, Outcome, Record, RunFold},

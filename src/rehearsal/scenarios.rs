@@ -111,6 +111,11 @@ impl Scenario {
 }
 
 impl ScenarioSet {
+    /// Returns the run that nobody disturbs, and nothing else: of one that does not come to an end.
+    pub(super) fn of_undisturbed() -> Self {
+        Self { calls: Vec::new(), scenarios: vec![undisturbed_scenario()] }
+    }
+
     /// Returns the scenarios of a run that visited these points, and whose text has these edits.
     ///
     /// # Errors
@@ -121,8 +126,7 @@ impl ScenarioSet {
         request: &RehearsalRequest,
     ) -> Result<Self, (String, &'static str)> {
         let calls = list_rehearsed_calls(visits);
-        let mut scenarios =
-            vec![Scenario { id: "undisturbed".into(), cell: None, plan: FaultPlan::Undisturbed }];
+        let mut scenarios = vec![undisturbed_scenario()];
         let mut deaths = Vec::new();
         for (number, call) in calls.iter().enumerate() {
             let own: Vec<&Point> = visits.iter().map(|p| &p.point).filter(|p| p.call == call.name).collect();
@@ -176,6 +180,10 @@ impl ScenarioSet {
         self.scenarios = vec![found];
         Ok(())
     }
+}
+
+fn undisturbed_scenario() -> Scenario {
+    Scenario { id: "undisturbed".into(), cell: None, plan: FaultPlan::Undisturbed }
 }
 
 /// Returns the calls of operations, and the natives that wait, in the order in which they were made, behind the run

@@ -2,7 +2,7 @@
 
 use super::{
     points::{Fault, InjectedFault, render_call},
-    scenario_runner::ScenarioResult,
+    scenario_result::ScenarioResult,
     world_diff::{WorldDifference, diff_worlds},
 };
 use crate::{

@@ -1,6 +1,6 @@
 //! What differs between two worlds, path by path.
 
-use super::scenario_runner::WorldSnapshot;
+use super::world_snapshot::WorldSnapshot;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

@@ -463,11 +463,23 @@ fn run_deferred_closure(
     scope.invoke_stored_closure(engine, made_in, closure, ()).map(drop).map_err(|e| {
         let context = scope.run_context();
         let recorded = context.run.recorded_call(name);
-        let mut fault = script_error::from_rhai_error(&e);
+        let failure = find_failure(context, &e);
+        if !context.stopper.is_stopped() {
+            context.observer.on_failed_clean_up(name, &failure);
+        }
+        let mut fault = failure.fault;
         let undone = deferred_cleanup::name_undone(name, recorded.as_ref().map(|recorded| &recorded.args));
         fault.left_behind.push(undone);
         Box::new(fault)
     })
+}
+
+/// Returns what ended a piece of the script, and where in the run's texts.
+fn find_failure(context: &RunContext, error: &EvalAltResult) -> Failure {
+    let sources = context.sources.get().map_or(&[][..], Vec::as_slice);
+    let text_of =
+        |file: &str| sources.iter().find(|source| source.path == file).map(|source| source.text.clone());
+    script_error::to_failure(error, sources.first().map_or("", |main| main.path.as_str()), &text_of)
 }
 
 /// Removes a branch that the call `made` has given back. A branch that is already gone is no error.

@@ -64,7 +64,9 @@ pub(super) fn attach_run(
     engine.set_default_tag(Dynamic::from(scope.clone()));
     engine.set_module_resolver(modules);
     let memory = limits::MemoryAllowance::from_now();
+    let observer = Arc::clone(&scope.run_context().observer);
     engine.on_progress(move |_| {
+        observer.on_step();
         if stopped.load(Ordering::Relaxed) || stop::is_fork_abandoned() {
             return Some(Dynamic::UNIT);
         }

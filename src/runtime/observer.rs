@@ -1,7 +1,7 @@
 //! The observer of a run: it hears what happens, and answers what only a person can answer.
 
 use super::events::Event;
-use crate::base::moment::Moment;
+use crate::{base::moment::Moment, journal::Failure};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -84,4 +84,10 @@ pub trait RunObserver: Send + Sync {
     fn ask_person(&self, _question: &Question, _withdrawal: &Withdrawal) -> Option<Answer> {
         None
     }
+
+    /// Hears of a clean-up that the script deferred under a name, and that failed: the records keep its message alone.
+    fn on_failed_clean_up(&self, _name: &str, _failure: &Failure) {}
+
+    /// Hears of every step that the script computes, so that whoever has a limit can stop a run that makes no calls.
+    fn on_step(&self) {}
 }

@@ -18,6 +18,7 @@ use super::{
     runbook_error::RunbookError,
     runs::admit_text,
     script_error::codes,
+    stop::StopReason,
     values::to_dynamic,
 };
 use crate::{
@@ -66,6 +67,14 @@ impl StopRequester {
         context.journal.request_stop(context.run.id(), by)?;
         drive::stop_if_requested(&context);
         Ok(())
+    }
+
+    /// Stops the process that is at a run because it met a limit, which the script cannot catch. Without a process nothing
+    /// is stopped.
+    pub fn stop_at_limit(&self, message: String) {
+        let Some(context) = lock_unpoisoned(&self.0).upgrade() else { return };
+        let hint = "look for a loop that does not end".to_owned();
+        drop(context.stopper.stop_run(StopReason::Refused { message, hint }));
     }
 }
 

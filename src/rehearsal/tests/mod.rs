@@ -1,8 +1,11 @@
 //! A rehearsal of a runtime that is wrong: it must be found, and by the invariant that it breaks.
 
+mod clean_up;
 mod edits;
+mod endless;
 mod left_over;
 
+use super::limits::ProcessLimits;
 use super::*;
 use crate::{
     base::mutant::{Mutant, PROTOCOL_MUTANTS, set_mutant},
@@ -51,6 +54,17 @@ fn run_scenarios(
     seeds: Range<u64>,
     mutant: Option<Mutant>,
 ) -> Vec<(String, String, Verdict)> {
+    run_scenarios_within(text, faults, seeds, mutant, ProcessLimits::USUAL)
+}
+
+/// Returns the same where no process may do more than some limits say.
+fn run_scenarios_within(
+    text: &str,
+    faults: FaultSelection,
+    seeds: Range<u64>,
+    mutant: Option<Mutant>,
+    limits: ProcessLimits,
+) -> Vec<(String, String, Verdict)> {
     run_on_large_stack(|| {
         let runbook = Runbook::from_text("t.rhai", text.into())?;
         let request = RehearsalRequest {
@@ -63,6 +77,7 @@ fn run_scenarios(
         };
         let stage = Stage::prepare(&request.runbook, &request.params, &test_config())?;
         let mut runner = ScenarioRunner::new(&request.runbook, stage.params.clone(), &stage)?;
+        runner.limits = limits;
         let undisturbed = runner.run_scenario(&FaultPlan::Undisturbed)?;
         let edits = if wants_edits(&request) { edit_runbook(&request.runbook) } else { Vec::new() };
         let set = ScenarioSet::from_visits(&undisturbed.visits, &edits, &request)
