@@ -13,6 +13,10 @@ const DEFAULTS: [&str; 4] =
     ["unwrap_or_default()", "unwrap_or_else(|_|", "map_or_default(", "unwrap_or(Value::Null)"];
 /// What reads something recorded; its error is not dropped.
 const DECODERS: [&str; 4] = ["from_value", "from_str", "deserialize(", "decode("];
+/// The room that is held to reading recorded jobs and traces with an error.
+const PROVIDERS: &str = "provider/postgres/";
+/// How it reads a part of one.
+const RECORDED_FIELDS: [&str; 3] = [".detail.get(", ".detail[", "traces["];
 /// Where a default is right: the file, the code, and why.
 const ALLOWED: &[(&str, &str, &str)] = &[
     (
@@ -91,6 +95,25 @@ fn what_is_recorded_is_never_replaced_by_a_default() {
         "a default may stand here for what is recorded; decode it with an error, or name the place with its reason:\n{}",
         wrong.join("\n")
     );
+}
+
+/// Returns the lines of a provider's file that put a default in the place of a part of a recorded job.
+fn list_job_defaults(text: &str) -> Vec<&str> {
+    let has_any = |line: &str, words: &[&str]| words.iter().any(|word| line.contains(word));
+    let is_default = |line: &&str| has_any(line, &DEFAULTS) && has_any(line, &RECORDED_FIELDS);
+    text.lines().map(str::trim).filter(is_default).collect()
+}
+
+#[test]
+fn a_part_of_a_recorded_job_is_never_replaced_by_a_default() {
+    let program = source::read_program();
+    let providers = program.iter().filter(|(path, _)| path.starts_with(PROVIDERS));
+    let wrong: Vec<_> = providers
+        .flat_map(|(path, text)| list_job_defaults(text).into_iter().map(move |line| (path, line)))
+        .collect();
+    assert!(wrong.is_empty(), "decode it with an error: {wrong:?}");
+    let text = "let id = job.detail.get(\"branch\").and_then(|id| id.as_str()).unwrap_or_default();";
+    assert_eq!(list_job_defaults(text).len(), 1);
 }
 
 #[test]

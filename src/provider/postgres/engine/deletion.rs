@@ -11,7 +11,7 @@ use crate::provider::{
     postgres::{
         archive_view::{self, ArchiveView},
         cluster::Cluster,
-        wal::Lsn,
+        wal::{Lsn, WalArchive},
     },
 };
 use std::ffi::OsStr;
@@ -25,9 +25,8 @@ pub(in super::super) async fn plan_deletion(cluster: &Cluster, id: &str) -> Resu
     let stored = BuiltinEngine::for_cluster(cluster)?.get_backup(id)?;
     let rest: Vec<&StoredBackup> = all.iter().filter(|other| other.id != id).collect();
     let wal = match ArchiveView::read_archive(cluster, &all).await {
-        Ok(view) => {
-            first_kept_segment(&view, &stored, &rest).map_or(0, |first| wal_bytes_before(&view, first))
-        }
+        Ok(view) => first_kept_segment(cluster, &view, &stored, &rest)
+            .map_or(0, |first| wal_bytes_before(&view, first)),
         // Without an archive nothing of it becomes free.
         Err(_) => 0,
     };
@@ -84,7 +83,7 @@ async fn clean_archive(cluster: &Cluster, all: &[StoredBackup], deleted: &Stored
     let rest: Vec<&StoredBackup> = all.iter().filter(|stored| stored.id != deleted.id).collect();
     let Ok(view) = ArchiveView::read_archive(cluster, all).await else { return Ok(()) };
     let archive = &view.archive;
-    let first = first_kept_segment(&view, deleted, &rest);
+    let first = first_kept_segment(cluster, &view, deleted, &rest);
     // Left in place, the history file would keep the WAL of the deleted backup for ever.
     for (history, ..) in archive.backups.iter().filter(|history| is_backup_history_of(history, deleted)) {
         record_file::remove_file(&archive.folder.join(history)).map_err(Error::with_side_effects)?;
@@ -97,12 +96,21 @@ async fn clean_archive(cluster: &Cluster, all: &[StoredBackup], deleted: &Stored
 }
 
 /// Returns the oldest segment to keep when `deleted` goes and `rest` stays; `None` to keep all.
-fn first_kept_segment(view: &ArchiveView, deleted: &StoredBackup, rest: &[&StoredBackup]) -> Option<u64> {
+fn first_kept_segment(
+    cluster: &Cluster,
+    view: &ArchiveView,
+    deleted: &StoredBackup,
+    rest: &[&StoredBackup],
+) -> Option<u64> {
+    if !BuiltinEngine::for_cluster(cluster).and_then(|engine| engine.unreadable_backups()).ok()?.is_empty() {
+        // Nobody knows what a backup needs that cannot be read, and it is not among the others.
+        return None;
+    }
     let archive = &view.archive;
     let others = archive.backups.iter().filter(|history| !is_backup_history_of(history, deleted));
     let first = others
         .map(|(_, _, start)| archive.segment_at(*start))
-        .chain([first_needed_segment(view, rest)?])
+        .chain([first_needed_segment(archive, rest)?])
         .min()?;
     let goes = archive.timelines.iter().flat_map(|(timeline, there)| {
         there.segments.range(..first).map(|segment| archive.segment_name(*timeline, *segment))
@@ -120,21 +128,54 @@ fn is_backup_history_of((_, timeline, start): &(String, u32, Lsn), stored: &Stor
     })
 }
 
-/// Returns the oldest segment that these backups need; `None` while one of them is unfinished.
-fn first_needed_segment(view: &ArchiveView, backups: &[&StoredBackup]) -> Option<u64> {
-    if backups.iter().any(|stored| !stored.is_completed()) {
-        // Where it begins is not known before it is complete, so everything stays.
-        return None;
-    }
+/// Returns the oldest segment that these backups need; `None` while that of one is not known: it is unfinished, or says of
+/// itself what cannot be read.
+fn first_needed_segment(archive: &WalArchive, backups: &[&StoredBackup]) -> Option<u64> {
     let start = |stored: &&StoredBackup| {
         let needed = archive_view::required_wal(stored).ok()?;
-        Some(view.archive.segment_at(Lsn::parse(&needed.start).ok()?))
+        Some(archive.segment_at(Lsn::parse(&needed.start).ok()?))
     };
-    backups.iter().filter_map(start).min()
+    backups.iter().map(start).collect::<Option<Vec<u64>>>()?.into_iter().min()
 }
 
 fn wal_bytes_before(view: &ArchiveView, first: u64) -> u64 {
     let older = |segments: &std::collections::BTreeSet<u64>| segments.range(..first).count() as u64;
     view.archive.timelines.values().map(|timeline| older(&timeline.segments)).sum::<u64>()
         * view.archive.segment_bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn stored(phase: &str, wal: Value) -> StoredBackup {
+        let moment = "2026-11-20T03:00:00Z";
+        serde_json::from_value(json!({
+            "id": "b", "target": "lab", "label": null, "key": "BACKUP0001", "stage": phase, "child": null, "starts": 1,
+            "started_at": moment, "finished_at": moment, "expected_bytes": 1, "bytes": 1, "system_identifier": "7",
+            "archive": "/nowhere", "wal": wal, "names": null,
+        }))
+        .expect("a backup")
+    }
+
+    /// Where it is not known what one of them needs, nothing is known of all.
+    #[test]
+    fn a_backup_that_does_not_say_where_it_begins_keeps_all_wal() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let archive = WalArchive::scan_folder(folder.path()).expect("an archive");
+        let from = |start: &str| json!({ "Timeline": 1, "Start-LSN": start, "End-LSN": "0/9000000" });
+        let old = stored("completed", from("0/3000028"));
+        let new = stored("completed", from("0/7000028"));
+        assert_eq!(first_needed_segment(&archive, &[&new, &old]), Some(3));
+        assert_eq!(first_needed_segment(&archive, &[]), None);
+        for odd in [
+            stored("completed", Value::Null),
+            stored("completed", from("nowhere")),
+            stored("archiving", from("0/3000028")),
+            stored("copying", Value::Null),
+        ] {
+            assert_eq!(first_needed_segment(&archive, &[&new, &odd]), None, "{odd:?}");
+        }
+    }
 }

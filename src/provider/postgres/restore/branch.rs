@@ -96,9 +96,14 @@ pub(in super::super) async fn poll_branch(cluster: &Cluster, job: &Job) -> Resul
 /// Returns the branch that a job makes; a later branch with the same name does not count.
 ///
 /// # Errors
-/// [`Code::Internal`].
+/// [`Code::Internal`]; [`Code::Unknown`] when the job does not say which branch it makes: that branch may be at work.
 pub(in super::super) fn find_branch_of_job(cluster: &Cluster, job: &Job) -> Result<Option<BranchRecord>> {
-    let id = job.detail.get("branch").and_then(|id| id.as_str()).unwrap_or_default();
+    let id = job.detail.get("branch").and_then(|id| id.as_str()).ok_or_else(|| {
+        Error::new(
+            Code::Unknown,
+            format!("what was recorded of the job of branch `{}` does not say which it is", job.id),
+        )
+    })?;
     Ok(cluster.records.read_branch(&job.id)?.filter(|record| record.id == id))
 }
 
