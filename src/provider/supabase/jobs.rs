@@ -30,7 +30,7 @@ impl Supabase {
         // An intent is recorded before every request, so without one nothing was sent.
         let Some(intent) = intent else { return Ok(None) };
         match intent["kind"].as_str().unwrap_or_default() {
-            BRANCH_JOB => self.find_branch_job(key, intent).await,
+            BRANCH_JOB => self.find_branch_job(intent).await,
             RESTORE_JOB => self.find_restore_job(key, intent).await,
             REPLICA_JOB => self.find_replica_job(key, intent).await,
             kind @ (RESET_JOB | PROMOTE_JOB) => self.find_workflow_job(kind, intent).await,

@@ -12,7 +12,7 @@ use crate::provider::{
 use serde_json::{Value, json};
 
 fn name() -> String {
-    format!("drill-{KEY}")
+    format!("drill-rd{KEY}")
 }
 
 fn list() -> String {
@@ -245,6 +245,43 @@ async fn a_branch_has_a_name_with_and_without_its_key() {
     let open = branches.open("drill").await.expect("opened");
     assert_eq!(open.branches().err().expect("none of its own").code, Code::Unsupported);
     assert_eq!(branches.get("dril").await.expect_err("none").code, Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_branch_whose_name_only_ends_as_a_key_does_goes_by_its_full_name() {
+    // A colleague's, and one that was made before keys were marked.
+    for full in ["drill-production", "drill-regression", "drill-abcdefgh23"] {
+        let server = MockApi::serve_replies(move |seen| match seen.line.as_str() {
+            line if line == list() => {
+                MockReply::from_json(200, &json!([main_row(), row(full, BRANCH, "FUNCTIONS_DEPLOYED")]))
+            }
+            line if line.starts_with("GET /v1/branches/") => inside("ACTIVE_HEALTHY"),
+            _ => windowed(seen),
+        })
+        .await;
+        let (project, _folder) = project(&server);
+        let branches = project.branches().expect("branches");
+        let refused = branches.get("drill").await.expect_err("its name was not given");
+        assert_eq!(refused.code, Code::NotFound, "{full}");
+        assert!(refused.hint.expect("what to type").contains(&format!("`{full}`")));
+        assert_eq!(branches.open("drill").await.err().expect("nor opened").code, Code::NotFound, "{full}");
+        let branch = branches.get(full).await.expect("found");
+        assert_eq!((branch.id.as_str(), branch.key), (BRANCH, None));
+    }
+}
+
+#[tokio::test]
+async fn no_branch_is_made_under_a_name_by_which_somebody_elses_goes() {
+    let server = MockApi::serve_replies(|seen| match seen.line.as_str() {
+        line if line == list() => MockReply::from_json(200, &json!([row("drill", BRANCH, "X")])),
+        _ => with_data(seen),
+    })
+    .await;
+    let (project, _folder) = project(&server);
+    let request = ask(Some("platform-7"), RecoveryTarget::BackupEnd, Some("drill"));
+    let refused = project.restore(&request, &key()).await.expect_err("refused");
+    assert_eq!((refused.code, refused.retryable), (Code::Conflict, false));
+    assert_eq!(writes(&server), [""; 0]);
 }
 
 /// Serves a branch whose workflow is run.

@@ -104,7 +104,7 @@ fn served(seen: &super::ReceivedRequest, socket: &Path) -> MockReply {
             MockReply::from_json(201, &Value::Null)
         }
         line if line == format!("GET /v1/projects/{REF}/branches") => {
-            let branch = row(&format!("drill-{KEY}"), BRANCH, "FUNCTIONS_DEPLOYED");
+            let branch = row(&format!("drill-rd{KEY}"), BRANCH, "FUNCTIONS_DEPLOYED");
             MockReply::from_json(
                 200,
                 &json!(if seen.earlier == 0 { vec![main_row()] } else { vec![main_row(), branch] }),

@@ -13,7 +13,7 @@ fn branches(took_effect: bool) -> impl Fn(&super::ReceivedRequest) -> MockReply 
         (line, _) if line == format!("POST /v1/projects/{REF}/branches") => MockReply::without_answer(),
         // Late: not before the fourth look.
         (line, looks) if line == format!("GET /v1/projects/{REF}/branches") => {
-            let name = format!("drill-{KEY}");
+            let name = format!("drill-rd{KEY}");
             let rows =
                 if took_effect && looks > 3 { vec![row(&name, BRANCH, "CREATING_PROJECT")] } else { vec![] };
             MockReply::from_json(200, &json!(rows))
@@ -35,7 +35,7 @@ async fn a_branch_is_found_by_its_name_however_late_it_shows() {
         for _ in 0..5 {
             found = project.find_job(&key(), Some(&traces)).await.expect("known");
         }
-        assert_eq!(found.map(|job| job.id), took_effect.then(|| format!("drill-{KEY}")));
+        assert_eq!(found.map(|job| job.id), took_effect.then(|| format!("drill-rd{KEY}")));
         assert_eq!(writes(&server).len(), 1);
     }
 }
@@ -48,7 +48,7 @@ async fn a_branch_that_somebody_made_under_this_key_is_taken_and_not_refused() {
         }
         line if line == format!("GET /v1/projects/{REF}/branches") => {
             let rows =
-                if seen.earlier == 0 { vec![] } else { vec![row(&format!("drill-{KEY}"), BRANCH, "X")] };
+                if seen.earlier == 0 { vec![] } else { vec![row(&format!("drill-rd{KEY}"), BRANCH, "X")] };
             MockReply::from_json(200, &json!(rows))
         }
         _ => windowed(seen),
@@ -57,7 +57,7 @@ async fn a_branch_that_somebody_made_under_this_key_is_taken_and_not_refused() {
     let (project, _folder) = project(&server);
     let job =
         project.restore(&ask(None, RecoveryTarget::Latest, Some("drill")), &key()).await.expect("taken");
-    assert_eq!(job.id, format!("drill-{KEY}"));
+    assert_eq!(job.id, format!("drill-rd{KEY}"));
 }
 
 #[tokio::test]
