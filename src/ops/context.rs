@@ -135,7 +135,12 @@ impl CallContext<'_> {
         watch: JobWatch,
     ) -> Result<Value> {
         let clock = self.fleet.clock();
-        let look = || async { watch.judge_look(&clock.uptime(), provider.poll_job(job).await) };
+        let look = || async {
+            match watch.judge_look(&clock.uptime(), provider.poll_job(job).await)? {
+                JobStatus::Failed(error) => Ok(JobStatus::Failed(provider.discard_failed(job, error).await)),
+                status => Ok(status),
+            }
+        };
         let mut first_failure = None;
         let why = match self.poll(provider, timeout, &mut first_failure, look).await {
             Ok(Some(value)) => return Ok(value),

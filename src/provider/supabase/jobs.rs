@@ -55,6 +55,14 @@ impl Supabase {
         }
     }
 
+    /// Removes what a failed job has made, and returns its error. Only a branch has a name that tells it from somebody else's.
+    pub(super) async fn discard_failed_job(&self, job: &Job, error: Error) -> Error {
+        match job.kind.as_str() {
+            BRANCH_JOB => self.discard_failed_branch(job, error).await,
+            _ => error,
+        }
+    }
+
     /// Cancels a job and removes what it has made so far.
     ///
     /// # Errors

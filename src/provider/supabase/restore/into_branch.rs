@@ -185,16 +185,12 @@ impl Supabase {
     /// Polls a branch that is being created, and starts its next part.
     ///
     /// # Errors
-    /// [`Code::NotFound`] while it is not listed, which it may not be for a while after it was asked for; why it cannot be
-    /// created: it has then been deleted.
+    /// [`Code::NotFound`] while it is not listed, which it may not be for a while after it was asked for.
     pub(in crate::provider::supabase) async fn poll_branch(&self, job: &Job) -> Result<JobStatus> {
         let detail = BranchJob::from_detail(&job.detail)?;
-        let Some(row) = self.find_branch_named(&job.id).await? else {
-            return Err(Error::new(Code::NotFound, format!("branch `{}` is not in the list", job.id)));
-        };
-        match self.poll_branch_row(&row, &detail).await? {
-            JobStatus::Failed(error) => Ok(JobStatus::Failed(self.discard_failed_branch(&row, error).await)),
-            status => Ok(status),
+        match self.find_branch_named(&job.id).await? {
+            Some(row) => self.poll_branch_row(&row, &detail).await,
+            None => Err(Error::new(Code::NotFound, format!("branch `{}` is not in the list", job.id))),
         }
     }
 
@@ -258,13 +254,17 @@ impl Supabase {
         Ok(Some(Error::new(Code::Refused, what).with_hint("list the backups again, and restore the latest")))
     }
 
-    /// Deletes a branch that failed, and adds to the error what cannot be deleted.
-    async fn discard_failed_branch(&self, row: &BranchRow, error: Error) -> Error {
-        self.discard_load(&row.project_ref);
-        match self.delete_branch(&row.project_ref).await {
+    /// Deletes the branch of a job that failed, which its name says is the job's own, and adds to the error what cannot be
+    /// deleted.
+    pub(in crate::provider::supabase) async fn discard_failed_branch(
+        &self,
+        job: &Job,
+        error: Error,
+    ) -> Error {
+        match self.cancel_branch(job).await {
             Ok(()) => error,
             Err(left) => {
-                let error = error.with_left_behind(format!("branch {}/{}", self.target, row.name));
+                let error = error.with_left_behind(format!("branch {}/{}", self.target, job.id));
                 let hint = format!("delete the branch yourself: {}", left.message);
                 error.with_hint(hint)
             }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     base::moment::Moment,
     provider::{
-        Code, PlannedJob, Result,
+        Code, PlannedJob, Provider as _, Result,
         model::{CallKey, Job, JobStatus, RecoveryPoint, RecoveryTarget, RestoreRequest},
     },
 };
@@ -73,7 +73,8 @@ async fn follow(project: &Supabase, job: &Job) -> Result<Value> {
             Ok(JobStatus::Done(value)) => return Ok(value),
             Ok(JobStatus::Running(_)) => {}
             Err(e) if e.code == Code::NotFound => {}
-            Ok(JobStatus::Failed(e)) | Err(e) => return Err(e),
+            Ok(JobStatus::Failed(e)) => return Err(project.discard_failed(job, e).await),
+            Err(e) => return Err(e),
         }
         project.clock.sleep(crate::base::moment::Span::from_secs(2)).await;
     }

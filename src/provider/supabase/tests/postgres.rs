@@ -129,7 +129,7 @@ async fn patiently(target: &Supabase, job: &Job) -> Result<Value> {
     for _ in 0..1000 {
         match target.poll_job(job).await? {
             JobStatus::Done(value) => return Ok(value),
-            JobStatus::Failed(why) => return Err(why),
+            JobStatus::Failed(why) => return Err(target.discard_failed(job, why).await),
             JobStatus::Running(_) => {}
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
