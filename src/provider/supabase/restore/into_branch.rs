@@ -41,6 +41,9 @@ struct BranchJob {
     temporary: bool,
     run: Option<String>,
     asked_at: Moment,
+    /// Whether the platform has said that there is a branch of its name, whatever the list shows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_there: bool,
 }
 
 impl BranchJob {
@@ -72,6 +75,7 @@ impl Supabase {
             temporary: request.temporary,
             run: request.run.clone(),
             asked_at: self.clock.now(),
+            is_there: false,
         };
         let traces = json!({ "kind": BRANCH_JOB, "name": name, "detail": detail });
         Ok(PlannedJob { traces, request: Box::pin(self.request_branch(name, detail)) })
@@ -97,15 +101,11 @@ impl Supabase {
         let path = format!("/v1/projects/{}/branches", self.reference);
         match self.api.send_write(Method::POST, &path, Some(&body)).await {
             Ok(()) => Ok(branch_job(&name, &detail)),
-            // The name contains the key, so an existing branch of that name was created by this call.
-            Err(e) if e.code == Code::Conflict => match self.find_branch_named(&name).await {
-                Ok(Some(_)) => Ok(branch_job(&name, &detail)),
-                Ok(None) => Err(e),
-                Err(look) => Err(Error::new(
-                    Code::Unknown,
-                    format!("{}, and the branches cannot be looked at: {}", e.message, look.message),
-                )),
-            },
+            // The name contains the key, so an existing branch of that name was created by this call, however late the
+            // list shows it.
+            Err(e) if e.code == Code::Conflict => {
+                Ok(branch_job(&name, &BranchJob { is_there: true, ..detail }))
+            }
             Err(e) => Err(e),
         }
     }
@@ -190,6 +190,7 @@ impl Supabase {
         let detail = BranchJob::from_detail(&job.detail)?;
         match self.find_branch_named(&job.id).await? {
             Some(row) => self.poll_branch_row(&row, &detail).await,
+            None if detail.is_there => Ok(self.still_waiting(&detail, "made, and not in the list yet")),
             None => Err(Error::new(Code::NotFound, format!("branch `{}` is not in the list", job.id))),
         }
     }
