@@ -338,6 +338,47 @@ async fn a_workflow_that_is_not_shown_or_has_no_step_yet_is_not_over() {
 }
 
 #[tokio::test]
+async fn how_a_workflow_ended_is_shown_by_a_list_that_may_lag_behind() {
+    // Its steps have exited, and the first look still shows how the branch was before.
+    for (kind, before, after) in [
+        ("promote", "FUNCTIONS_DEPLOYED", "MIGRATIONS_FAILED"),
+        ("reset", "MIGRATIONS_FAILED", "FUNCTIONS_DEPLOYED"),
+    ] {
+        let server = MockApi::serve_replies(move |seen| match seen.line.as_str() {
+            line if line == list() => {
+                let status = if seen.earlier < 3 { before } else { after };
+                MockReply::from_json(200, &json!([main_row(), row(&name(), BRANCH, status)]))
+            }
+            line if line.ends_with("/actions/run-2") => MockReply::from_json(
+                200,
+                &json!({ "id": "run-2", "run_steps": [{ "name": "migrate", "status": "EXITED" }] }),
+            ),
+            _ => workflow(seen),
+        })
+        .await;
+        let (project, _folder) = project(&server);
+        let branches = project.branches().expect("branches");
+        let branch = branches.get("drill").await.expect("a branch");
+        let asked = match kind {
+            "reset" => branches.reset(&branch, &key()).await,
+            _ => branches.promote(&branch, &key()).await,
+        };
+        let job = asked.expect("accepted");
+        for status in [before, after] {
+            let JobStatus::Lagging(end, lag) = project.poll_job(&job).await.expect("a look") else {
+                panic!("{kind}: one look at a list that may lag behind is believed")
+            };
+            assert_eq!(lag, project.landing_time);
+            assert_eq!(
+                matches!(*end, JobStatus::Failed(_)),
+                status == "MIGRATIONS_FAILED",
+                "{kind} {status}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn of_two_new_workflows_nobody_knows_which_is_ours() {
     let run =
         |id: &str| json!({ "id": id, "branch_id": "11111111-1111-4111-8111-111111111111", "run_steps": [] });
