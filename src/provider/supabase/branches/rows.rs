@@ -112,20 +112,21 @@ impl Supabase {
     /// Returns a branch by its full name, or by the name that it was made under.
     ///
     /// # Errors
-    /// [`Code::NotFound`], with the full names; [`Code::Conflict`] when two were made under the name.
+    /// [`Code::NotFound`], with the full names; [`Code::Conflict`] when several go by the name: two that were made under it, or
+    /// one of ours and somebody else's that is called so in full.
     pub(super) async fn find_branch_row(&self, name: &str) -> Result<BranchRow> {
         let rows = self.list_branch_rows().await?;
-        if let Some(row) = rows.iter().find(|row| row.name == name) {
-            return Ok(row.clone());
-        }
-        let called: Vec<&BranchRow> = rows.iter().filter(|row| row.was_made_as(name)).collect();
+        let is_marked = CallKey::split_marked_name(name).is_some();
+        let goes_by = |row: &&BranchRow| row.name == name || !is_marked && row.was_made_as(name);
+        let called: Vec<&BranchRow> = rows.iter().filter(goes_by).collect();
         match called[..] {
             [row] => Ok(row.clone()),
             [] => {
                 let names: Vec<_> = rows.iter().map(|row| format!("`{}`", row.name)).collect();
-                let hint = match names.is_empty() {
-                    true => "it has no branches".into(),
-                    false => format!("give the full name of one: {}", names.join(", ")),
+                let hint = if names.is_empty() {
+                    "it has no branches".into()
+                } else {
+                    format!("give the full name of one: {}", names.join(", "))
                 };
                 Err(Error::new(Code::NotFound, format!("`{}` has no branch `{name}`", self.target))
                     .with_hint(hint))
@@ -134,9 +135,14 @@ impl Supabase {
                 let names: Vec<_> = called.iter().map(|row| format!("`{}`", row.name)).collect();
                 Err(Error {
                     retryable: false,
-                    ..Error::new(Code::Conflict, format!("`{name}` fits several branches"))
+                    ..Error::new(
+                        Code::Conflict,
+                        format!("several branches go by `{name}`: {}", names.join(", ")),
+                    )
                 }
-                .with_hint(format!("name one of {}", names.join(", "))))
+                .with_hint(
+                    "give the full name of one that has a key; see in the dashboard to one that has none",
+                ))
             }
         }
     }

@@ -271,6 +271,27 @@ async fn a_branch_whose_name_only_ends_as_a_key_does_goes_by_its_full_name() {
 }
 
 #[tokio::test]
+async fn a_name_by_which_several_go_is_nobodys() {
+    for theirs in ["drill", "drill-rdhgfedcba32"] {
+        let server = MockApi::serve_replies(move |seen| match seen.line.as_str() {
+            line if line == list() => {
+                let rows = [row(&name(), BRANCH, "X"), row(theirs, "cccccccccccccccccccc", "X")];
+                MockReply::from_json(200, &json!(rows))
+            }
+            line if line.starts_with("GET /v1/branches/") => inside("ACTIVE_HEALTHY"),
+            _ => windowed(seen),
+        })
+        .await;
+        let (project, _folder) = project(&server);
+        let branches = project.branches().expect("branches");
+        let refused = branches.get("drill").await.expect_err("either may be meant");
+        assert_eq!(refused.code, Code::Conflict);
+        assert!(refused.message.contains(&name()) && refused.message.contains(theirs), "{refused}");
+        assert_eq!(branches.get(&name()).await.expect("its full name").id, BRANCH);
+    }
+}
+
+#[tokio::test]
 async fn no_branch_is_made_under_a_name_by_which_somebody_elses_goes() {
     let server = MockApi::serve_replies(|seen| match seen.line.as_str() {
         line if line == list() => MockReply::from_json(200, &json!([row("drill", BRANCH, "X")])),
