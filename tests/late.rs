@@ -286,6 +286,40 @@ fn a_restore_point_is_made_once_and_gone_back_to() {
 }
 
 #[test]
+fn somebody_elses_branch_is_deleted_by_its_full_name_only() {
+    let platform = FakePlatform::start_simulated("");
+    let path = format!("/v1/projects/{}/branches", platform.server.project_references()[0]);
+    let body = "{\"branch_name\":\"drill-production\",\"persistent\":true}";
+    let theirs = ["supabase", "api", "-t", "shop", "POST", &path, "--body", body];
+    let theirs = platform.env.run_cli(&theirs);
+    assert_eq!(theirs.code, 0, "{theirs}");
+    let count_deletions = || {
+        let entries = platform.server.ledger_entries();
+        entries.iter().filter(|e| e.method == "DELETE" && e.endpoint.contains("/branches/")).count()
+    };
+    for command in ["branch delete -t shop drill", "branch reset -t shop drill"] {
+        let refused = platform.type_command(command);
+        assert_ne!(refused.code, 0, "{refused}");
+        assert!(refused.stderr.contains("`drill-production`"), "it says what to type: {refused}");
+    }
+    assert_eq!(count_deletions(), 0);
+    let deleted = platform.type_command("branch delete -t shop drill-production");
+    assert_eq!((deleted.code, count_deletions()), (0, 1), "{deleted}");
+}
+
+#[test]
+fn how_a_reset_ended_is_not_known_while_the_list_of_branches_may_lag_behind() {
+    let platform = FakePlatform::start_simulated("");
+    let made = platform.type_command("branch create -t shop --into drill");
+    assert_eq!(made.code, 0, "{made}");
+    let reset = platform.type_command("branch reset -t shop drill");
+    assert_eq!(reset.code, 0, "{reset}");
+    platform.set_landing_time("10m");
+    let promoted = platform.type_command("branch promote -t shop drill --timeout 2s");
+    assert_eq!(promoted.code, 4, "nobody knows: {promoted}");
+}
+
+#[test]
 fn somebody_elses_replica_is_not_taken_for_one_that_may_still_come() {
     let fate = "{ lands-later = { after = \"4s\", status = 504 } }";
     let platform = FakePlatform::start_with_rule("POST", "/read-replicas/setup", fate);

@@ -10,6 +10,7 @@ use super::{
     response::{ApiResponse, ApiResult},
     seeded_id,
     workflow::Workflow,
+    workflows::is_workflow_running,
 };
 use crate::{
     base::{clock::SystemClock, moment::Span},
@@ -367,8 +368,9 @@ async fn render_branch(request: &RoutedRequest, row: &PlatformBranch) -> Value {
         None => "REMOVED",
     };
     let settles = project.is_some_and(|p| p.lock_state().settles_until.is_some_and(|at| request.now() < at));
+    let is_at_work = settles || is_workflow_running(request, &row.id);
     let status = match health {
-        "ACTIVE_HEALTHY" if settles && !row.is_default => "RUNNING_MIGRATIONS",
+        "ACTIVE_HEALTHY" if is_at_work && !row.is_default => "RUNNING_MIGRATIONS",
         "ACTIVE_HEALTHY" => "FUNCTIONS_DEPLOYED",
         "COMING_UP" => "CREATING_PROJECT",
         _ => "MIGRATIONS_PASSED",

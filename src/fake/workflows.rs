@@ -35,6 +35,15 @@ pub(super) async fn get_workflow_logs(request: &RoutedRequest) -> ApiResult {
     Ok(ApiResponse { status: 200, body: ResponseBody::Text(text), without_effect: true })
 }
 
+/// Returns whether a workflow of a branch is at its steps.
+pub(super) fn is_workflow_running(request: &RoutedRequest, branch_id: &str) -> bool {
+    let steps = i32::try_from(WORKFLOW_STEPS.len()).unwrap_or(i32::MAX);
+    let duration = Span(request.scale_span(STEP_DURATION).0.saturating_mul(steps));
+    let workflows = request.platform.lock_workflows();
+    let mut of_branch = workflows.iter().filter(|workflow| workflow.branch == branch_id);
+    of_branch.any(|workflow| request.now() < workflow.started_at.saturating_add(duration))
+}
+
 fn find_workflow(request: &RoutedRequest) -> Result<Workflow, ApiResponse> {
     request.find_project()?;
     let workflows = request.platform.lock_workflows();

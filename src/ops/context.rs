@@ -135,7 +135,12 @@ impl CallContext<'_> {
         watch: JobWatch,
     ) -> Result<Value> {
         let clock = self.fleet.clock();
-        let look = || async { watch.judge_look(&clock.uptime(), provider.poll_job(job).await) };
+        let look = || async {
+            match watch.judge_look(&clock.uptime(), provider.poll_job(job).await)? {
+                JobStatus::Failed(error) => Ok(JobStatus::Failed(provider.discard_failed(job, error).await)),
+                status => Ok(status),
+            }
+        };
         let mut first_failure = None;
         let why = match self.poll(provider, timeout, &mut first_failure, look).await {
             Ok(Some(value)) => return Ok(value),
@@ -195,6 +200,8 @@ impl CallContext<'_> {
                     None
                 }
                 Ok(JobStatus::Failed(e)) | Err(e) => return Err(e),
+                // Only a job has such an end, and its watch waits for it.
+                Ok(JobStatus::Lagging(..)) => None,
             };
             if watch.passed() >= timeout {
                 return Ok(None);
@@ -210,6 +217,7 @@ fn log_poll(answer: &Result<JobStatus>) {
     match answer {
         Ok(JobStatus::Done(_)) => tracing::debug!("poll: done"),
         Ok(JobStatus::Running(progress)) => tracing::debug!(phase = progress.phase, "poll: at work"),
+        Ok(JobStatus::Lagging(..)) => tracing::debug!("poll: over, and how is not known yet"),
         Ok(JobStatus::Failed(error)) => {
             tracing::info!(code = %error.code, message = error.message, "poll: failed");
         }

@@ -18,7 +18,7 @@ pub(super) enum OtherEnd {
     /// Somebody else's job, for so long after the first look.
     SomebodyElses(Span),
     /// How it was before the request, for so long after the first look: a look may lag behind. Once one has shown it at
-    /// work, the end is its own.
+    /// work, it is done by its own; one that failed before may have been shown at work, too.
     Earlier(Span),
 }
 
@@ -39,6 +39,8 @@ struct JobSighting {
     was_at_work: bool,
     /// Since when it is not shown.
     absent_since: Option<Uptime>,
+    /// The end that was shown last by something that may lag behind, and since when it is shown alike.
+    lagging_end: Option<(JobStatus, Uptime)>,
 }
 
 impl JobWatch {
@@ -68,7 +70,9 @@ impl JobWatch {
             }
             Ok(status) => {
                 (shown.was_seen, shown.absent_since) = (true, None);
-                match (status, shown.why_doubtful(now, self.other_end)) {
+                let status = shown.settle_lagging(now, status);
+                let doubt = shown.why_doubtful(now, self.other_end, matches!(status, JobStatus::Done(_)));
+                match (status, doubt) {
                     (JobStatus::Done(_) | JobStatus::Failed(_), Some(why)) => {
                         Ok(JobStatus::Running(Progress::with_phase(why)))
                     }
@@ -76,7 +80,7 @@ impl JobWatch {
                         shown.was_at_work = true;
                         Ok(JobStatus::Running(progress))
                     }
-                    (status, None) => Ok(status),
+                    (status, _) => Ok(status),
                 }
             }
             // Whatever else a platform answers to a look says nothing of the job.
@@ -108,15 +112,32 @@ impl JobWatch {
 }
 
 impl JobSighting {
+    /// Returns the end that a look shows which may lag behind, once it was shown alike for long enough.
+    fn settle_lagging(&mut self, now: &Uptime, status: JobStatus) -> JobStatus {
+        let JobStatus::Lagging(end, lag) = status else { return status };
+        let since = match self.lagging_end.take() {
+            Some((shown, since)) if shown == *end => since,
+            _ => now.clone(),
+        };
+        let is_settled = now.since(&since).is_some_and(|passed| passed >= lag);
+        self.lagging_end = Some(((*end).clone(), since));
+        if is_settled {
+            return *end;
+        }
+        JobStatus::Running(Progress::with_phase(format!(
+            "its work is over; how it ended is known when it was shown alike for {lag}"
+        )))
+    }
+
     /// Returns why a look that calls the job over may show another end than its own, if it may.
-    fn why_doubtful(&self, now: &Uptime, other_end: OtherEnd) -> Option<&'static str> {
+    fn why_doubtful(&self, now: &Uptime, other_end: OtherEnd, is_done: bool) -> Option<&'static str> {
         let passed = self.began_at.as_ref().and_then(|began| now.since(began));
         let is_within = |span| passed.is_none_or(|passed| passed < span);
         match other_end {
             OtherEnd::SomebodyElses(span) if is_within(span) => {
                 Some("one is there; whether it is this one is known when no other can come")
             }
-            OtherEnd::Earlier(span) if is_within(span) && !self.was_at_work => Some(
+            OtherEnd::Earlier(span) if is_within(span) && !(self.was_at_work && is_done) => Some(
                 "shown as over; whether that is from before the request is known when no look lags so far behind",
             ),
             _ => None,
@@ -133,10 +154,11 @@ pub(super) async fn cancel_job(
     (watch, now): (&JobWatch, &Uptime),
 ) -> Result<Value> {
     let Err(refusal) = provider.cancel(job).await else { return Err(why) };
-    let doubt = lock_unpoisoned(&watch.shown).why_doubtful(now, watch.other_end);
+    let is_doubtful =
+        |is_done| lock_unpoisoned(&watch.shown).why_doubtful(now, watch.other_end, is_done).is_some();
     match provider.poll_job(job).await {
-        Ok(JobStatus::Done(value)) if doubt.is_none() => Ok(value),
-        Ok(JobStatus::Failed(_)) if doubt.is_none() => Err(why),
+        Ok(JobStatus::Done(value)) if !is_doubtful(true) => Ok(value),
+        Ok(JobStatus::Failed(_)) if !is_doubtful(false) => Err(why),
         Err(e) if !matches!(watch.landing, Landing::Assumed(_)) && e.code == Code::NotFound => Err(why),
         Ok(_) | Err(_) => Err(uncancelled_error(job, &why, &refusal)),
     }
@@ -204,6 +226,21 @@ mod tests {
     }
 
     #[test]
+    fn an_end_that_something_shows_which_may_lag_behind_counts_when_it_is_shown_alike_for_as_long() {
+        let watch = JobWatch::new(Landing::Assumed(BOUND), BOUND, OtherEnd::None);
+        let done = JobStatus::Done(Value::Null);
+        let failed = JobStatus::Failed(Error::new(Code::Tool, "MIGRATIONS_FAILED"));
+        let look = |now, end: &JobStatus| {
+            let shown = JobStatus::Lagging(Box::new(end.clone()), BOUND);
+            watch.judge_look(&at(now), Ok(shown)).expect("a look")
+        };
+        let is_running = |status| matches!(status, JobStatus::Running(_));
+        assert!(is_running(look(0, &done)) && is_running(look(10, &failed)));
+        assert!(is_running(look(60, &failed)), "it was shown otherwise less long ago");
+        assert_eq!(look(70, &failed), failed);
+    }
+
+    #[test]
     fn what_may_be_from_before_the_request_is_believed_once_it_was_seen_at_work_or_no_look_lags_so_far() {
         let watch = || JobWatch::new(Landing::Assumed(BOUND), BOUND, OtherEnd::Earlier(BOUND));
         let done = |watch: &JobWatch, now| {
@@ -221,5 +258,12 @@ mod tests {
         let failed = Ok(JobStatus::Failed(Error::new(Code::Refused, "PAUSE_FAILED")));
         let judged = watch().judge_look(&at(0), failed).expect("a look");
         assert!(matches!(judged, JobStatus::Running(_)), "the one before has failed, not this one");
+        let lagging = watch();
+        let running = Ok(JobStatus::Running(Progress::with_phase("healthy")));
+        lagging.judge_look(&at(0), running).expect("how it was before the one before");
+        let failed = || Ok(JobStatus::Failed(Error::new(Code::Refused, "PAUSE_FAILED")));
+        let judged = |now| lagging.judge_look(&at(now), failed()).expect("a look");
+        assert!(matches!(judged(1), JobStatus::Running(_)), "the one before may have failed since");
+        assert!(matches!(judged(60), JobStatus::Failed(_)));
     }
 }

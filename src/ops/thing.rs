@@ -1,11 +1,8 @@
 //! Things: the parts of targets that calls change, by which effects on one thing are made one after another.
 
 use super::{args::CallArgs, canonical::parse_target_ref, param::TARGET};
-use crate::provider::Result;
+use crate::provider::{Result, model::CallKey};
 use std::fmt;
-
-/// How many characters the key of a call has.
-const KEY_CHARS: usize = 10;
 
 /// A part of a target or branch that a call changes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,9 +64,7 @@ fn target_ref_text(args: &CallArgs) -> Result<String> {
 /// Returns the one name of a branch's place. A platform that keeps no labels has the key of the call at the end of the name,
 /// and the branch goes by both: with the key and without it.
 fn branch_place(target: &str, branch: &str) -> String {
-    let is_key =
-        |end: &str| end.len() == KEY_CHARS && end.chars().all(|c| matches!(c, 'a'..='z' | '2'..='7'));
-    let name = branch.rsplit_once('-').filter(|(_, end)| is_key(end)).map_or(branch, |(name, _)| name);
+    let name = CallKey::split_marked_name(branch).map_or(branch, |(name, _)| name);
     format!("{target}/{name}")
 }
 
@@ -89,10 +84,10 @@ mod tests {
 
     #[test]
     fn a_branch_is_one_place_with_its_key_and_without() {
-        for name in ["drill", "drill-khp4j6vle3"] {
+        for name in ["drill", "drill-rdkhp4j6vle3"] {
             assert_eq!(branch_place("shop", name), "shop/drill");
         }
-        for name in ["drill-two", "drill-KHP4J6VLE3", "drill-khp4j6vle1"] {
+        for name in ["drill-two", "drill-production", "drill-khp4j6vle3"] {
             assert_eq!(branch_place("shop", name), format!("shop/{name}"));
         }
     }

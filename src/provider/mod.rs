@@ -70,9 +70,16 @@ pub trait Provider: Send + Sync {
 
     /// Looks at an accepted job and takes it one part further; never waits for the job itself.
     ///
-    /// Safe to call again after a crash at any point. When a job has failed, what it made has been removed by the
-    /// time this answers `Err`, or is named in the error's `left_behind`.
+    /// Safe to call again after a crash at any point. A look at a platform removes nothing there: what it shows may be
+    /// somebody else's. Where the job is this machine's own work and has failed, what it made has been removed by the time
+    /// this answers, or is named in the error's `left_behind`.
     async fn poll_job(&self, job: &Job) -> Result<JobStatus>;
+
+    /// Removes what a job has made that is believed to have failed, where it is certain to be the job's own, and returns its
+    /// error, which names what is left behind.
+    async fn discard_failed(&self, _job: &Job, error: Error) -> Error {
+        error
+    }
 
     /// Cancels a job and removes what it has made so far.
     async fn cancel(&self, job: &Job) -> Result<()>;

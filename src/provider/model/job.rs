@@ -13,6 +13,25 @@ use std::fmt;
 #[serde(transparent)]
 pub struct CallKey(pub String);
 
+/// What comes before a key at the end of a name. A key alone could be a word: `production` has ten characters, too.
+const KEY_MARK: &str = "-rd";
+/// How many characters a key has.
+const KEY_CHARS: usize = 10;
+
+impl CallKey {
+    /// Returns `name` with the key at its end, for platforms that keep no labels: `drill-rdkhp4j6vle3`.
+    pub fn mark_name(&self, name: &str) -> String {
+        format!("{name}{KEY_MARK}{self}")
+    }
+
+    /// Returns a name without the key at its end, and the key. A name that only ends as a key does has none.
+    pub fn split_marked_name(full: &str) -> Option<(&str, CallKey)> {
+        let (name, key) = full.rsplit_once(KEY_MARK)?;
+        let is_key = key.len() == KEY_CHARS && key.chars().all(|c| matches!(c, 'a'..='z' | '2'..='7'));
+        (is_key && !name.is_empty()).then(|| (name, CallKey(key.into())))
+    }
+}
+
 impl fmt::Display for CallKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -40,6 +59,9 @@ pub enum JobStatus {
     Done(Value),
     /// It has failed, as the platform says: an error of the look itself is none of these.
     Failed(Error),
+    /// Its work is over, and how it ended is shown by something that may lag behind by this much: it counts when looks have
+    /// shown it alike for as long.
+    Lagging(Box<JobStatus>, Span),
 }
 
 impl JobStatus {
@@ -83,5 +105,22 @@ impl Progress {
     /// Returns `done` of `total` bytes.
     pub fn with_bytes(phase: impl Into<String>, done: u64, total: Option<u64>) -> Self {
         Self { phase: phase.into(), done: Some(done), total, unit: "bytes", again_in: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_at_the_end_of_a_name_is_told_from_a_word_there() {
+        let key = CallKey("khp4j6vle3".into());
+        let full = key.mark_name("drill-production");
+        assert_eq!(CallKey::split_marked_name(&full), Some(("drill-production", key)));
+        let words = ["drill-production", "drill-regression", "deployment", "drill-khp4j6vle3"];
+        let odd = ["drill-rdKHP4J6VLE3", "drill-rdkhp4j6vle1", "drill-rdkhp4j6vle", "-rdkhp4j6vle3"];
+        for name in words.into_iter().chain(odd) {
+            assert_eq!(CallKey::split_marked_name(name), None, "{name}");
+        }
     }
 }

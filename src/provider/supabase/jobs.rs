@@ -30,7 +30,7 @@ impl Supabase {
         // An intent is recorded before every request, so without one nothing was sent.
         let Some(intent) = intent else { return Ok(None) };
         match intent["kind"].as_str().unwrap_or_default() {
-            BRANCH_JOB => self.find_branch_job(key, intent).await,
+            BRANCH_JOB => self.find_branch_job(intent).await,
             RESTORE_JOB => self.find_restore_job(key, intent).await,
             REPLICA_JOB => self.find_replica_job(key, intent).await,
             kind @ (RESET_JOB | PROMOTE_JOB) => self.find_workflow_job(kind, intent).await,
@@ -52,6 +52,14 @@ impl Supabase {
             RESET_JOB | PROMOTE_JOB => self.poll_workflow(job).await,
             kind @ (PAUSE_JOB | RESUME_JOB) => self.poll_power_change(kind).await,
             kind => Err(Error::new(Code::Internal, format!("there are no jobs of kind `{kind}`"))),
+        }
+    }
+
+    /// Removes what a failed job has made, and returns its error. Only a branch has a name that tells it from somebody else's.
+    pub(super) async fn discard_failed_job(&self, job: &Job, error: Error) -> Error {
+        match job.kind.as_str() {
+            BRANCH_JOB => self.discard_failed_branch(job, error).await,
+            _ => error,
         }
     }
 

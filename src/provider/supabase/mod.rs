@@ -83,6 +83,10 @@ impl Provider for Supabase {
         self.poll_project_job(job).await
     }
 
+    async fn discard_failed(&self, job: &Job, error: Error) -> Error {
+        self.discard_failed_job(job, error).await
+    }
+
     async fn cancel(&self, job: &Job) -> Result<()> {
         self.cancel_job(job).await
     }

@@ -44,7 +44,7 @@ pub(super) struct ProjectState {
 }
 
 impl Supabase {
-    /// Returns the name under which the project was opened: `prod`, `prod/drill-aaaaaaaaaa`.
+    /// Returns the name under which the project was opened: `prod`, `prod/drill-rdaaaaaaaaaa`.
     pub(super) fn display_name(&self) -> String {
         match &self.branch {
             Some(branch) => format!("{}/{}", self.target, branch.name),

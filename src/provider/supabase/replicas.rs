@@ -161,7 +161,7 @@ impl Supabase {
         Ok(Some(Job { kind: REPLICA_JOB.into(), id: key.to_string(), detail: intent["detail"].clone() }))
     }
 
-    /// Polls a replica that is being created; one that failed has been removed.
+    /// Polls a replica that is being created. One that failed stays: it is the one that is new, and may be somebody else's.
     ///
     /// # Errors
     /// What the API says; [`Code::Unknown`] where several may be this one.
@@ -182,12 +182,16 @@ impl Supabase {
                 .map(JobStatus::Done)
                 .map_err(|e| Error::new(Code::Internal, e.to_string())),
             "failed" => {
-                let failed =
-                    Error::new(Code::Tool, format!("replica `{}` is {}", row.identifier, row.status));
-                Ok(JobStatus::Failed(match self.remove_replica(&row.identifier).await {
-                    Ok(()) => failed,
-                    Err(_) => failed.with_left_behind(format!("replica {}", row.identifier)),
-                }))
+                let name = &row.identifier;
+                let failed = Error::new(Code::Tool, format!("replica `{name}` is {}", row.status));
+                Ok(JobStatus::Failed(
+                    failed
+                        .with_left_behind(format!("replica {name} (may be somebody else's)"))
+                        .with_hint(format!(
+                            "if it is not somebody else's, remove it: `redrill db replicas delete -t {} {name}`",
+                            self.display_name()
+                        )),
+                ))
             }
             _ => Ok(waiting(row.status)),
         }

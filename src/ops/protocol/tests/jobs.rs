@@ -109,6 +109,24 @@ async fn a_pause_that_the_first_look_calls_done_is_believed_when_no_look_lags_so
 }
 
 #[tokio::test]
+async fn a_resume_that_the_first_look_calls_done_is_believed_when_no_look_lags_so_far_behind() {
+    let (fleet, _) = slow_sandbox();
+    take_pause(&fleet, &MemoryHost::default(), "10m", None).await.expect("it is paused");
+    let key = CallKey("k2".into());
+    let resume = async || {
+        let began = fleet.clock().uptime();
+        let host = MemoryHost::default();
+        let cx = CallContext { key: &key, ..call_context(&fleet, &host, None) };
+        let resumed = perform_operation(&cx, "project::resume", None, json!({"timeout": "10m"})).await;
+        resumed.expect("it is up");
+        fleet.clock().uptime().since(&began).expect("one boot")
+    };
+    resume().await;
+    let waited = resume().await;
+    assert!(waited >= LANDING_BOUND, "{waited}");
+}
+
+#[tokio::test]
 async fn a_pause_that_a_look_may_show_as_it_was_before_is_not_done_at_its_timeout() {
     let (fleet, _) = faulty_sandbox(LANDING_BOUND, Refusals(Some("cancel")));
     take_pause(&fleet, &MemoryHost::default(), "10m", None).await.expect("it is paused");

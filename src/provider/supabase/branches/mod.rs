@@ -1,6 +1,7 @@
 //! Branches: each is a project of its own, with its own reference, listed under the project it is of.
 //!
-//! - A branch is called `<name>-<key>`: the platform keeps no label, and its names are unique.
+//! - A branch is called `<name>-rd<key>`: the platform keeps no label, and its names are unique. One of another name is
+//!   somebody else's, or was made before keys were marked, and goes by its full name only.
 //! - Its id is its reference, which no later branch ever has.
 //! - The platform lists the project itself as a default branch, which is left out here and never changed.
 

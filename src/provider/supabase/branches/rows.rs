@@ -12,9 +12,6 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-/// How many characters a key has.
-const KEY_LENGTH: usize = 10;
-
 /// A branch, as the list of a project's branches shows it.
 #[derive(Debug, Clone, Deserialize)]
 pub(in crate::provider::supabase) struct BranchRow {
@@ -45,21 +42,15 @@ pub(in crate::provider::supabase) struct BranchDetails {
 }
 
 impl BranchRow {
-    /// Returns the key that the name ends with.
-    pub(in crate::provider::supabase) fn parse_key(&self) -> Option<CallKey> {
-        let (_, key) = self.name.rsplit_once('-')?;
-        let is_key = key.len() == KEY_LENGTH && key.chars().all(|c| matches!(c, 'a'..='z' | '2'..='7'));
-        is_key.then(|| CallKey(key.into()))
-    }
-
     /// Returns whether the row is the project itself.
     fn is_project_itself(&self) -> bool {
         self.is_default || self.project_ref == self.parent_project_ref
     }
 
-    fn has_name(&self, name: &str) -> bool {
-        self.name == name
-            || self.parse_key().is_some_and(|key| self.name.strip_suffix(&format!("-{key}")) == Some(name))
+    /// Returns whether a call made it under this name. One that was made before keys were marked, and somebody else's, has
+    /// its full name only.
+    fn was_made_as(&self, name: &str) -> bool {
+        CallKey::split_marked_name(&self.name).is_some_and(|(made_as, _)| made_as == name)
     }
 
     /// Converts the row to the provider-neutral branch.
@@ -88,7 +79,7 @@ impl BranchRow {
             port: details.map(|i| i.db_port),
             temporary: false,
             run: None,
-            key: self.parse_key(),
+            key: CallKey::split_marked_name(&self.name).map(|(_, key)| key),
         })
     }
 }
@@ -103,7 +94,7 @@ pub(in crate::provider::supabase) fn build_full_name(name: &str, key: &CallKey) 
         return Err(Error::new(Code::Invalid, format!("a branch cannot be called `{name}`"))
             .with_hint("use up to 40 letters, digits, `-`, `_` and `.`"));
     }
-    Ok(format!("{name}-{key}"))
+    Ok(key.mark_name(name))
 }
 
 impl Supabase {
@@ -118,31 +109,40 @@ impl Supabase {
         Ok(rows)
     }
 
-    /// Returns a branch by its name, with or without the key that it ends with.
+    /// Returns a branch by its full name, or by the name that it was made under.
     ///
     /// # Errors
-    /// [`Code::NotFound`]; [`Code::Conflict`] when the short name fits two.
+    /// [`Code::NotFound`], with the full names; [`Code::Conflict`] when several go by the name: two that were made under it, or
+    /// one of ours and somebody else's that is called so in full.
     pub(super) async fn find_branch_row(&self, name: &str) -> Result<BranchRow> {
         let rows = self.list_branch_rows().await?;
-        if let Some(row) = rows.iter().find(|row| row.name == name) {
-            return Ok(row.clone());
-        }
-        let called: Vec<&BranchRow> = rows.iter().filter(|row| row.has_name(name)).collect();
+        let is_marked = CallKey::split_marked_name(name).is_some();
+        let goes_by = |row: &&BranchRow| row.name == name || !is_marked && row.was_made_as(name);
+        let called: Vec<&BranchRow> = rows.iter().filter(goes_by).collect();
         match called[..] {
             [row] => Ok(row.clone()),
             [] => {
                 let names: Vec<_> = rows.iter().map(|row| format!("`{}`", row.name)).collect();
-                let there = if names.is_empty() { "there is none".into() } else { names.join(", ") };
+                let hint = if names.is_empty() {
+                    "it has no branches".into()
+                } else {
+                    format!("give the full name of one: {}", names.join(", "))
+                };
                 Err(Error::new(Code::NotFound, format!("`{}` has no branch `{name}`", self.target))
-                    .with_hint(format!("its branches: {there}")))
+                    .with_hint(hint))
             }
             _ => {
                 let names: Vec<_> = called.iter().map(|row| format!("`{}`", row.name)).collect();
                 Err(Error {
                     retryable: false,
-                    ..Error::new(Code::Conflict, format!("`{name}` fits several branches"))
+                    ..Error::new(
+                        Code::Conflict,
+                        format!("several branches go by `{name}`: {}", names.join(", ")),
+                    )
                 }
-                .with_hint(format!("name one of {}", names.join(", "))))
+                .with_hint(
+                    "give the full name of one that has a key; see in the dashboard to one that has none",
+                ))
             }
         }
     }

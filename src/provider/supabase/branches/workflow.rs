@@ -119,8 +119,8 @@ impl Supabase {
         Err(Error::new(Code::Unknown, what).with_hint("see the branch in the dashboard, and decide the call"))
     }
 
-    /// Polls a workflow. It is done when its steps have exited and the branch is up again: only the branch tells
-    /// whether the steps succeeded.
+    /// Polls a workflow. It is over when its steps have exited and the branch is up again. Only the list of branches tells
+    /// whether the steps succeeded, and that may lag behind: what it shows may be from before.
     pub(in crate::provider::supabase) async fn poll_workflow(&self, job: &Job) -> Result<JobStatus> {
         if job.id.is_empty() {
             let what = format!(
@@ -162,7 +162,7 @@ impl Supabase {
         let row =
             row.ok_or_else(|| Error::new(Code::NotFound, format!("branch {} is gone", job.detail["name"])))?;
         if row.status.ends_with("_FAILED") {
-            return Ok(self.failed_workflow(job, &format!("the branch is {}", row.status)));
+            return Ok(self.lagging(self.failed_workflow(job, &format!("the branch is {}", row.status))));
         }
         let details = self.fetch_branch_details(reference).await?;
         let status = details.as_ref().map_or("not found yet", |details| details.status.as_str());
@@ -174,7 +174,7 @@ impl Supabase {
         }
         let branch = row.to_branch(&self.target, details.as_ref())?;
         if job.kind == RESET_JOB {
-            return Ok(JobStatus::Done(branch.to_handle()));
+            return Ok(self.lagging(JobStatus::Done(branch.to_handle())));
         }
         // A merge carries migrations and functions over; the rows stay where they are.
         let promoted = PromotionOutcome {
@@ -183,8 +183,13 @@ impl Supabase {
             carried: "migrations".into(),
         };
         serde_json::to_value(promoted)
-            .map(JobStatus::Done)
+            .map(|promoted| self.lagging(JobStatus::Done(promoted)))
             .map_err(|e| Error::new(Code::Internal, e.to_string()))
+    }
+
+    /// Returns an end that a look shows which may lag behind for as long as a request may take to land.
+    fn lagging(&self, end: JobStatus) -> JobStatus {
+        JobStatus::Lagging(Box::new(end), self.landing_time)
     }
 
     fn failed_workflow(&self, job: &Job, why: &str) -> JobStatus {

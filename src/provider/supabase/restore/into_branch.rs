@@ -41,6 +41,9 @@ struct BranchJob {
     temporary: bool,
     run: Option<String>,
     asked_at: Moment,
+    /// Whether the platform has said that there is a branch of its name, whatever the list shows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_there: bool,
 }
 
 impl BranchJob {
@@ -72,29 +75,37 @@ impl Supabase {
             temporary: request.temporary,
             run: request.run.clone(),
             asked_at: self.clock.now(),
+            is_there: false,
         };
         let traces = json!({ "kind": BRANCH_JOB, "name": name, "detail": detail });
-        Ok(PlannedJob { traces, request: Box::pin(self.request_branch(name, detail, key)) })
+        Ok(PlannedJob { traces, request: Box::pin(self.request_branch(name, detail)) })
     }
 
     /// Requests a branch, unless it is there.
-    async fn request_branch(&self, name: String, detail: BranchJob, key: &CallKey) -> Result<Job> {
-        if self.find_branch_by_key(key).await?.is_some() {
+    ///
+    /// # Errors
+    /// [`Code::Conflict`] where somebody else's is called as it is to be called for short: whoever gives that name means
+    /// theirs.
+    async fn request_branch(&self, name: String, detail: BranchJob) -> Result<Job> {
+        let rows = self.list_branch_rows().await?;
+        if rows.iter().any(|row| row.name == name) {
             return Ok(branch_job(&name, &detail));
+        }
+        let short_name = CallKey::split_marked_name(&name).map_or("", |(short_name, _)| short_name);
+        if rows.iter().any(|row| row.name == short_name) {
+            let what = format!("`{}` has a branch `{short_name}`, which redrill has not made", self.target);
+            return Err(Error { retryable: false, ..Error::new(Code::Conflict, what) }
+                .with_hint("make it under another name"));
         }
         let body = json!({ "branch_name": name, "with_data": matches!(detail.seed, BranchSeed::Latest(_)) });
         let path = format!("/v1/projects/{}/branches", self.reference);
         match self.api.send_write(Method::POST, &path, Some(&body)).await {
             Ok(()) => Ok(branch_job(&name, &detail)),
-            // The name contains the key, so an existing branch of that name was created by this call.
-            Err(e) if e.code == Code::Conflict => match self.find_branch_by_key(key).await {
-                Ok(Some(_)) => Ok(branch_job(&name, &detail)),
-                Ok(None) => Err(e),
-                Err(look) => Err(Error::new(
-                    Code::Unknown,
-                    format!("{}, and the branches cannot be looked at: {}", e.message, look.message),
-                )),
-            },
+            // The name contains the key, so an existing branch of that name was created by this call, however late the
+            // list shows it.
+            Err(e) if e.code == Code::Conflict => {
+                Ok(branch_job(&name, &BranchJob { is_there: true, ..detail }))
+            }
             Err(e) => Err(e),
         }
     }
@@ -150,12 +161,12 @@ impl Supabase {
         }
     }
 
-    /// Returns the branch that `key` made.
+    /// Returns the branch of a full name.
     ///
     /// # Errors
     /// What the API says.
-    async fn find_branch_by_key(&self, key: &CallKey) -> Result<Option<BranchRow>> {
-        Ok(self.list_branch_rows().await?.into_iter().find(|row| row.parse_key().as_ref() == Some(key)))
+    async fn find_branch_named(&self, name: &str) -> Result<Option<BranchRow>> {
+        Ok(self.list_branch_rows().await?.into_iter().find(|row| row.name == name))
     }
 
     /// Returns the job of a branch whose request may have been sent; `None` if no such branch appears. The platform
@@ -163,28 +174,24 @@ impl Supabase {
     ///
     /// # Errors
     /// What the API says.
-    pub(in crate::provider::supabase) async fn find_branch_job(
-        &self,
-        key: &CallKey,
-        intent: &Value,
-    ) -> Result<Option<Job>> {
+    pub(in crate::provider::supabase) async fn find_branch_job(&self, intent: &Value) -> Result<Option<Job>> {
         let detail = BranchJob::from_detail(&intent["detail"])?;
-        Ok(self.find_branch_by_key(key).await?.map(|row| branch_job(&row.name, &detail)))
+        let name = intent["name"].as_str().ok_or_else(|| {
+            Error::new(Code::Internal, "what was recorded of a branch does not say how it is called")
+        })?;
+        Ok(self.find_branch_named(name).await?.map(|row| branch_job(&row.name, &detail)))
     }
 
     /// Polls a branch that is being created, and starts its next part.
     ///
     /// # Errors
-    /// [`Code::NotFound`] while it is not listed, which it may not be for a while after it was asked for; why it cannot be
-    /// created: it has then been deleted.
+    /// [`Code::NotFound`] while it is not listed, which it may not be for a while after it was asked for.
     pub(in crate::provider::supabase) async fn poll_branch(&self, job: &Job) -> Result<JobStatus> {
         let detail = BranchJob::from_detail(&job.detail)?;
-        let Some(row) = self.list_branch_rows().await?.into_iter().find(|row| row.name == job.id) else {
-            return Err(Error::new(Code::NotFound, format!("branch `{}` is not in the list", job.id)));
-        };
-        match self.poll_branch_row(&row, &detail).await? {
-            JobStatus::Failed(error) => Ok(JobStatus::Failed(self.discard_failed_branch(&row, error).await)),
-            status => Ok(status),
+        match self.find_branch_named(&job.id).await? {
+            Some(row) => self.poll_branch_row(&row, &detail).await,
+            None if detail.is_there => Ok(self.still_waiting(&detail, "made, and not in the list yet")),
+            None => Err(Error::new(Code::NotFound, format!("branch `{}` is not in the list", job.id))),
         }
     }
 
@@ -248,13 +255,17 @@ impl Supabase {
         Ok(Some(Error::new(Code::Refused, what).with_hint("list the backups again, and restore the latest")))
     }
 
-    /// Deletes a branch that failed, and adds to the error what cannot be deleted.
-    async fn discard_failed_branch(&self, row: &BranchRow, error: Error) -> Error {
-        self.discard_load(&row.project_ref);
-        match self.delete_branch(&row.project_ref).await {
+    /// Deletes the branch of a job that failed, which its name says is the job's own, and adds to the error what cannot be
+    /// deleted.
+    pub(in crate::provider::supabase) async fn discard_failed_branch(
+        &self,
+        job: &Job,
+        error: Error,
+    ) -> Error {
+        match self.cancel_branch(job).await {
             Ok(()) => error,
             Err(left) => {
-                let error = error.with_left_behind(format!("branch {}/{}", self.target, row.name));
+                let error = error.with_left_behind(format!("branch {}/{}", self.target, job.id));
                 let hint = format!("delete the branch yourself: {}", left.message);
                 error.with_hint(hint)
             }
@@ -266,7 +277,7 @@ impl Supabase {
     /// # Errors
     /// What the API says.
     pub(in crate::provider::supabase) async fn cancel_branch(&self, job: &Job) -> Result<()> {
-        let Some(row) = self.list_branch_rows().await?.into_iter().find(|row| row.name == job.id) else {
+        let Some(row) = self.find_branch_named(&job.id).await? else {
             let what = format!("branch `{}` is not in the list, and may still be made", job.id);
             return Err(Error::new(Code::Unavailable, what));
         };

@@ -12,7 +12,7 @@ use crate::provider::{
 use serde_json::{Value, json};
 
 fn name() -> String {
-    format!("drill-{KEY}")
+    format!("drill-rd{KEY}")
 }
 
 fn list() -> String {
@@ -247,6 +247,64 @@ async fn a_branch_has_a_name_with_and_without_its_key() {
     assert_eq!(branches.get("dril").await.expect_err("none").code, Code::NotFound);
 }
 
+#[tokio::test]
+async fn a_branch_whose_name_only_ends_as_a_key_does_goes_by_its_full_name() {
+    // A colleague's, and one that was made before keys were marked.
+    for full in ["drill-production", "drill-regression", "drill-abcdefgh23"] {
+        let server = MockApi::serve_replies(move |seen| match seen.line.as_str() {
+            line if line == list() => {
+                MockReply::from_json(200, &json!([main_row(), row(full, BRANCH, "FUNCTIONS_DEPLOYED")]))
+            }
+            line if line.starts_with("GET /v1/branches/") => inside("ACTIVE_HEALTHY"),
+            _ => windowed(seen),
+        })
+        .await;
+        let (project, _folder) = project(&server);
+        let branches = project.branches().expect("branches");
+        let refused = branches.get("drill").await.expect_err("its name was not given");
+        assert_eq!(refused.code, Code::NotFound, "{full}");
+        assert!(refused.hint.expect("what to type").contains(&format!("`{full}`")));
+        assert_eq!(branches.open("drill").await.err().expect("nor opened").code, Code::NotFound, "{full}");
+        let branch = branches.get(full).await.expect("found");
+        assert_eq!((branch.id.as_str(), branch.key), (BRANCH, None));
+    }
+}
+
+#[tokio::test]
+async fn a_name_by_which_several_go_is_nobodys() {
+    for theirs in ["drill", "drill-rdhgfedcba32"] {
+        let server = MockApi::serve_replies(move |seen| match seen.line.as_str() {
+            line if line == list() => {
+                let rows = [row(&name(), BRANCH, "X"), row(theirs, "cccccccccccccccccccc", "X")];
+                MockReply::from_json(200, &json!(rows))
+            }
+            line if line.starts_with("GET /v1/branches/") => inside("ACTIVE_HEALTHY"),
+            _ => windowed(seen),
+        })
+        .await;
+        let (project, _folder) = project(&server);
+        let branches = project.branches().expect("branches");
+        let refused = branches.get("drill").await.expect_err("either may be meant");
+        assert_eq!(refused.code, Code::Conflict);
+        assert!(refused.message.contains(&name()) && refused.message.contains(theirs), "{refused}");
+        assert_eq!(branches.get(&name()).await.expect("its full name").id, BRANCH);
+    }
+}
+
+#[tokio::test]
+async fn no_branch_is_made_under_a_name_by_which_somebody_elses_goes() {
+    let server = MockApi::serve_replies(|seen| match seen.line.as_str() {
+        line if line == list() => MockReply::from_json(200, &json!([row("drill", BRANCH, "X")])),
+        _ => with_data(seen),
+    })
+    .await;
+    let (project, _folder) = project(&server);
+    let request = ask(Some("platform-7"), RecoveryTarget::BackupEnd, Some("drill"));
+    let refused = project.restore(&request, &key()).await.expect_err("refused");
+    assert_eq!((refused.code, refused.retryable), (Code::Conflict, false));
+    assert_eq!(writes(&server), [""; 0]);
+}
+
 /// Serves a branch whose workflow is run.
 fn workflow(seen: &super::ReceivedRequest) -> MockReply {
     let steps = |status: &str| {
@@ -298,6 +356,47 @@ async fn a_workflow_that_is_not_shown_or_has_no_step_yet_is_not_over() {
         }
     }
     follow(&project, &job).await.expect("done");
+}
+
+#[tokio::test]
+async fn how_a_workflow_ended_is_shown_by_a_list_that_may_lag_behind() {
+    // Its steps have exited, and the first look still shows how the branch was before.
+    for (kind, before, after) in [
+        ("promote", "FUNCTIONS_DEPLOYED", "MIGRATIONS_FAILED"),
+        ("reset", "MIGRATIONS_FAILED", "FUNCTIONS_DEPLOYED"),
+    ] {
+        let server = MockApi::serve_replies(move |seen| match seen.line.as_str() {
+            line if line == list() => {
+                let status = if seen.earlier < 3 { before } else { after };
+                MockReply::from_json(200, &json!([main_row(), row(&name(), BRANCH, status)]))
+            }
+            line if line.ends_with("/actions/run-2") => MockReply::from_json(
+                200,
+                &json!({ "id": "run-2", "run_steps": [{ "name": "migrate", "status": "EXITED" }] }),
+            ),
+            _ => workflow(seen),
+        })
+        .await;
+        let (project, _folder) = project(&server);
+        let branches = project.branches().expect("branches");
+        let branch = branches.get("drill").await.expect("a branch");
+        let asked = match kind {
+            "reset" => branches.reset(&branch, &key()).await,
+            _ => branches.promote(&branch, &key()).await,
+        };
+        let job = asked.expect("accepted");
+        for status in [before, after] {
+            let JobStatus::Lagging(end, lag) = project.poll_job(&job).await.expect("a look") else {
+                panic!("{kind}: one look at a list that may lag behind is believed")
+            };
+            assert_eq!(lag, project.landing_time);
+            assert_eq!(
+                matches!(*end, JobStatus::Failed(_)),
+                status == "MIGRATIONS_FAILED",
+                "{kind} {status}"
+            );
+        }
+    }
 }
 
 #[tokio::test]

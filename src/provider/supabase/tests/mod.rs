@@ -17,7 +17,7 @@ use super::{
 use crate::{
     base::moment::Moment,
     provider::{
-        Code, PlannedJob, Result,
+        Code, PlannedJob, Provider as _, Result,
         model::{CallKey, Job, JobStatus, RecoveryPoint, RecoveryTarget, RestoreRequest},
     },
 };
@@ -66,14 +66,19 @@ async fn ask_planned(planned: Result<PlannedJob<'_>>) -> (Value, Result<Job>) {
     (traces, request.await)
 }
 
-/// Observes a job to its end; what is not shown yet may be late.
+/// Observes a job to its end; what is not shown yet may be late. What may lag behind is taken as it is.
 async fn follow(project: &Supabase, job: &Job) -> Result<Value> {
     for _ in 0..500 {
-        match project.poll_project_job(job).await {
+        let status = match project.poll_project_job(job).await {
+            Ok(JobStatus::Lagging(end, _)) => Ok(*end),
+            status => status,
+        };
+        match status {
             Ok(JobStatus::Done(value)) => return Ok(value),
-            Ok(JobStatus::Running(_)) => {}
+            Ok(JobStatus::Running(_) | JobStatus::Lagging(..)) => {}
             Err(e) if e.code == Code::NotFound => {}
-            Ok(JobStatus::Failed(e)) | Err(e) => return Err(e),
+            Ok(JobStatus::Failed(e)) => return Err(project.discard_failed(job, e).await),
+            Err(e) => return Err(e),
         }
         project.clock.sleep(crate::base::moment::Span::from_secs(2)).await;
     }

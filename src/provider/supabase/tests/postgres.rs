@@ -104,7 +104,7 @@ fn served(seen: &super::ReceivedRequest, socket: &Path) -> MockReply {
             MockReply::from_json(201, &Value::Null)
         }
         line if line == format!("GET /v1/projects/{REF}/branches") => {
-            let branch = row(&format!("drill-{KEY}"), BRANCH, "FUNCTIONS_DEPLOYED");
+            let branch = row(&format!("drill-rd{KEY}"), BRANCH, "FUNCTIONS_DEPLOYED");
             MockReply::from_json(
                 200,
                 &json!(if seen.earlier == 0 { vec![main_row()] } else { vec![main_row(), branch] }),
@@ -129,8 +129,8 @@ async fn patiently(target: &Supabase, job: &Job) -> Result<Value> {
     for _ in 0..1000 {
         match target.poll_job(job).await? {
             JobStatus::Done(value) => return Ok(value),
-            JobStatus::Failed(why) => return Err(why),
-            JobStatus::Running(_) => {}
+            JobStatus::Failed(why) => return Err(target.discard_failed(job, why).await),
+            JobStatus::Running(_) | JobStatus::Lagging(..) => {}
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -4,7 +4,11 @@ use super::{
     BRANCH, KEY, MockApi, MockReply, WINDOW, ask, ask_planned, at, described, inside, key, on_timeline,
     project, row, windowed, writes,
 };
-use crate::provider::{Backups as _, Code, Provider as _, model::RecoveryTarget, supabase::mock_api::REF};
+use crate::provider::{
+    Backups as _, Code, Provider as _,
+    model::{JobStatus, RecoveryTarget},
+    supabase::mock_api::REF,
+};
 use serde_json::json;
 
 /// Serves a project on which a request breaks off, and the branch list that says whether it took effect.
@@ -13,7 +17,7 @@ fn branches(took_effect: bool) -> impl Fn(&super::ReceivedRequest) -> MockReply 
         (line, _) if line == format!("POST /v1/projects/{REF}/branches") => MockReply::without_answer(),
         // Late: not before the fourth look.
         (line, looks) if line == format!("GET /v1/projects/{REF}/branches") => {
-            let name = format!("drill-{KEY}");
+            let name = format!("drill-rd{KEY}");
             let rows =
                 if took_effect && looks > 3 { vec![row(&name, BRANCH, "CREATING_PROJECT")] } else { vec![] };
             MockReply::from_json(200, &json!(rows))
@@ -35,29 +39,36 @@ async fn a_branch_is_found_by_its_name_however_late_it_shows() {
         for _ in 0..5 {
             found = project.find_job(&key(), Some(&traces)).await.expect("known");
         }
-        assert_eq!(found.map(|job| job.id), took_effect.then(|| format!("drill-{KEY}")));
+        assert_eq!(found.map(|job| job.id), took_effect.then(|| format!("drill-rd{KEY}")));
         assert_eq!(writes(&server).len(), 1);
     }
 }
 
 #[tokio::test]
-async fn a_branch_that_somebody_made_under_this_key_is_taken_and_not_refused() {
+async fn a_branch_that_there_is_by_the_name_of_this_call_is_its_own_however_late_the_list_shows_it() {
     let server = MockApi::serve_replies(|seen| match seen.line.as_str() {
         line if line == format!("POST /v1/projects/{REF}/branches") => {
             MockReply::from_json(409, &json!({ "message": "A branch of this name already exists" }))
         }
         line if line == format!("GET /v1/projects/{REF}/branches") => {
             let rows =
-                if seen.earlier == 0 { vec![] } else { vec![row(&format!("drill-{KEY}"), BRANCH, "X")] };
+                if seen.earlier < 3 { vec![] } else { vec![row(&format!("drill-rd{KEY}"), BRANCH, "X")] };
             MockReply::from_json(200, &json!(rows))
         }
+        line if line.starts_with("GET /v1/branches/") => inside("COMING_UP"),
         _ => windowed(seen),
     })
     .await;
     let (project, _folder) = project(&server);
     let job =
         project.restore(&ask(None, RecoveryTarget::Latest, Some("drill")), &key()).await.expect("taken");
-    assert_eq!(job.id, format!("drill-{KEY}"));
+    assert_eq!(job.id, format!("drill-rd{KEY}"));
+    for phase in ["made, and not in the list yet", "made, and not in the list yet", "COMING_UP, X"] {
+        let JobStatus::Running(progress) = project.poll_job(&job).await.expect("it is there") else {
+            panic!("{phase}")
+        };
+        assert_eq!(progress.phase, phase);
+    }
 }
 
 #[tokio::test]

@@ -63,16 +63,16 @@ async fn supabase_t20_a_replica_is_asked_for_as_the_schema_says_and_found_by_dif
 }
 
 #[tokio::test]
-async fn a_replica_that_failed_is_removed() {
+async fn a_replica_that_failed_may_be_somebody_elses_and_is_named_and_not_removed() {
     let server = MockApi::serve_replies(growing("INIT_READ_REPLICA_FAILED")).await;
     let (project, _folder) = project(&server);
     let request = ReplicaRequest { region: Some("us-west-1".into()) };
     let job = project.replicas().expect("replicas").create(&request, &key()).await.expect("accepted");
     let error = follow(&project, &job).await.expect_err("failed");
     assert!(error.message.contains("INIT_READ_REPLICA_FAILED"), "{}", error.message);
-    let removed =
-        server.received_requests().into_iter().find(|seen| seen.line.ends_with("/remove")).expect("removed");
-    assert_eq!(removed.body, json!({ "database_identifier": "new" }));
+    assert_eq!(error.left_behind, ["replica new (may be somebody else's)"]);
+    assert!(error.hint.expect("what to type").contains("db replicas delete -t prod new"));
+    assert_eq!(writes(&server), [format!("POST /v1/projects/{REF}/read-replicas/setup")]);
 }
 
 #[tokio::test]
