@@ -95,15 +95,15 @@ impl CallContext<'_> {
     /// Returns the target or branch that a parameter names, opened.
     ///
     /// # Errors
-    /// [`Code::NotFound`], also when the branch of that name is a later one. [`Code::Unknown`] when a call that was begun
-    /// cannot ask there what came of it.
+    /// [`Code::NotFound`], also when the branch of that name is a later one. [`Code::Unknown`], whatever the reason, when a
+    /// call that was begun cannot ask there what came of it: a branch that is not shown may have been changed all the same.
     pub(super) async fn open_target(&self, given: &Value) -> Result<Arc<dyn Provider>> {
-        self.open_recorded_target(given).await.map_err(|e| match e.code {
-            Code::NotFound | Code::Invalid => e,
-            _ if self.is_taken_up => {
+        self.open_recorded_target(given).await.map_err(|e| {
+            if self.is_taken_up {
                 Error::new(Code::Unknown, format!("its target cannot be asked: {}", e.message))
+            } else {
+                e
             }
-            _ => e,
         })
     }
 

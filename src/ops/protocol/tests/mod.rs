@@ -4,6 +4,7 @@ mod jobs;
 mod lost;
 mod makings;
 mod removals;
+mod taken_up;
 
 use super::{EffectFailure, EffectResult, SetEffect, SetLook, perform_set, sending::SENDING_TIME};
 use crate::{
