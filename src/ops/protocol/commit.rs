@@ -71,7 +71,7 @@ impl StatementCommit<'_> {
         };
         refuse_in_doubt(cx)?;
         match &cx.recorded {
-            None => refuse_when_settling(cx)?,
+            None => refuse_when_settling(cx).await?,
             Some(Evidence::Commit { token, outcome: Some(outcome) }) => {
                 return finish_commit(cx, *provider, *sql, token, outcome).await;
             }
@@ -158,11 +158,18 @@ async fn finish_commit(
         }
         let remove = || async { sql.remove_commit_mark(token).await.map(Some) };
         find_within(cx, provider, LOOK_TIMEOUT, "its mark", remove).await.map_err(|e| match e {
-            EffectFailure::Undecided(why) => EffectFailure::Undecided(format!(
-                "the statement was committed, and the mark that it left in the database is not removed yet: {why}"
-            )),
+            EffectFailure::Undecided(why) => EffectFailure::Undecided(describe_kept_mark(&why)),
+            // Whatever it fails with says nothing of the statement.
+            EffectFailure::Failed(e) => EffectFailure::Undecided(describe_kept_mark(&e.message)),
             other => other,
         })?;
     }
     Ok(json!(outcome))
+}
+
+/// Says of a statement that was committed why it is not settled.
+fn describe_kept_mark(why: &str) -> String {
+    format!(
+        "the statement was committed, and the mark that it left in the database is not removed yet: {why}"
+    )
 }

@@ -7,7 +7,7 @@
 use super::{
     failure::{
         EffectFailure, EffectResult, doubt_failure, never_landed_error, refuse_when_settling,
-        wrong_evidence_failure,
+        refused_after_loss_error, wrong_evidence_failure,
     },
     sending::{RequestAnswer, Sending},
 };
@@ -117,19 +117,34 @@ impl JobRequest<'_> {
         if self.cx.is_taken_up {
             // What an earlier process asked for must not land beside what is asked for now.
             match self.await_lost(sending, &traces, lost.clone()).await {
-                Err(EffectFailure::Failed(_)) if !self.cx.settles_only => {}
+                Err(EffectFailure::Failed(_)) if !self.cx.settles_only => {
+                    return self.send_again(sending, lost).await;
+                }
                 Err(EffectFailure::Failed(_)) if self.cx.recorded.is_none() => {
                     return Err(EffectFailure::NeverAsked);
                 }
                 found => return found,
             }
         }
-        refuse_when_settling(self.cx)?;
+        refuse_when_settling(self.cx).await?;
         self.send_and_await(sending, lost).await
     }
 
+    /// Asks for a job that was looked for and is not there. Where a request of it got no answer, a refusal says nothing of
+    /// that one.
+    async fn send_again(&self, sending: &mut Sending<'_>, lost: Error) -> EffectResult<Job> {
+        let had_lost_request = sending.has_lost_request();
+        match self.send_and_await(sending, lost.clone()).await {
+            Err(EffectFailure::Failed(why)) if had_lost_request && why != lost => {
+                Err(refused_after_loss_error(lost, why).into())
+            }
+            asked => asked,
+        }
+    }
+
     async fn send_and_await(&self, sending: &mut Sending<'_>, lost: Error) -> EffectResult<Job> {
-        let PlannedJob { traces, request } = self.effect.plan().await?;
+        let planned = self.effect.plan().await.map_err(|e| sending.blame_earlier(e))?;
+        let PlannedJob { traces, request } = planned;
         let answer = if sending.landing.is_fenced() {
             // What was begun is found by its key, and nothing of it can come later: there is nothing to write down.
             sending.send_unrecorded(request).await
@@ -139,7 +154,7 @@ impl JobRequest<'_> {
         };
         match answer {
             RequestAnswer::Answered(job) => self.record_accepted_job(sending, job).await,
-            RequestAnswer::Refused(why) => Err(why.into()),
+            RequestAnswer::Refused(why) => Err(sending.blame_earlier(why).into()),
             #[cfg(test)]
             RequestAnswer::Lost if super::mutant::forgets_lost_job() => Err(lost.into()),
             RequestAnswer::Lost => self.await_lost(sending, &traces, lost).await,
@@ -186,7 +201,7 @@ impl JobRequest<'_> {
         if !makes || self.effect.is_found_by_difference() || !sending.landing.is_fenced() {
             return Err(doubt_failure(&format!("{} is not found now", self.effect.subject())));
         }
-        refuse_when_settling(self.cx)?;
+        refuse_when_settling(self.cx).await?;
         self.send_and_await(sending, lost).await
     }
 

@@ -27,7 +27,7 @@ pub(in crate::ops) async fn perform_opaque(
     refuse_in_doubt(cx)?;
     match &cx.recorded {
         None => {
-            refuse_when_settling(cx)?;
+            refuse_when_settling(cx).await?;
             // What changes all of the target is waited for.
             let rows = Thing { part: ThingPart::Rows, ..thing.clone() };
             let _claim = cx.host.claim_things(&[rows], Some(timeout)).await?;

@@ -7,7 +7,7 @@
 use super::{
     failure::{
         EffectFailure, EffectResult, doubt_failure, never_landed_error, plan_failure, refuse_when_settling,
-        wrong_evidence_failure,
+        refused_after_loss_error, wrong_evidence_failure,
     },
     sending::{RequestAnswer, Sending},
     watch::{Look, Watched, watch},
@@ -101,8 +101,8 @@ pub(in crate::ops) async fn perform_set(
     };
     match &cx.recorded {
         None => {
-            refuse_when_settling(cx)?;
-            set.changes = effect.plan().await.map_err(|e| plan_failure(cx, e))?;
+            refuse_when_settling(cx).await?;
+            set.changes = effect.plan().await.map_err(|e| plan_failure(cx, sending.blame_earlier(e)))?;
             #[cfg(test)]
             super::mutant::note_planned_list(effect).await?;
             // Where a look may lag behind, only asking makes certain what it calls done already.
@@ -194,7 +194,8 @@ impl Set<'_> {
             match sending.send_recorded(evidence, self.effect.send_request(&self.changes)).await? {
                 RequestAnswer::Answered(()) => return self.await_applied(sending).await,
                 RequestAnswer::Refused(why) if sending.has_lost_request() => {
-                    return self.await_lost(sending, why).await;
+                    let lost = never_landed_error(self.effect.subject(), sending.landing);
+                    return self.await_lost(sending, refused_after_loss_error(lost, why)).await;
                 }
                 RequestAnswer::Refused(why) if self.is_needed() => return Err(why.into()),
                 // What a look calls done already may be refused for that.

@@ -222,6 +222,8 @@ enum Answer {
     Done,
     Refused,
     Lost,
+    /// The first request gets no answer, and every later one is refused.
+    LostThenRefused,
 }
 
 /// A switch that is to be on.
@@ -272,12 +274,13 @@ impl SetEffect for Switch {
     }
 
     async fn send_request(&self, _: &ElementChanges) -> Result<()> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
+        let earlier = self.asked.fetch_add(1, Ordering::Relaxed);
         *lock_unpoisoned(&self.send_by) = current_send_deadline();
         match self.answer {
             Answer::Done => Ok(()),
-            Answer::Refused => Err(Error::new(Code::Conflict, "it is so already")),
             Answer::Lost => Err(Error::new(Code::Unknown, "no answer")),
+            Answer::LostThenRefused if earlier == 0 => Err(Error::new(Code::Unknown, "no answer")),
+            Answer::Refused | Answer::LostThenRefused => Err(Error::new(Code::Conflict, "it is so already")),
         }
     }
 
