@@ -77,6 +77,17 @@ pub trait Provider: Send + Sync {
     /// Cancels a job and removes what it has made so far.
     async fn cancel(&self, job: &Job) -> Result<()>;
 
+    /// Returns whether a job is still shown, or what it is making; takes it no further. Of one that was cancelled, the answer
+    /// to that is no proof.
+    async fn is_job_shown(&self, job: &Job) -> Result<bool> {
+        match self.poll_job(job).await {
+            Ok(JobStatus::Failed(_)) => Ok(false),
+            Ok(_) => Ok(true),
+            Err(e) if e.code == Code::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Returns until when a request of a kind may still take effect once nobody waits for its answer.
     fn landing(&self, kind: EffectKind) -> Landing;
 

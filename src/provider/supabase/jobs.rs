@@ -8,11 +8,15 @@ use super::{
     replicas::REPLICA_JOB,
     restore::{BRANCH_JOB, RESTORE_JOB},
 };
+use crate::base::{clock::Stopwatch, moment::Span};
 use crate::provider::{
     Code, Error, Result,
     model::{CallKey, Job, JobStatus},
 };
 use serde_json::Value;
+
+/// The pause between two looks whether something that is removed is gone.
+const GONE_INTERVAL: Span = Span::from_secs(2);
 
 impl Supabase {
     /// Returns the job started with `key`. `intent` is what was recorded before the request was sent.
@@ -52,6 +56,38 @@ impl Supabase {
             RESET_JOB | PROMOTE_JOB => self.poll_workflow(job).await,
             kind @ (PAUSE_JOB | RESUME_JOB) => self.poll_power_change(kind).await,
             kind => Err(Error::new(Code::Internal, format!("there are no jobs of kind `{kind}`"))),
+        }
+    }
+
+    /// Returns whether a job is still shown, or what it is making; takes it no further.
+    ///
+    /// # Errors
+    /// What the API says.
+    pub(super) async fn is_project_job_shown(&self, job: &Job) -> Result<bool> {
+        if job.kind == BRANCH_JOB {
+            return self.is_branch_listed(|row| row.name == job.id).await;
+        }
+        match self.poll_project_job(job).await {
+            Ok(JobStatus::Failed(_)) => Ok(false),
+            Ok(_) => Ok(true),
+            Err(e) if e.code == Code::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Looks until something whose removal was answered is not shown any more, for as long as that may take at most.
+    pub(super) async fn is_gone_in_time<F: Future<Output = Result<bool>>>(
+        &self,
+        is_shown: impl Fn() -> F,
+    ) -> bool {
+        let watch = Stopwatch::start(self.clock.as_ref());
+        loop {
+            let is_last = watch.passed() >= self.landing_time;
+            match is_shown().await {
+                Ok(false) => return true,
+                Ok(true) | Err(_) if is_last => return false,
+                Ok(true) | Err(_) => self.clock.sleep(GONE_INTERVAL).await,
+            }
         }
     }
 

@@ -87,6 +87,10 @@ impl Provider for Supabase {
         self.cancel_job(job).await
     }
 
+    async fn is_job_shown(&self, job: &Job) -> Result<bool> {
+        self.is_project_job_shown(job).await
+    }
+
     fn landing(&self, kind: EffectKind) -> Landing {
         self.configured_landing(kind)
     }

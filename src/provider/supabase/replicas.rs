@@ -185,8 +185,10 @@ impl Supabase {
                 let failed =
                     Error::new(Code::Tool, format!("replica `{}` is {}", row.identifier, row.status));
                 Ok(JobStatus::Failed(match self.remove_replica(&row.identifier).await {
-                    Ok(()) => failed,
-                    Err(_) => failed.with_left_behind(format!("replica {}", row.identifier)),
+                    Ok(()) if self.is_gone_in_time(|| self.is_replica_listed(&row.identifier)).await => {
+                        failed
+                    }
+                    Ok(()) | Err(_) => failed.with_left_behind(format!("replica {}", row.identifier)),
                 }))
             }
             _ => Ok(waiting(row.status)),
@@ -204,6 +206,10 @@ impl Supabase {
             None => "it is not in the list yet".to_owned(),
         };
         Err(Error::unsupported(what, "see in the dashboard which one it is, and remove it there"))
+    }
+
+    async fn is_replica_listed(&self, id: &str) -> Result<bool> {
+        Ok(self.list_replica_rows().await?.iter().any(|row| row.identifier == id))
     }
 
     async fn remove_replica(&self, id: &str) -> Result<()> {

@@ -309,17 +309,50 @@ impl FaultSource for Refusals {
     fn on_late_effect(&self, _: &str) {}
 }
 
+/// A platform that decides the outcome of a request by those that came before it, by name.
+#[derive(Clone)]
+struct Fates {
+    choose: fn(&[String], &str) -> RequestOutcome,
+    sent: Arc<Mutex<Vec<String>>>,
+}
+
+impl Fates {
+    fn new(choose: fn(&[String], &str) -> RequestOutcome) -> Self {
+        Self { choose, sent: Arc::default() }
+    }
+
+    /// Returns how many requests of a name were sent.
+    fn count(&self, name: &str) -> usize {
+        lock_unpoisoned(&self.sent).iter().filter(|sent| *sent == name).count()
+    }
+}
+
+impl FaultSource for Fates {
+    fn choose_outcome(&self, request: &SimRequest<'_>) -> RequestOutcome {
+        let mut sent = lock_unpoisoned(&self.sent);
+        let outcome = (self.choose)(&sent, request.name);
+        sent.push(request.name.to_owned());
+        outcome
+    }
+    fn on_served(&self, _: &SimRequest<'_>) {}
+    fn current_sender(&self) -> String {
+        String::new()
+    }
+    fn on_keyless_effect(&self, _: &str, _: &str) {}
+    fn on_late_effect(&self, _: &str) {}
+}
+
 /// The same with another time in which a request may land.
 fn slow_sandbox_within(bound: Span) -> (Fleet, Arc<dyn Provider>) {
     faulty_sandbox(bound, Refusals(None))
 }
 
 /// The same where something is refused.
-fn faulty_sandbox(bound: Span, refusals: Refusals) -> (Fleet, Arc<dyn Provider>) {
+fn faulty_sandbox(bound: Span, faults: impl FaultSource + 'static) -> (Fleet, Arc<dyn Provider>) {
     let noon = Moment::parse("2026-11-20T12:00:00Z").expect("a moment");
     let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(noon));
     let sim = Sim::in_memory(SANDBOX, sim::SANDBOX, "test", Arc::clone(&clock)).expect("a world");
-    let sim = FaultySim::new(sim, Arc::new(refusals), Arc::clone(&clock)).with_landing_bound(bound);
+    let sim = FaultySim::new(sim, Arc::new(faults), Arc::clone(&clock)).with_landing_bound(bound);
     let sim: Arc<dyn Provider> = Arc::new(sim);
     (Fleet::with_one_target(SANDBOX, Arc::clone(&sim), clock), sim)
 }

@@ -251,17 +251,30 @@ impl Supabase {
     /// Deletes a branch that failed, and adds to the error what cannot be deleted.
     async fn discard_failed_branch(&self, row: &BranchRow, error: Error) -> Error {
         self.discard_load(&row.project_ref);
-        match self.delete_branch(&row.project_ref).await {
-            Ok(()) => error,
-            Err(left) => {
-                let error = error.with_left_behind(format!("branch {}/{}", self.target, row.name));
-                let hint = format!("delete the branch yourself: {}", left.message);
-                error.with_hint(hint)
-            }
-        }
+        let is_listed = || self.is_branch_listed(|listed| listed.project_ref == row.project_ref);
+        let why = match self.delete_branch(&row.project_ref).await {
+            Ok(()) if self.is_gone_in_time(is_listed).await => return error,
+            Ok(()) => format!("it was still listed {} after that was asked for", self.landing_time),
+            Err(left) => left.message,
+        };
+        let hint = error.hint.as_ref().map_or_else(String::new, |hint| format!("{hint}; "));
+        error
+            .with_left_behind(format!("branch {}/{}", self.target, row.name))
+            .with_hint(format!("{hint}delete the branch yourself: {why}"))
     }
 
-    /// Cancels a branch that is being created.
+    /// Returns whether the list shows a branch.
+    ///
+    /// # Errors
+    /// What the API says.
+    pub(in crate::provider::supabase) async fn is_branch_listed(
+        &self,
+        is_it: impl Fn(&BranchRow) -> bool + Send,
+    ) -> Result<bool> {
+        Ok(self.list_branch_rows().await?.iter().any(is_it))
+    }
+
+    /// Cancels a branch that is being created. Whoever asks looks when it is gone.
     ///
     /// # Errors
     /// What the API says.

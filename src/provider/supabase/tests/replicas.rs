@@ -70,6 +70,7 @@ async fn a_replica_that_failed_is_removed() {
     let job = project.replicas().expect("replicas").create(&request, &key()).await.expect("accepted");
     let error = follow(&project, &job).await.expect_err("failed");
     assert!(error.message.contains("INIT_READ_REPLICA_FAILED"), "{}", error.message);
+    assert_eq!(error.left_behind, ["replica new"], "the list shows it on");
     let removed =
         server.received_requests().into_iter().find(|seen| seen.line.ends_with("/remove")).expect("removed");
     assert_eq!(removed.body, json!({ "database_identifier": "new" }));
