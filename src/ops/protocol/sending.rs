@@ -110,6 +110,11 @@ impl<'a> Sending<'a> {
         self.hold_until_settled().await
     }
 
+    /// Counts a request that was refused, because it is so already, as one that was answered then.
+    pub(super) fn count_as_answered(&mut self, at: Uptime) {
+        self.answered = Some(at);
+    }
+
     /// Returns since when a lost request of the call is looked for here.
     pub(super) fn looking_since(&self) -> Option<&Uptime> {
         self.looking_since.as_ref()

@@ -98,6 +98,7 @@ pub(in crate::ops) async fn perform_set(
         effect,
         changes: ElementChanges::new(),
         limit: args.timeout().min(APPLY_TIMEOUT),
+        timeout: args.timeout(),
     };
     match &cx.recorded {
         None => {
@@ -135,6 +136,8 @@ struct Set<'a> {
     changes: ElementChanges,
     /// How long an answered change is waited for.
     limit: Span,
+    /// How long the call may take.
+    timeout: Span,
 }
 
 impl Set<'_> {
@@ -198,14 +201,7 @@ impl Set<'_> {
                     return self.await_lost(sending, refused_after_loss_error(lost, why)).await;
                 }
                 RequestAnswer::Refused(why) if self.is_needed() => return Err(why.into()),
-                // What a look calls done already may be refused for that.
-                RequestAnswer::Refused(why) => {
-                    let seen = self.watch_for(Span::ZERO).await?;
-                    return match seen.standing {
-                        Standing::AsWanted => Ok(self.effect.result(&self.changes, seen.look)),
-                        _ => Err(why.into()),
-                    };
-                }
+                RequestAnswer::Refused(why) => return self.confirm_refused(sending, why).await,
                 RequestAnswer::Lost => {
                     let seen = self.watch_for(sending.look_limit()).await?;
                     match seen.standing {
@@ -221,6 +217,50 @@ impl Set<'_> {
         }
         let lost = never_landed_error(self.effect.subject(), sending.landing);
         self.await_lost(sending, lost).await
+    }
+
+    /// Concludes a change that a look called done and that was refused, perhaps for that. A look may still show what was before
+    /// somebody else's change, so it counts as done only when it holds until none can lag so far behind.
+    async fn confirm_refused(&self, sending: &Sending<'_>, why: Error) -> EffectResult<Value> {
+        if !why.code.may_be_because_it_is_so() {
+            return Err(why.into());
+        }
+        let all: Vec<_> = self.changes.keys().cloned().collect();
+        match self.hold_until_certain(sending, &all).await {
+            Ok(Some(seen)) if seen.standing == Standing::AsWanted => {
+                Ok(self.effect.result(&self.changes, seen.look))
+            }
+            // The request changed nothing, whatever the looks show.
+            _ => Err(why.into()),
+        }
+    }
+
+    /// Looks until no look can lag behind so far that it shows what was before now, as long as these elements are as wanted.
+    /// Returns the last look; `None` as soon as one shows something else, or when the call has no time for that.
+    async fn hold_until_certain(
+        &self,
+        sending: &Sending<'_>,
+        names: &[String],
+    ) -> Result<Option<SeenChange>> {
+        let Some(bound) = sending.landing.max_delay().filter(|bound| *bound <= self.timeout) else {
+            return Ok(None);
+        };
+        let look = || async {
+            let (Look::Seen(seen) | Look::NotYet(seen, _)) = self.look().await?;
+            let holds = |name: &String| {
+                let found = seen.look.elements.get(name).unwrap_or(&Value::Null);
+                self.changes.get(name).is_some_and(|change| change.wanted == *found)
+            };
+            if !names.iter().all(holds) {
+                return Ok(Look::Seen(None));
+            }
+            let phase = format!("looking whether {} holds", self.effect.subject());
+            let progress = Progress { again_in: Some(LOOK_INTERVAL), ..Progress::with_phase(phase) };
+            Ok(Look::NotYet(Some(seen), progress))
+        };
+        let (Watched::Seen(seen) | Watched::TimeUp(seen)) =
+            watch(self.cx, self.provider, bound, look).await?;
+        Ok(seen)
     }
 
     /// Looks for a lost change until it cannot land any more; `why` is the error of one that did not.

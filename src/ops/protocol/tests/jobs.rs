@@ -1,7 +1,13 @@
 //! A job that was accepted, and its things until it is seen to be over.
 
 use super::*;
-use crate::ops::spec::ThingPart;
+use crate::{
+    ops::{
+        protocol::{JobEffect, perform_job},
+        spec::ThingPart,
+    },
+    provider::PlannedJob,
+};
 
 /// Takes a pause of the sandbox up on a host, for as long as a call waits.
 async fn take_pause(
@@ -193,4 +199,52 @@ async fn a_job_that_is_shown_on_after_its_cancellation_was_answered_is_undecided
     let Err(EffectFailure::Undecided(why)) = taken else { panic!("nobody knows: {taken:?}") };
     assert!(why.contains("may still be at work"), "{why}");
     assert!(passed >= LANDING_BOUND, "{passed}");
+}
+
+/// A pause that the platform refuses.
+struct RefusedPause;
+
+#[async_trait]
+impl JobEffect for RefusedPause {
+    fn subject(&self) -> String {
+        "the pause".into()
+    }
+
+    fn kind(&self) -> EffectKind {
+        EffectKind::Power
+    }
+
+    fn things(&self) -> Vec<Thing> {
+        Vec::new()
+    }
+
+    fn may_have_been_so_before(&self) -> bool {
+        true
+    }
+
+    async fn plan(&self) -> Result<PlannedJob<'_>> {
+        let refused = async { Err(Error::new(Code::Refused, "it cannot be paused")) };
+        Ok(PlannedJob::without_traces(Box::pin(refused)))
+    }
+}
+
+/// Under the key of a pause that was made, the looks show it paused.
+#[tokio::test]
+async fn a_refused_pause_is_done_when_it_is_shown_until_no_look_lags_so_far_behind() {
+    let (fleet, provider) = slow_sandbox();
+    take_pause(&fleet, &MemoryHost::default(), "10m", None).await.expect("it is paused");
+    let (accepted_at, other_key) = (fleet.clock().uptime(), CallKey("k2".into()));
+    for (key, timeout, done) in [(&*KEY, "1s", false), (&other_key, "10m", false), (&*KEY, "10m", true)] {
+        let host = MemoryHost::default();
+        let args = decode_args("project::pause", None, json!({"timeout": timeout}));
+        let cx = CallContext { key, ..call_context(&fleet, &host, None) };
+        let taken = perform_job(&cx, &args, &*provider, &RefusedPause).await;
+        if done {
+            taken.expect("it is paused");
+            assert!(fleet.clock().uptime().since(&accepted_at) >= Some(LANDING_BOUND));
+        } else {
+            let Err(EffectFailure::Failed(error)) = taken else { panic!("it was refused: {taken:?}") };
+            assert_eq!((error.code, error.side_effects), (Code::Refused, SideEffects::None));
+        }
+    }
 }

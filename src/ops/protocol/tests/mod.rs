@@ -230,6 +230,9 @@ enum Answer {
 struct Switch {
     is_on: AtomicBool,
     answer: Answer,
+    /// After how many looks it is seen to be off, whatever they have shown before.
+    off_after: Option<usize>,
+    looks: AtomicUsize,
     /// How often it was asked for.
     asked: AtomicUsize,
     /// Until when it may be asked for, as it was told the last time.
@@ -239,7 +242,8 @@ struct Switch {
 impl Switch {
     /// Returns a switch that is off.
     fn answering(answer: Answer) -> Self {
-        Self { is_on: false.into(), answer, asked: AtomicUsize::new(0), send_by: Mutex::default() }
+        let (asked, looks) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { is_on: false.into(), answer, off_after: None, looks, asked, send_by: Mutex::default() }
     }
 
     fn shows(&self) -> Value {
@@ -266,6 +270,9 @@ impl SetEffect for Switch {
     }
 
     async fn look(&self, _: &ElementChanges) -> Result<SetLook> {
+        if Some(self.looks.fetch_add(1, Ordering::Relaxed)) == self.off_after {
+            self.is_on.store(false, Ordering::Relaxed);
+        }
         Ok(SetLook {
             elements: [("on".to_owned(), self.shows())].into(),
             unapplied: None,
@@ -368,12 +375,23 @@ async fn take_switch(
 
 /// Takes a change of the switch up on a host; one that was recorded only to settle it.
 async fn take_switch_up(
-    (fleet, provider): &(Fleet, Arc<dyn Provider>),
+    sandbox: &(Fleet, Arc<dyn Provider>),
     host: &MemoryHost,
     switch: &Switch,
     recorded: Option<Evidence>,
 ) -> EffectResult<Value> {
-    let args = decode_args("network::ssl::set", Some(true.into()), json!({"timeout": "10s"}));
+    take_switch_within(sandbox, host, switch, recorded, "10s").await
+}
+
+/// Does what [`take_switch_up`] does, within a time.
+async fn take_switch_within(
+    (fleet, provider): &(Fleet, Arc<dyn Provider>),
+    host: &MemoryHost,
+    switch: &Switch,
+    recorded: Option<Evidence>,
+    timeout: &str,
+) -> EffectResult<Value> {
+    let args = decode_args("network::ssl::set", Some(true.into()), json!({"timeout": timeout}));
     let cx = CallContext { settles_only: recorded.is_some(), ..call_context(fleet, host, recorded) };
     perform_set(&cx, &args, &**provider, switch).await
 }
@@ -404,8 +422,26 @@ async fn what_a_look_calls_done_is_asked_for_where_looks_lag_behind() {
         for answer in [Answer::Done, Answer::Refused] {
             let (host, switch) =
                 (MemoryHost::default(), Switch { is_on: true.into(), ..Switch::answering(answer) });
-            take_switch(&sandbox, &host, &switch).await.expect("it is on");
+            take_switch_within(&sandbox, &host, &switch, None, "10m").await.expect("it is on");
             assert_eq!(switch.asked.into_inner(), asked);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_refused_and_is_as_wanted_is_done_when_no_look_lags_so_far_behind() {
+    for (off_after, timeout, done) in [(None, "10m", true), (Some(5), "10m", false), (None, "1s", false)] {
+        let (sandbox, host) = (slow_sandbox(), MemoryHost::default());
+        let refused = Switch::answering(Answer::Refused);
+        let switch = Switch { is_on: true.into(), off_after, ..refused };
+        let began = sandbox.0.clock().uptime();
+        let taken = take_switch_within(&sandbox, &host, &switch, None, timeout).await;
+        if done {
+            taken.expect("it is on");
+            assert!(sandbox.0.clock().uptime().since(&began) >= Some(LANDING_BOUND));
+        } else {
+            let Err(EffectFailure::Failed(error)) = taken else { panic!("it was refused: {taken:?}") };
+            assert_eq!((error.code, error.side_effects), (Code::Conflict, SideEffects::None));
         }
     }
 }
