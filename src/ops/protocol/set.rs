@@ -13,7 +13,7 @@ use super::{
     watch::{Look, Watched, watch},
 };
 use crate::{
-    base::moment::Span,
+    base::{clock::Stopwatch, moment::Span},
     ops::{
         args::CallArgs,
         context::CallContext,
@@ -21,7 +21,7 @@ use crate::{
         thing::Thing,
     },
     provider::{
-        Error, Provider, Result,
+        Code, Error, Provider, Result,
         model::{EffectKind, Progress},
     },
 };
@@ -47,6 +47,10 @@ pub(in crate::ops) trait SetEffect: Sync {
     async fn plan(&self) -> Result<ElementChanges>;
     /// Looks at the elements of a change, fresh.
     async fn look(&self, changes: &ElementChanges) -> Result<SetLook>;
+    /// Returns the elements of a change of which nothing is asked, because a look calls them done.
+    fn list_unasked(&self, _changes: &ElementChanges) -> Vec<String> {
+        Vec::new()
+    }
     /// Asks for the change.
     async fn send_request(&self, changes: &ElementChanges) -> Result<()>;
     /// Returns what the call gives back when a look has shown the change.
@@ -113,6 +117,11 @@ pub(in crate::ops) async fn perform_set(
                     return Ok(effect.result(&set.changes, seen.look));
                 }
             }
+            if !sending.landing.is_fenced()
+                && let Some(value) = set.confirm_unasked(&sending).await?
+            {
+                return Ok(value);
+            }
         }
         Some(Evidence::Set { changes, .. }) if changes.is_empty() => {
             return Err(EffectFailure::Unreadable("its evidence names no element".into()));
@@ -154,6 +163,47 @@ impl Set<'_> {
             Standing::AsWanted => Ok(self.effect.result(&self.changes, seen.look)),
             _ => Err(doubt_failure("it does not hold now, and may have been changed since")),
         }
+    }
+
+    /// Makes certain that what is not asked for is as wanted, which one look that lags behind calls so; what is seen to be
+    /// otherwise is planned anew. Returns the value of the change when nothing else is left of it.
+    async fn confirm_unasked(&mut self, sending: &Sending<'_>) -> EffectResult<Option<Value>> {
+        let cx = self.cx;
+        let stopwatch = Stopwatch::start(cx.fleet.clock().as_ref());
+        loop {
+            let unasked = self.effect.list_unasked(&self.changes);
+            if unasked.is_empty() {
+                return Ok(None);
+            }
+            let bound = sending.landing.max_delay().unwrap_or(self.timeout);
+            if stopwatch.left_of(self.timeout) < bound {
+                return Err(self.uncertain_error(&unasked, bound).into());
+            }
+            let held = self.hold_until_certain(sending, &unasked).await?;
+            if let Some(seen) = held {
+                let is_all = unasked.len() == self.changes.len();
+                if is_all && seen.standing == Standing::AsWanted {
+                    return Ok(Some(self.effect.result(&self.changes, seen.look)));
+                }
+                // What is asked for beside it may have changed meanwhile.
+                self.changes = self.effect.plan().await?;
+                if self.effect.list_unasked(&self.changes) == unasked {
+                    return Ok(None);
+                }
+            } else {
+                self.changes = self.effect.plan().await?;
+            }
+        }
+    }
+
+    /// Returns the error of a change for which the call's time is too short to know whether it is to be asked for.
+    fn uncertain_error(&self, names: &[String], bound: Span) -> Error {
+        let message = format!(
+            "{} was not asked for: a look calls {} done already, and may lag behind for {bound}, for which the call has no time",
+            self.effect.subject(),
+            names.join(", ")
+        );
+        Error::new(Code::Timeout, message).with_hint("give it more with `timeout:`")
     }
 
     /// Goes on with what an earlier process asked for, else asks.

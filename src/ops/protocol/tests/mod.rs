@@ -5,6 +5,7 @@ mod lost;
 mod makings;
 mod removals;
 mod taken_up;
+mod unasked;
 
 use super::{EffectFailure, EffectResult, SetEffect, SetLook, perform_set, sending::SENDING_TIME};
 use crate::{
