@@ -4,6 +4,7 @@ mod jobs;
 mod lost;
 mod makings;
 mod removals;
+mod statements;
 mod taken_up;
 mod unasked;
 
