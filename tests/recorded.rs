@@ -13,6 +13,8 @@ const DEFAULTS: [&str; 4] =
     ["unwrap_or_default()", "unwrap_or_else(|_|", "map_or_default(", "unwrap_or(Value::Null)"];
 /// What reads something recorded; its error is not dropped.
 const DECODERS: [&str; 4] = ["from_value", "from_str", "deserialize(", "decode("];
+/// What providers read of what was recorded of their jobs.
+const RECORDED_PARTS: [&str; 5] = ["detail[", "detail.get(", "intent[", "traces[", "token["];
 /// Where a default is right: the file, the code, and why.
 const ALLOWED: &[(&str, &str, &str)] = &[
     (
@@ -91,6 +93,31 @@ fn what_is_recorded_is_never_replaced_by_a_default() {
         "a default may stand here for what is recorded; decode it with an error, or name the place with its reason:\n{}",
         wrong.join("\n")
     );
+}
+
+/// Returns the statements of a provider's file that have a default for a part of what was recorded.
+fn list_part_defaults(text: &str) -> Vec<String> {
+    // A chain of calls goes over several lines.
+    let joined = text.lines().map(str::trim).fold(String::new(), |joined, line| {
+        let gap = if line.starts_with('.') { "" } else { "\n" };
+        joined + gap + line
+    });
+    let has_any = |line: &str, words: &[&str]| words.iter().any(|word| line.contains(word));
+    let has_default = |line: &&str| line.contains("unwrap_or") || has_any(line, &DEFAULTS);
+    let lines = joined.lines().filter(has_default).filter(|line| has_any(line, &RECORDED_PARTS));
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn what_a_provider_recorded_is_never_replaced_by_a_default() {
+    let program = source::read_program();
+    let mut wrong = vec![];
+    for (path, text) in program.iter().filter(|(path, _)| path.starts_with("provider/")) {
+        wrong.extend(list_part_defaults(text).into_iter().map(|line| format!("{path}: {line}")));
+    }
+    assert!(wrong.is_empty(), "decode it with an error:\n{}", wrong.join("\n"));
+    let chain = "let a = job\n    .detail[\"b\"]\n    .as_str()\n    .unwrap_or_default();";
+    assert_eq!(list_part_defaults(chain).len(), 1);
 }
 
 #[test]

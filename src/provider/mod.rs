@@ -31,9 +31,9 @@ use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 use model::{
     Addon, AuditReport, Backup, BackupDeletion, BackupRequest, Ban, Branch, CallKey, CommitState, EffectKind,
-    Health, Identity, Job, JobStatus, Landing, NetworkRestrictions, Policy, Project, RecoveryWindow, Replica,
-    ReplicaRequest, RestorePoint, RestoreRequest, Rows, Schedule, ScheduleRequest, Setting, SqlOutcome,
-    SslEnforcement, TableEvent, TableEventQuery, Verification,
+    Health, Identity, Job, JobStatus, Landing, NetworkRestrictions, Policy, Project, RecordedJob,
+    RecoveryWindow, Replica, ReplicaRequest, RestorePoint, RestoreRequest, Rows, Schedule, ScheduleRequest,
+    Setting, SqlOutcome, SslEnforcement, TableEvent, TableEventQuery, Verification,
 };
 use serde_json::{Map, Value};
 use std::{net::IpAddr, path::Path, sync::Arc};
@@ -67,6 +67,12 @@ pub trait Provider: Send + Sync {
     /// `traces` are those of its [`PlannedJob`], where it was asked for with some: a platform that keeps no key is compared
     /// with how it was. [`Code::Unknown`] when nobody can know.
     async fn find_job(&self, key: &CallKey, traces: Option<&Value>) -> Result<Option<Job>>;
+
+    /// Reads what was recorded of a job, and asks for nothing. [`Code::Internal`] for what cannot be read, which nothing is done
+    /// by then.
+    fn check_recorded_job(&self, _recorded: RecordedJob<'_>) -> Result<()> {
+        Ok(())
+    }
 
     /// Looks at an accepted job and takes it one part further; never waits for the job itself.
     ///

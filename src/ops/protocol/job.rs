@@ -23,7 +23,7 @@ use crate::{
     },
     provider::{
         Error, PlannedJob, Provider, Result,
-        model::{EffectKind, Job, Progress},
+        model::{EffectKind, Job, Progress, RecordedJob},
     },
 };
 use async_trait::async_trait;
@@ -103,12 +103,16 @@ impl JobRequest<'_> {
         let lost = never_landed_error(&self.effect.subject(), sending.landing);
         let traces = match &self.cx.recorded {
             Some(Evidence::Accepted { job }) => {
+                self.check_recorded(RecordedJob::Accepted(job))?;
                 sending.adopt_accepted().await?;
                 // A target that cannot be asked about the job does not end the call.
                 self.find_once(None).await?;
                 return Ok(job.clone());
             }
             Some(Evidence::Job { traces, sent_by }) => {
+                if !traces.is_null() {
+                    self.check_recorded(RecordedJob::Planned(traces))?;
+                }
                 sending.adopt_lost_request(sent_by).await?;
                 traces.clone()
             }
@@ -132,6 +136,11 @@ impl JobRequest<'_> {
         }
         refuse_when_settling(self.cx).await?;
         self.send_and_await(sending, lost).await
+    }
+
+    /// Reads what was recorded of the job: by what does not read, nothing is asked or cancelled.
+    fn check_recorded(&self, recorded: RecordedJob<'_>) -> EffectResult<()> {
+        self.provider.check_recorded_job(recorded).map_err(|e| EffectFailure::Unreadable(e.message))
     }
 
     /// Asks for a job that was looked for and is not there. Where a request of it got no answer, a refusal says nothing of

@@ -128,9 +128,7 @@ impl Supabase {
     /// # Errors
     /// [`Code::Unknown`] when the status does not tell, [`Code::Internal`] for traces that cannot be read.
     pub(super) async fn infer_power_job(&self, kind: &str, traces: &Value) -> Result<Option<Job>> {
-        let before = traces["status"].as_str().ok_or_else(|| {
-            Error::new(Code::Internal, format!("the recorded {kind} does not say how the project was"))
-        })?;
+        let before = read_earlier_status(kind, traces)?;
         let status = self.fetch_project_state().await?.status;
         match (kind, status.as_str()) {
             (kind, status) if is_as_wanted(kind, status) => Ok(Some(self.power_job(kind))),
@@ -192,6 +190,16 @@ impl Supabase {
             .with_hint("it does not get out of this by itself: see its dashboard, or ask Supabase's support with the reference and since when")
             .with_side_effects()
     }
+}
+
+/// Returns how a project was before a pause or a resume was asked for.
+///
+/// # Errors
+/// [`Code::Internal`] where nothing says so.
+pub(super) fn read_earlier_status<'a>(kind: &str, traces: &'a Value) -> Result<&'a str> {
+    traces["status"].as_str().ok_or_else(|| {
+        Error::new(Code::Internal, format!("the recorded {kind} does not say how the project was"))
+    })
 }
 
 /// Returns whether a project in this status is as a pause or a resume makes it, or on its way there.

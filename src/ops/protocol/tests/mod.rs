@@ -3,6 +3,7 @@
 mod jobs;
 mod lost;
 mod makings;
+mod recorded_jobs;
 mod removals;
 mod statements;
 mod taken_up;

@@ -50,6 +50,14 @@ impl BranchJob {
     }
 }
 
+/// Reads the detail of a branch's job.
+///
+/// # Errors
+/// [`Code::Internal`] for what nobody records.
+pub(in crate::provider::supabase) fn check_branch_detail(detail: &Value) -> Result<()> {
+    BranchJob::from_detail(detail).map(drop)
+}
+
 fn branch_job(name: &str, detail: &BranchJob) -> Job {
     Job { kind: BRANCH_JOB.into(), id: name.into(), detail: json!(detail) }
 }
