@@ -65,7 +65,7 @@ pub(super) fn refused_after_loss_error(lost: Error, refusal: Error) -> Error {
         "{}; it was asked for again, and that request changed nothing: {}",
         lost.message, refusal.message
     );
-    let hints: Vec<_> = lost.hint.iter().chain(&refusal.hint).cloned().collect();
+    let hints: Vec<_> = [lost.hint, refusal.hint].into_iter().flatten().collect();
     let hint = Some(hints.join("; ")).filter(|hint| !hint.is_empty());
     let side_effects =
         if refusal.side_effects == SideEffects::None { lost.side_effects } else { refusal.side_effects };

@@ -16,10 +16,10 @@ pub(super) fn assert_loss_is_told(taken: EffectResult<Value>, refusal: &str) {
 async fn a_begun_call_whose_branch_is_not_shown_is_undecided() {
     let (fleet, _) = sandbox();
     let sent_by = fleet.clock().uptime();
-    let token = Evidence::Commit { token: json!("7"), outcome: None };
+    let statement = Evidence::Commit { token: json!("7"), outcome: None };
     let set = Evidence::Set { changes: ElementChanges::new(), sent_by };
     for (path, given, recorded) in [
-        ("db::execute", json!("delete from orders"), Some(token)),
+        ("db::execute", json!("delete from orders"), Some(statement)),
         ("db::config::set", json!({"work_mem": "8MB"}), Some(set)),
         ("network::ssl::set", json!(true), None),
         ("backup::delete", json!("b1"), None),
