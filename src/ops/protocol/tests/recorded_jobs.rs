@@ -1,10 +1,7 @@
 //! What was recorded of a job and does not read: nothing is asked by it, and nothing is cancelled.
 
 use super::*;
-use crate::{
-    config::TargetConfig,
-    provider::{OpenContext, model::Job, supabase},
-};
+use crate::provider::{OpenContext, model::Job, supabase};
 
 #[tokio::test]
 async fn what_a_provider_cannot_read_of_a_job_stops_the_run() {
@@ -12,13 +9,9 @@ async fn what_a_provider_cannot_read_of_a_job_stops_the_run() {
         Arc::new(VirtualClock::starting_at(Moment::parse("2026-11-20T12:00:00Z").expect("a moment")));
     let settings = r#"ref = "abcdefghijklmnopqrst"
         api_url = "http://127.0.0.1:9""#;
-    let target = TargetConfig {
-        name: SANDBOX.into(),
-        provider: "supabase".into(),
-        protect: false,
-        tags: vec![],
-        settings: toml::from_str(settings).expect("TOML"),
-    };
+    let (simulated, _) = sandbox();
+    let mut target = simulated.target_config(SANDBOX).expect("it is there").clone();
+    target.settings = toml::from_str(settings).expect("TOML");
     let folder = std::path::Path::new("/nowhere");
     let opening = OpenContext { target: &target, base: folder, state: folder, clock: &clock };
     let provider = supabase::open(&opening).expect("it touches nothing");
