@@ -52,7 +52,7 @@ impl Editions {
         is_first: bool,
     ) -> Option<AddedRecords> {
         match record {
-            Record::Resumed { digest: Some(_), .. } => return Some(self.begin_edition()),
+            Record::Resumed { digest: Some(_), .. } => return self.begin_edition(),
             Record::Stopped { mismatch: true, .. } => {
                 self.is_stuck = self.trial.is_none();
                 return self.drop_trial();
@@ -78,9 +78,9 @@ impl Editions {
     }
 
     /// Puts the next edition in force; returns what is dropped with the one before.
-    fn begin_edition(&mut self) -> AddedRecords {
+    fn begin_edition(&mut self) -> Option<AddedRecords> {
         self.is_stuck = false;
-        let dropped = self.drop_trial().unwrap_or_default();
+        let dropped = self.drop_trial();
         self.newest += 1;
         let allowed_before = std::mem::take(&mut self.allowed);
         let added = AddedRecords::default();

@@ -153,9 +153,15 @@ impl RunFold {
             Record::Target { name, .. } => !self.targets.contains_key(name),
             _ => call.is_none(),
         };
-        let Some(dropped) = self.editions.follow_record(record, call, is_first) else { return };
-        self.calls.retain(|name, call| call.op != EDIT_GATE && !dropped.calls.contains(name));
-        self.targets.retain(|name, _| !dropped.targets.contains(name));
+        let before = self.editions.in_force;
+        let dropped = self.editions.follow_record(record, call, is_first);
+        if self.editions.in_force != before {
+            self.calls.retain(|_, call| call.op != EDIT_GATE);
+        }
+        if let Some(dropped) = dropped {
+            self.calls.retain(|name, _| !dropped.calls.contains(name));
+            self.targets.retain(|name, _| !dropped.targets.contains(name));
+        }
     }
 
     fn start_attempt(&mut self, name: String, op: String, args: Value, attempt: Attempt) {

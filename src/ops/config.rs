@@ -247,6 +247,15 @@ impl SetEffect for SettingsEffect<'_> {
         Ok(SetLook { elements, unapplied: waits.then(|| "a setting waits for a restart".to_owned()), shown })
     }
 
+    /// Where an override goes only by a replacement of all, there is none for what has no override.
+    fn list_unasked(&self, changes: &ElementChanges) -> Vec<String> {
+        if !self.settings.replaces_overrides() || changes.contains_key(CARRIED) {
+            return Vec::new();
+        }
+        let unasked = changes.iter().filter(|(_, change)| change.wanted.is_null());
+        unasked.map(|(name, _)| name.clone()).collect()
+    }
+
     /// Asks for the settings. Where they are all replaced, an override is only taken away with the others on record.
     async fn send_request(&self, changes: &ElementChanges) -> Result<()> {
         let asked = match changes.get(CARRIED) {

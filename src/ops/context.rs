@@ -95,15 +95,15 @@ impl CallContext<'_> {
     /// Returns the target or branch that a parameter names, opened.
     ///
     /// # Errors
-    /// [`Code::NotFound`], also when the branch of that name is a later one. [`Code::Unknown`] when a call that was begun
-    /// cannot ask there what came of it.
+    /// [`Code::NotFound`], also when the branch of that name is a later one. [`Code::Unknown`], whatever the reason, when a
+    /// call that was begun cannot ask there what came of it: a branch that is not shown may have been changed all the same.
     pub(super) async fn open_target(&self, given: &Value) -> Result<Arc<dyn Provider>> {
-        self.open_recorded_target(given).await.map_err(|e| match e.code {
-            Code::NotFound | Code::Invalid => e,
-            _ if self.is_taken_up => {
+        self.open_recorded_target(given).await.map_err(|e| {
+            if self.is_taken_up {
                 Error::new(Code::Unknown, format!("its target cannot be asked: {}", e.message))
+            } else {
+                e
             }
-            _ => e,
         })
     }
 
@@ -123,7 +123,8 @@ impl CallContext<'_> {
     /// Waits for a job and returns its result. At the timeout the job is cancelled and what it made is removed.
     ///
     /// That a look fails, or does not show the job, ends nothing, unless everything of the job is this machine's own work.
-    /// A job that is not shown for as long as its request may take to land is believed to be gone.
+    /// A job that is not shown for as long as its request may take to land is believed to be gone. One that cannot be looked
+    /// at when the time is up may be done, and is not cancelled.
     ///
     /// # Errors
     /// What the job failed with, or [`Code::Timeout`] when it is gone; [`Code::Unknown`] when it may still be at work.
@@ -141,21 +142,22 @@ impl CallContext<'_> {
                 status => Ok(status),
             }
         };
-        let mut first_failure = None;
-        let why = match self.poll(provider, timeout, &mut first_failure, look).await {
+        let mut failures = LookFailures::default();
+        let why = match self.poll(provider, timeout, &mut failures, look).await {
             Ok(Some(value)) => return Ok(value),
-            Ok(None) => Error::new(Code::Timeout, format!("the {} was not done within {timeout}", job.kind))
-                .with_hint("give it more with `timeout:`"),
-            Err(e) if e.code == Code::Denied => e,
+            Ok(None) => match failures.last {
+                Some(e) if !watch.is_own_work() => return Err(unseen_job_error(job, timeout, &e)),
+                last => unfinished_job_error(job, timeout, last.as_ref()),
+            },
             // A provider that failed for a while may have dropped the job since: report that first failure.
-            Err(e) if e.code == Code::NotFound => return Err(watch.doubt(job, first_failure.unwrap_or(e))),
+            Err(e) if e.code == Code::NotFound => return Err(watch.doubt(job, failures.first.unwrap_or(e))),
             Err(e) => return Err(e),
         };
         // What was never seen may not have landed yet, and what has not landed cannot be cancelled.
         if let Some(unlanded) = watch.unlanded(&clock.uptime()) {
             provider.let_time_pass(clock.as_ref(), unlanded).await;
         }
-        cancel_job(provider, job, why, (&watch, &clock.uptime())).await
+        cancel_job(provider, job, why, (&watch, clock.as_ref())).await
     }
 
     /// Polls with `look` until it is done and returns its result; `None` when the time is up first.
@@ -168,15 +170,15 @@ impl CallContext<'_> {
         timeout: Span,
         look: impl FnMut() -> F + Send,
     ) -> Result<Option<Value>> {
-        self.poll(provider, timeout, &mut None, look).await
+        self.poll(provider, timeout, &mut LookFailures::default(), look).await
     }
 
-    /// Does what [`CallContext::poll_until`] does, and keeps the first error that says only that a poll failed.
+    /// Does what [`CallContext::poll_until`] does, and keeps the errors that say only that a poll failed.
     async fn poll<F: Future<Output = Result<JobStatus>> + Send>(
         &self,
         provider: &dyn Provider,
         timeout: Span,
-        first_failure: &mut Option<Error>,
+        failures: &mut LookFailures,
         mut look: impl FnMut() -> F + Send,
     ) -> Result<Option<Value>> {
         let clock = self.fleet.clock();
@@ -185,6 +187,7 @@ impl CallContext<'_> {
         loop {
             let answer = look().await;
             log_poll(&answer);
+            failures.last = None;
             let again_in = match answer {
                 Ok(JobStatus::Done(value)) => return Ok(Some(value)),
                 Ok(JobStatus::Running(progress)) => {
@@ -196,7 +199,8 @@ impl CallContext<'_> {
                         "cannot be looked at: {}",
                         e.message
                     )));
-                    first_failure.get_or_insert(e);
+                    failures.first.get_or_insert_with(|| e.clone());
+                    failures.last = Some(e);
                     None
                 }
                 Ok(JobStatus::Failed(e)) | Err(e) => return Err(e),
@@ -211,6 +215,31 @@ impl CallContext<'_> {
             waited = Span(waited.0.saturating_add(pause.0));
         }
     }
+}
+
+/// What looks at a job have failed with.
+#[derive(Default)]
+struct LookFailures {
+    first: Option<Error>,
+    /// What the last look has failed with, if it has.
+    last: Option<Error>,
+}
+
+/// Returns the error of a job whose time is up and that is to be cancelled.
+fn unfinished_job_error(job: &Job, timeout: Span, last_failure: Option<&Error>) -> Error {
+    let unseen = last_failure.map_or_else(String::new, |e| format!(", and cannot be looked at: {e}"));
+    Error::new(Code::Timeout, format!("the {} was not done within {timeout}{unseen}", job.kind))
+        .with_hint("give it more with `timeout:`")
+}
+
+/// Returns the error of a job whose time is up and that cannot be looked at: nobody knows whether it is done.
+fn unseen_job_error(job: &Job, timeout: Span, last_failure: &Error) -> Error {
+    let Job { kind, id, .. } = job;
+    let message = format!(
+        "the {kind} `{id}` was not seen to be done within {timeout}, and cannot be looked at, so that it may be done or \
+         still at work, and was not cancelled: {last_failure}"
+    );
+    Error::new(Code::Unknown, message)
 }
 
 fn log_poll(answer: &Result<JobStatus>) {

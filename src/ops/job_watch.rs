@@ -1,7 +1,11 @@
 //! What the looks at an accepted job mean: that it is at work, over, gone, or that nobody knows.
 
 use crate::{
-    base::{clock::Uptime, lock::lock_unpoisoned, moment::Span},
+    base::{
+        clock::{Clock, Stopwatch, Uptime},
+        lock::lock_unpoisoned,
+        moment::Span,
+    },
     provider::{
         Code, Error, Provider, Result, SideEffects,
         model::{Job, JobStatus, Landing, Progress},
@@ -9,6 +13,9 @@ use crate::{
 };
 use serde_json::Value;
 use std::sync::Mutex;
+
+/// The pause between two looks whether a cancelled job is gone.
+const GONE_INTERVAL: Span = Span::from_secs(1);
 
 /// What else than the job's own end a look may show that calls it over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,12 +90,17 @@ impl JobWatch {
                     (status, _) => Ok(status),
                 }
             }
-            // Whatever else a platform answers to a look says nothing of the job.
-            Err(e) if !self.landing.is_fenced() && e.code != Code::Denied => {
+            // Whatever else a platform answers to a look says nothing of the job; nor does that somebody may not look.
+            Err(e) if !self.is_own_work() || e.code == Code::Denied => {
                 Err(Error { code: Code::Unavailable, ..e })
             }
             failed => failed,
         }
+    }
+
+    /// Returns whether everything of the job is this machine's own work.
+    pub(super) fn is_own_work(&self) -> bool {
+        self.landing.is_fenced()
     }
 
     /// Returns how long the request of a job that was never seen may still take to land, if it may.
@@ -146,21 +158,44 @@ impl JobSighting {
 }
 
 /// Cancels a job and returns `why` as its error, or the job's result if it turns out to be done. Of one that cannot be
-/// cancelled and may still be at work, nobody knows what comes: [`Code::Unknown`].
+/// cancelled, or is shown on after that was answered, and may still be at work, nobody knows what comes: [`Code::Unknown`].
 pub(super) async fn cancel_job(
     provider: &dyn Provider,
     job: &Job,
     why: Error,
-    (watch, now): (&JobWatch, &Uptime),
+    (watch, clock): (&JobWatch, &dyn Clock),
 ) -> Result<Value> {
-    let Err(refusal) = provider.cancel(job).await else { return Err(why) };
-    let is_doubtful =
-        |is_done| lock_unpoisoned(&watch.shown).why_doubtful(now, watch.other_end, is_done).is_some();
+    let Err(refusal) = provider.cancel(job).await else {
+        if watch.is_own_work() || is_gone_within(provider, job, clock, watch.shown_within).await {
+            return Err(why);
+        }
+        let still = format!("it was still shown {} after that was answered", watch.shown_within);
+        return Err(uncancelled_error(job, &why, &Error::new(Code::NotApplied, still)));
+    };
+    let is_doubtful = |is_done| {
+        lock_unpoisoned(&watch.shown).why_doubtful(&clock.uptime(), watch.other_end, is_done).is_some()
+    };
     match provider.poll_job(job).await {
         Ok(JobStatus::Done(value)) if !is_doubtful(true) => Ok(value),
         Ok(JobStatus::Failed(_)) if !is_doubtful(false) => Err(why),
         Err(e) if !matches!(watch.landing, Landing::Assumed(_)) && e.code == Code::NotFound => Err(why),
         Ok(_) | Err(_) => Err(uncancelled_error(job, &why, &refusal)),
+    }
+}
+
+/// Looks until a job whose cancellation was answered is not shown any more, for `within` at most.
+async fn is_gone_within(provider: &dyn Provider, job: &Job, clock: &dyn Clock, within: Span) -> bool {
+    let (stopwatch, mut waited) = (Stopwatch::start(clock), Span::ZERO);
+    loop {
+        // A simulated target's time passes without the process's own.
+        let is_last = waited.max(stopwatch.passed()) >= within;
+        match provider.is_job_shown(job).await {
+            Ok(false) => return true,
+            Ok(true) | Err(_) if is_last => return false,
+            Ok(true) | Err(_) => {}
+        }
+        provider.let_time_pass(clock, GONE_INTERVAL).await;
+        waited = Span(waited.0.saturating_add(GONE_INTERVAL.0));
     }
 }
 
@@ -192,11 +227,13 @@ mod tests {
     #[test]
     fn what_a_platform_answers_to_a_look_ends_no_job() {
         let watch = JobWatch::new(Landing::Assumed(BOUND), BOUND, OtherEnd::None);
-        for code in [Code::Refused, Code::Invalid, Code::Conflict, Code::Internal, Code::Sql] {
+        for code in [Code::Refused, Code::Denied, Code::Invalid, Code::Conflict, Code::Internal, Code::Sql] {
             let error = watch.judge_look(&at(0), failure(code)).expect_err("a look that failed");
             assert!(error.code.is_look_failure(), "{code:?}");
         }
         let own = JobWatch::new(Landing::Fenced("a process of this machine"), BOUND, OtherEnd::None);
+        let denied = own.judge_look(&at(0), failure(Code::Denied)).expect_err("a look that failed");
+        assert!(denied.code.is_look_failure(), "{denied:?}");
         assert_eq!(
             own.judge_look(&at(0), failure(Code::Refused)).expect_err("the job's").code,
             Code::Refused

@@ -60,6 +60,11 @@ impl Code {
         matches!(self, Code::Throttled | Code::Unavailable | Code::Timeout | Code::Unknown)
     }
 
+    /// Returns whether a request may have been refused with this code because what it asks for is so already.
+    pub fn may_be_because_it_is_so(self) -> bool {
+        matches!(self, Code::Refused | Code::Conflict)
+    }
+
     /// Every code, for the page that lists them.
     pub const ALL: &[Code] = &[
         Code::Invalid,

@@ -31,9 +31,9 @@ use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 use model::{
     Addon, AuditReport, Backup, BackupDeletion, BackupRequest, Ban, Branch, CallKey, CommitState, EffectKind,
-    Health, Identity, Job, JobStatus, Landing, NetworkRestrictions, Policy, Project, RecoveryWindow, Replica,
-    ReplicaRequest, RestorePoint, RestoreRequest, Rows, Schedule, ScheduleRequest, Setting, SqlOutcome,
-    SslEnforcement, TableEvent, TableEventQuery, Verification,
+    Health, Identity, Job, JobStatus, Landing, NetworkRestrictions, Policy, Project, RecordedJob,
+    RecoveryWindow, Replica, ReplicaRequest, RestorePoint, RestoreRequest, Rows, Schedule, ScheduleRequest,
+    Setting, SqlOutcome, SslEnforcement, TableEvent, TableEventQuery, Verification,
 };
 use serde_json::{Map, Value};
 use std::{net::IpAddr, path::Path, sync::Arc};
@@ -68,6 +68,12 @@ pub trait Provider: Send + Sync {
     /// with how it was. [`Code::Unknown`] when nobody can know.
     async fn find_job(&self, key: &CallKey, traces: Option<&Value>) -> Result<Option<Job>>;
 
+    /// Reads what was recorded of a job, and asks for nothing. [`Code::Internal`] for what cannot be read, which nothing is done
+    /// by then.
+    fn check_recorded_job(&self, _recorded: RecordedJob<'_>) -> Result<()> {
+        Ok(())
+    }
+
     /// Looks at an accepted job and takes it one part further; never waits for the job itself.
     ///
     /// Safe to call again after a crash at any point. A look at a platform removes nothing there: what it shows may be
@@ -83,6 +89,17 @@ pub trait Provider: Send + Sync {
 
     /// Cancels a job and removes what it has made so far.
     async fn cancel(&self, job: &Job) -> Result<()>;
+
+    /// Returns whether a job is still shown, or what it is making; takes it no further. Of one that was cancelled, the answer
+    /// to that is no proof.
+    async fn is_job_shown(&self, job: &Job) -> Result<bool> {
+        match self.poll_job(job).await {
+            Ok(JobStatus::Failed(_)) => Ok(false),
+            Ok(_) => Ok(true),
+            Err(e) if e.code == Code::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
 
     /// Returns until when a request of a kind may still take effect once nobody waits for its answer.
     fn landing(&self, kind: EffectKind) -> Landing;

@@ -152,8 +152,11 @@ impl HostedCall<'_> {
         let clock = self.context.fleet.clock();
         let now = clock.uptime();
         let mut all = self.stop_on_journal_error(journal.list_quarantines())?;
-        all.retain(|one| is_in_the_way(one, thing) && one.time_left(&now) != Some(Span::ZERO));
         let is_own = |one: &&Quarantine| one.run == self.context.run.id() && one.call == self.name;
+        all.retain(|one| {
+            let is_here = is_in_the_way(one, thing) || is_own(&one) && is_of_rows(one, thing);
+            is_here && one.time_left(&now) != Some(Span::ZERO)
+        });
         // Who only looks what became of a call waits for nobody.
         let Some(one) = all.iter().find(|one| !is_own(one) && !self.context.is_settling()) else {
             all.retain(|one| is_own(&one));
@@ -219,6 +222,12 @@ fn is_in_the_way(quarantine: &Quarantine, thing: &Thing) -> bool {
         (Some(_), ThingPart::Rows) => false,
     };
     quarantine.place == thing.place && same_part
+}
+
+/// Returns whether a quarantine is of the rows of a thing's place, as the thing is: it keeps nobody waiting there.
+fn is_of_rows(quarantine: &Quarantine, thing: &Thing) -> bool {
+    let are_rows = thing.part == ThingPart::Rows && quarantine.part.as_deref() == Some(ROWS);
+    are_rows && quarantine.place == thing.place
 }
 
 /// A quarantine that a call waits for.

@@ -2,10 +2,10 @@
 //! and its texts alone.
 
 use super::{
-    open_approval::is_gate,
     deferred_cleanup::{name_all_undone, name_undone},
     edit_barrier::DEFER,
     lost_history::name_lost_history,
+    open_approval::is_gate,
 };
 use crate::{
     base::{moment::Moment, value},

@@ -17,7 +17,7 @@ use super::{
     watch::{Look, Watched, find_within, watch},
 };
 use crate::{
-    base::moment::Span,
+    base::{clock::Uptime, moment::Span},
     ops::{args::CallArgs, context::CallContext, evidence::Evidence, thing::Thing},
     provider::{
         Code, Provider, Sql, mark_lasting_effects,
@@ -25,6 +25,7 @@ use crate::{
     },
 };
 use serde_json::{Value, json};
+use std::sync::OnceLock;
 
 /// How much longer than the time of its call a statement may be at work when nobody ends it: it waits to be started, or for
 /// its commit.
@@ -37,13 +38,14 @@ pub(in crate::ops) async fn perform_commit(
     provider: &dyn Provider,
     statement: &str,
 ) -> EffectResult<Value> {
+    let (sql, things) = (provider.sql()?, vec![Thing::table_rows(args)?]);
     let commit =
-        StatementCommit { cx, provider, sql: provider.sql()?, things: vec![Thing::table_rows(args)?] };
+        StatementCommit { cx, provider, sql, things, timeout: args.timeout(), open_since: OnceLock::new() };
     let value = commit.perform(args, statement).await;
     // While nobody knows, it may still be at work.
     let is_settled = !matches!(value, Err(EffectFailure::Undecided(_) | EffectFailure::Unreadable(_)));
     if commit.may_outlive_process() && is_settled {
-        cx.host.lift_quarantines().await?;
+        commit.end_quarantine().await?;
     }
     value
 }
@@ -54,9 +56,32 @@ struct StatementCommit<'a> {
     provider: &'a dyn Provider,
     sql: &'a dyn Sql,
     things: Vec<Thing>,
+    timeout: Span,
+    /// Until when an earlier attempt's statement may have been sent that may still be at work, once that was looked up.
+    open_since: OnceLock<Option<Uptime>>,
 }
 
 impl StatementCommit<'_> {
+    /// Returns how long a statement may be at work.
+    fn work_time(&self) -> Span {
+        Span(self.timeout.0.saturating_add(WORK_GRACE.0))
+    }
+
+    /// Ends the quarantine of a statement that is settled. What an earlier attempt began, which has another key, may be at work
+    /// all the same.
+    async fn end_quarantine(&self) -> EffectResult<()> {
+        match self.open_since.get() {
+            _ if !self.cx.is_redone() => self.cx.host.lift_quarantines().await?,
+            Some(None) => self.cx.host.lift_quarantines().await?,
+            Some(Some(sent_by)) => {
+                self.cx.host.begin_quarantine(&self.things, sent_by, Some(self.work_time())).await?;
+            }
+            // It may be the earlier attempt's, and ends by itself.
+            None => {}
+        }
+        Ok(())
+    }
+
     /// Returns whether a statement may go on when its process is gone.
     fn may_outlive_process(&self) -> bool {
         let is_fenced = self.provider.landing(EffectKind::Statement).is_fenced();
@@ -64,14 +89,14 @@ impl StatementCommit<'_> {
     }
 
     async fn perform(&self, args: &CallArgs, statement: &str) -> EffectResult<Value> {
-        let Self { cx, provider, sql, things } = self;
+        let Self { cx, provider, sql, things, .. } = self;
         let was_lost = || {
             let error = never_landed_error("the statement", provider.landing(EffectKind::Statement));
             EffectFailure::from(mark_lasting_effects(error, statement))
         };
         refuse_in_doubt(cx)?;
         match &cx.recorded {
-            None => refuse_when_settling(cx)?,
+            None => refuse_when_settling(cx).await?,
             Some(Evidence::Commit { token, outcome: Some(outcome) }) => {
                 return finish_commit(cx, *provider, *sql, token, outcome).await;
             }
@@ -85,9 +110,10 @@ impl StatementCommit<'_> {
             }
             Some(other) => return Err(wrong_evidence_failure(other, "commit")),
         }
-        let _claim = cx.host.claim_things(things, Some(args.timeout())).await?;
+        let claim = cx.host.claim_things(things, Some(self.timeout)).await?;
+        self.open_since.get_or_init(|| claim.open_since.clone());
         if self.may_outlive_process() {
-            let work = Span(args.timeout().0.saturating_add(WORK_GRACE.0));
+            let work = self.work_time();
             cx.host.begin_quarantine(things, &cx.fleet.clock().uptime(), Some(work)).await?;
         }
         if sql.runs_statement_on_open() {
@@ -158,11 +184,18 @@ async fn finish_commit(
         }
         let remove = || async { sql.remove_commit_mark(token).await.map(Some) };
         find_within(cx, provider, LOOK_TIMEOUT, "its mark", remove).await.map_err(|e| match e {
-            EffectFailure::Undecided(why) => EffectFailure::Undecided(format!(
-                "the statement was committed, and the mark that it left in the database is not removed yet: {why}"
-            )),
+            EffectFailure::Undecided(why) => EffectFailure::Undecided(describe_kept_mark(&why)),
+            // Whatever it fails with says nothing of the statement.
+            EffectFailure::Failed(e) => EffectFailure::Undecided(describe_kept_mark(&e.message)),
             other => other,
         })?;
     }
     Ok(json!(outcome))
+}
+
+/// Says of a statement that was committed why it is not settled.
+fn describe_kept_mark(why: &str) -> String {
+    format!(
+        "the statement was committed, and the mark that it left in the database is not removed yet: {why}"
+    )
 }

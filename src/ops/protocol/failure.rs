@@ -58,9 +58,29 @@ pub(super) fn never_landed_error(what: &str, landing: Landing) -> Error {
         .with_hint("ask again")
 }
 
-/// Refuses to ask for anything while calls are only settled.
-pub(super) fn refuse_when_settling(cx: &CallContext<'_>) -> EffectResult<()> {
-    if cx.settles_only { Err(EffectFailure::NeverAsked) } else { Ok(()) }
+/// Returns the error of a request that changed nothing, after an earlier one of the call got no answer: what that one does
+/// decides, of which `lost` tells.
+pub(super) fn refused_after_loss_error(lost: Error, refusal: Error) -> Error {
+    let message = format!(
+        "{}; it was asked for again, and that request changed nothing: {}",
+        lost.message, refusal.message
+    );
+    let hints: Vec<_> = [lost.hint, refusal.hint].into_iter().flatten().collect();
+    let hint = Some(hints.join("; ")).filter(|hint| !hint.is_empty());
+    let side_effects =
+        if refusal.side_effects == SideEffects::None { lost.side_effects } else { refusal.side_effects };
+    Error { message, hint, side_effects, left_behind: refusal.left_behind, ..lost }
+}
+
+/// Refuses to ask for anything while calls are only settled. What an earlier process kept before it could ask is given back.
+pub(super) async fn refuse_when_settling(cx: &CallContext<'_>) -> EffectResult<()> {
+    if !cx.settles_only {
+        return Ok(());
+    }
+    if cx.recorded.is_none() && !cx.is_redone() {
+        cx.host.lift_quarantines().await?;
+    }
+    Err(EffectFailure::NeverAsked)
 }
 
 /// Lets a call go on whose effect was not made before; of one that may have been, without a record that is left, nobody can

@@ -7,9 +7,10 @@
 use super::{
     failure::{
         EffectFailure, EffectResult, doubt_failure, never_landed_error, refuse_when_settling,
-        wrong_evidence_failure,
+        refused_after_loss_error, wrong_evidence_failure,
     },
     sending::{RequestAnswer, Sending},
+    watch::{Look, Watched, watch},
 };
 use crate::{
     base::moment::Span,
@@ -22,7 +23,7 @@ use crate::{
     },
     provider::{
         Error, PlannedJob, Provider, Result,
-        model::{EffectKind, Job},
+        model::{EffectKind, Job, Progress, RecordedJob},
     },
 };
 use async_trait::async_trait;
@@ -64,8 +65,9 @@ pub(in crate::ops) async fn perform_job(
     effect: &dyn JobEffect,
 ) -> EffectResult<Value> {
     let mut sending = Sending::claim(cx, args, provider, (effect.kind(), effect.things())).await?;
-    let request = JobRequest { cx, provider, effect, was_absent: AtomicBool::new(false) };
-    let settled = request.settle(&mut sending, args.timeout()).await;
+    let was_absent = AtomicBool::new(false);
+    let request = JobRequest { cx, provider, effect, was_absent, timeout: args.timeout() };
+    let settled = request.settle(&mut sending).await;
     sending.finish(settled).await
 }
 
@@ -76,11 +78,13 @@ struct JobRequest<'a> {
     effect: &'a dyn JobEffect,
     /// Whether a look for a lost request has not shown it.
     was_absent: AtomicBool,
+    /// How long the call may take.
+    timeout: Span,
 }
 
 impl JobRequest<'_> {
     /// Brings the call to its end: what was asked for is there only when the job is done.
-    async fn settle(&self, sending: &mut Sending<'_>, timeout: Span) -> EffectResult<Value> {
+    async fn settle(&self, sending: &mut Sending<'_>) -> EffectResult<Value> {
         let job = self.find_or_send(sending).await?;
         let other_end = if !self.effect.is_named_by_its_job() {
             OtherEnd::SomebodyElses(sending.time_until_landed())
@@ -89,9 +93,9 @@ impl JobRequest<'_> {
         } else {
             OtherEnd::None
         };
-        let watch = JobWatch::new(sending.landing, timeout, other_end);
+        let watch = JobWatch::new(sending.landing, self.timeout, other_end);
         let watch = watch.after_work(self.was_absent.load(Ordering::Relaxed));
-        Ok(self.cx.wait_for_job(self.provider, &job, timeout, watch).await?)
+        Ok(self.cx.wait_for_job(self.provider, &job, self.timeout, watch).await?)
     }
 
     /// Returns the job of this call: the one that was accepted or is found, else the one that is asked for now.
@@ -99,12 +103,16 @@ impl JobRequest<'_> {
         let lost = never_landed_error(&self.effect.subject(), sending.landing);
         let traces = match &self.cx.recorded {
             Some(Evidence::Accepted { job }) => {
+                self.check_recorded(RecordedJob::Accepted(job))?;
                 sending.adopt_accepted().await?;
                 // A target that cannot be asked about the job does not end the call.
                 self.find_once(None).await?;
                 return Ok(job.clone());
             }
             Some(Evidence::Job { traces, sent_by }) => {
+                if !traces.is_null() {
+                    self.check_recorded(RecordedJob::Planned(traces))?;
+                }
                 sending.adopt_lost_request(sent_by).await?;
                 traces.clone()
             }
@@ -117,19 +125,39 @@ impl JobRequest<'_> {
         if self.cx.is_taken_up {
             // What an earlier process asked for must not land beside what is asked for now.
             match self.await_lost(sending, &traces, lost.clone()).await {
-                Err(EffectFailure::Failed(_)) if !self.cx.settles_only => {}
+                Err(EffectFailure::Failed(_)) if !self.cx.settles_only => {
+                    return self.send_again(sending, lost).await;
+                }
                 Err(EffectFailure::Failed(_)) if self.cx.recorded.is_none() => {
                     return Err(EffectFailure::NeverAsked);
                 }
                 found => return found,
             }
         }
-        refuse_when_settling(self.cx)?;
+        refuse_when_settling(self.cx).await?;
         self.send_and_await(sending, lost).await
     }
 
+    /// Reads what was recorded of the job: by what does not read, nothing is asked or cancelled.
+    fn check_recorded(&self, recorded: RecordedJob<'_>) -> EffectResult<()> {
+        self.provider.check_recorded_job(recorded).map_err(|e| EffectFailure::Unreadable(e.message))
+    }
+
+    /// Asks for a job that was looked for and is not there. Where a request of it got no answer, a refusal says nothing of
+    /// that one.
+    async fn send_again(&self, sending: &mut Sending<'_>, lost: Error) -> EffectResult<Job> {
+        let had_lost_request = sending.has_lost_request();
+        match self.send_and_await(sending, lost.clone()).await {
+            Err(EffectFailure::Failed(why)) if had_lost_request && why != lost => {
+                Err(refused_after_loss_error(lost, why).into())
+            }
+            asked => asked,
+        }
+    }
+
     async fn send_and_await(&self, sending: &mut Sending<'_>, lost: Error) -> EffectResult<Job> {
-        let PlannedJob { traces, request } = self.effect.plan().await?;
+        let planned = self.effect.plan().await.map_err(|e| sending.blame_earlier(e))?;
+        let PlannedJob { traces, request } = planned;
         let answer = if sending.landing.is_fenced() {
             // What was begun is found by its key, and nothing of it can come later: there is nothing to write down.
             sending.send_unrecorded(request).await
@@ -139,10 +167,46 @@ impl JobRequest<'_> {
         };
         match answer {
             RequestAnswer::Answered(job) => self.record_accepted_job(sending, job).await,
-            RequestAnswer::Refused(why) => Err(why.into()),
+            RequestAnswer::Refused(why) => {
+                let why = sending.blame_earlier(why);
+                self.confirm_refused(sending, &traces, why).await
+            }
             #[cfg(test)]
             RequestAnswer::Lost if super::mutant::forgets_lost_job() => Err(lost.into()),
             RequestAnswer::Lost => self.await_lost(sending, &traces, lost).await,
+        }
+    }
+
+    /// Concludes a job that was refused, perhaps because the target is so already. A look may still show what was before
+    /// somebody else's change, so it counts as accepted only when it is so until none can lag so far behind.
+    async fn confirm_refused(
+        &self,
+        sending: &mut Sending<'_>,
+        traces: &Value,
+        why: Error,
+    ) -> EffectResult<Job> {
+        let bound = sending.landing.max_delay().filter(|bound| *bound <= self.timeout);
+        let may_be_so = self.effect.may_have_been_so_before() && why.code.may_be_because_it_is_so();
+        let Some(bound) = bound.filter(|_| may_be_so && !sending.landing.is_fenced()) else {
+            return Err(why.into());
+        };
+        let refused_at = self.cx.fleet.clock().uptime();
+        let traces = Some(traces).filter(|traces| !traces.is_null());
+        let look = || async {
+            let found = self.provider.find_job(self.cx.key, traces).await?;
+            let phase = format!("looking whether {} was done before", self.effect.subject());
+            Ok(match found {
+                None => Look::Seen(None),
+                job => Look::NotYet(job, Progress::with_phase(phase)),
+            })
+        };
+        match watch(self.cx, self.provider, bound, look).await {
+            Ok(Watched::TimeUp(Some(job))) => {
+                sending.count_as_answered(refused_at);
+                self.record_accepted_job(sending, job).await
+            }
+            // The request changed nothing, whatever the looks show.
+            _ => Err(why.into()),
         }
     }
 
@@ -186,7 +250,7 @@ impl JobRequest<'_> {
         if !makes || self.effect.is_found_by_difference() || !sending.landing.is_fenced() {
             return Err(doubt_failure(&format!("{} is not found now", self.effect.subject())));
         }
-        refuse_when_settling(self.cx)?;
+        refuse_when_settling(self.cx).await?;
         self.send_and_await(sending, lost).await
     }
 

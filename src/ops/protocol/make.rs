@@ -5,7 +5,7 @@
 use super::{
     failure::{
         EffectFailure, EffectResult, never_landed_error, refuse_in_doubt, refuse_when_settling,
-        wrong_evidence_failure,
+        refused_after_loss_error, wrong_evidence_failure,
     },
     sending::{RequestAnswer, Sending},
     watch::find_within,
@@ -49,8 +49,8 @@ pub(in crate::ops) async fn perform_make(
     let mut sending = Sending::claim(cx, args, provider, (effect.kind(), effect.things())).await?;
     let before = match &cx.recorded {
         None => {
-            refuse_when_settling(cx)?;
-            effect.plan().await?
+            refuse_when_settling(cx).await?;
+            effect.plan().await.map_err(|e| sending.blame_earlier(e))?
         }
         Some(Evidence::Make { before, sent_by }) => {
             sending.adopt_lost_request(sent_by).await?;
@@ -89,6 +89,10 @@ impl Making<'_> {
                 Some(made) => Ok(made),
                 None => Err(self.unseen_error(sending).into()),
             },
+            // It was looked for above, as far as it was asked for before.
+            RequestAnswer::Refused(why) if sending.has_lost_request() => {
+                Err(refused_after_loss_error(lost, why).into())
+            }
             RequestAnswer::Refused(why) => Err(why.into()),
             RequestAnswer::Lost => self.await_lost(sending, lost).await,
         }

@@ -27,11 +27,12 @@ pub(in crate::ops) async fn perform_opaque(
     refuse_in_doubt(cx)?;
     match &cx.recorded {
         None => {
-            refuse_when_settling(cx)?;
+            refuse_when_settling(cx).await?;
             // What changes all of the target is waited for.
             let rows = Thing { part: ThingPart::Rows, ..thing.clone() };
             let _claim = cx.host.claim_things(&[rows], Some(timeout)).await?;
-            // Nothing waits for it, because nobody knows what it changes; but whoever decides about it or leaves it is told.
+            // Nobody knows what it changes: what changes all of the target waits for it, and nothing else does. Whoever decides
+            // about it or leaves it is told.
             cx.host.begin_quarantine(&[thing], &cx.fleet.clock().uptime(), None).await?;
             cx.host.record_evidence(&Evidence::Opaque { request }).await?;
             let answer = send.await.map_err(EffectFailure::from);

@@ -6,7 +6,7 @@
 use super::{
     failure::{
         EffectFailure, EffectResult, never_landed_error, plan_failure, refuse_when_settling,
-        wrong_evidence_failure,
+        refused_after_loss_error, wrong_evidence_failure,
     },
     sending::{RequestAnswer, Sending},
     watch::{Look, Watched, watch},
@@ -61,9 +61,9 @@ pub(in crate::ops) async fn perform_remove<E: RemoveEffect>(
     let mut sending = Sending::claim(cx, args, provider, (effect.kind(), effect.things())).await?;
     let gone = match &cx.recorded {
         None => {
-            refuse_when_settling(cx)?;
+            refuse_when_settling(cx).await?;
             // What is there, by its own id, was not removed before.
-            effect.plan().await.map_err(|e| plan_failure(cx, e))?
+            effect.plan().await.map_err(|e| plan_failure(cx, sending.blame_earlier(e)))?
         }
         Some(Evidence::Remove { gone, sent_by }) => {
             sending.adopt_lost_request(sent_by).await?;
@@ -102,7 +102,7 @@ impl<E: RemoveEffect> Removal<'_, E> {
                 RequestAnswer::Answered(()) if self.is_gone_within(self.limit).await? => return Ok(()),
                 RequestAnswer::Answered(()) => return Err(self.unapplied_error(sending).into()),
                 RequestAnswer::Refused(why) if sending.has_lost_request() => {
-                    return self.await_lost(sending, why).await;
+                    return self.await_lost(sending, refused_after_loss_error(lost, why)).await;
                 }
                 RequestAnswer::Refused(why) => return Err(why.into()),
                 RequestAnswer::Lost if is_second || sending.is_past_landing() => break,

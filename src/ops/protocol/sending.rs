@@ -63,7 +63,7 @@ impl<'a> Sending<'a> {
         let landing = provider.landing(kind);
         let may_be_asked_for = cx.recorded.is_some() || landing.is_fenced() && cx.is_taken_up;
         if !may_be_asked_for {
-            refuse_when_settling(cx)?;
+            refuse_when_settling(cx).await?;
         }
         // The time of a call ends waiting, never uncertainty.
         let limit = (!may_be_asked_for).then(|| args.timeout());
@@ -108,6 +108,11 @@ impl<'a> Sending<'a> {
             self.looking_since = None;
         }
         self.hold_until_settled().await
+    }
+
+    /// Counts a request that was refused, because it is so already, as one that was answered then.
+    pub(super) fn count_as_answered(&mut self, at: Uptime) {
+        self.answered = Some(at);
     }
 
     /// Returns since when a lost request of the call is looked for here.
@@ -252,6 +257,18 @@ impl<'a> Sending<'a> {
             Some(found) => Ok(found),
             None => Err(self.never_landed_failure(why)),
         }
+    }
+
+    /// Returns the error of a call that could not be planned or was refused, where an earlier attempt may have asked before:
+    /// what that one asked for can still come.
+    pub(super) fn blame_earlier(&self, error: Error) -> Error {
+        if !self.has_lost_request() || self.is_past_landing() {
+            return error;
+        }
+        let message = format!("{}; what was asked for before may still take effect", error.message);
+        let side_effects =
+            if error.side_effects == SideEffects::None { SideEffects::Unknown } else { error.side_effects };
+        Error { message, side_effects, ..error }
     }
 
     /// Returns the failure of a lost request that was looked for and is not there.

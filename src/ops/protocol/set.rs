@@ -7,13 +7,13 @@
 use super::{
     failure::{
         EffectFailure, EffectResult, doubt_failure, never_landed_error, plan_failure, refuse_when_settling,
-        wrong_evidence_failure,
+        refused_after_loss_error, wrong_evidence_failure,
     },
     sending::{RequestAnswer, Sending},
     watch::{Look, Watched, watch},
 };
 use crate::{
-    base::moment::Span,
+    base::{clock::Stopwatch, moment::Span},
     ops::{
         args::CallArgs,
         context::CallContext,
@@ -21,7 +21,7 @@ use crate::{
         thing::Thing,
     },
     provider::{
-        Error, Provider, Result,
+        Code, Error, Provider, Result,
         model::{EffectKind, Progress},
     },
 };
@@ -47,6 +47,10 @@ pub(in crate::ops) trait SetEffect: Sync {
     async fn plan(&self) -> Result<ElementChanges>;
     /// Looks at the elements of a change, fresh.
     async fn look(&self, changes: &ElementChanges) -> Result<SetLook>;
+    /// Returns the elements of a change of which nothing is asked, because a look calls them done.
+    fn list_unasked(&self, _changes: &ElementChanges) -> Vec<String> {
+        Vec::new()
+    }
     /// Asks for the change.
     async fn send_request(&self, changes: &ElementChanges) -> Result<()>;
     /// Returns what the call gives back when a look has shown the change.
@@ -98,11 +102,12 @@ pub(in crate::ops) async fn perform_set(
         effect,
         changes: ElementChanges::new(),
         limit: args.timeout().min(APPLY_TIMEOUT),
+        timeout: args.timeout(),
     };
     match &cx.recorded {
         None => {
-            refuse_when_settling(cx)?;
-            set.changes = effect.plan().await.map_err(|e| plan_failure(cx, e))?;
+            refuse_when_settling(cx).await?;
+            set.changes = effect.plan().await.map_err(|e| plan_failure(cx, sending.blame_earlier(e)))?;
             #[cfg(test)]
             super::mutant::note_planned_list(effect).await?;
             // Where a look may lag behind, only asking makes certain what it calls done already.
@@ -111,6 +116,11 @@ pub(in crate::ops) async fn perform_set(
                 if seen.standing == Standing::AsWanted {
                     return Ok(effect.result(&set.changes, seen.look));
                 }
+            }
+            if !sending.landing.is_fenced()
+                && let Some(value) = set.confirm_unasked(&sending).await?
+            {
+                return Ok(value);
             }
         }
         Some(Evidence::Set { changes, .. }) if changes.is_empty() => {
@@ -135,6 +145,8 @@ struct Set<'a> {
     changes: ElementChanges,
     /// How long an answered change is waited for.
     limit: Span,
+    /// How long the call may take.
+    timeout: Span,
 }
 
 impl Set<'_> {
@@ -151,6 +163,47 @@ impl Set<'_> {
             Standing::AsWanted => Ok(self.effect.result(&self.changes, seen.look)),
             _ => Err(doubt_failure("it does not hold now, and may have been changed since")),
         }
+    }
+
+    /// Makes certain that what is not asked for is as wanted, which one look that lags behind calls so; what is seen to be
+    /// otherwise is planned anew. Returns the value of the change when nothing else is left of it.
+    async fn confirm_unasked(&mut self, sending: &Sending<'_>) -> EffectResult<Option<Value>> {
+        let cx = self.cx;
+        let stopwatch = Stopwatch::start(cx.fleet.clock().as_ref());
+        loop {
+            let unasked = self.effect.list_unasked(&self.changes);
+            if unasked.is_empty() {
+                return Ok(None);
+            }
+            let bound = sending.landing.max_delay().unwrap_or(self.timeout);
+            if stopwatch.left_of(self.timeout) < bound {
+                return Err(self.uncertain_error(&unasked, bound).into());
+            }
+            let held = self.hold_until_certain(sending, &unasked).await?;
+            if let Some(seen) = held {
+                let is_all = unasked.len() == self.changes.len();
+                if is_all && seen.standing == Standing::AsWanted {
+                    return Ok(Some(self.effect.result(&self.changes, seen.look)));
+                }
+                // What is asked for beside it may have changed meanwhile.
+                self.changes = self.effect.plan().await?;
+                if self.effect.list_unasked(&self.changes) == unasked {
+                    return Ok(None);
+                }
+            } else {
+                self.changes = self.effect.plan().await?;
+            }
+        }
+    }
+
+    /// Returns the error of a change for which the call's time is too short to know whether it is to be asked for.
+    fn uncertain_error(&self, names: &[String], bound: Span) -> Error {
+        let message = format!(
+            "{} was not asked for: a look calls {} done already, and may lag behind for {bound}, for which the call has no time",
+            self.effect.subject(),
+            names.join(", ")
+        );
+        Error::new(Code::Timeout, message).with_hint("give it more with `timeout:`")
     }
 
     /// Goes on with what an earlier process asked for, else asks.
@@ -194,17 +247,11 @@ impl Set<'_> {
             match sending.send_recorded(evidence, self.effect.send_request(&self.changes)).await? {
                 RequestAnswer::Answered(()) => return self.await_applied(sending).await,
                 RequestAnswer::Refused(why) if sending.has_lost_request() => {
-                    return self.await_lost(sending, why).await;
+                    let lost = never_landed_error(self.effect.subject(), sending.landing);
+                    return self.await_lost(sending, refused_after_loss_error(lost, why)).await;
                 }
                 RequestAnswer::Refused(why) if self.is_needed() => return Err(why.into()),
-                // What a look calls done already may be refused for that.
-                RequestAnswer::Refused(why) => {
-                    let seen = self.watch_for(Span::ZERO).await?;
-                    return match seen.standing {
-                        Standing::AsWanted => Ok(self.effect.result(&self.changes, seen.look)),
-                        _ => Err(why.into()),
-                    };
-                }
+                RequestAnswer::Refused(why) => return self.confirm_refused(sending, why).await,
                 RequestAnswer::Lost => {
                     let seen = self.watch_for(sending.look_limit()).await?;
                     match seen.standing {
@@ -220,6 +267,50 @@ impl Set<'_> {
         }
         let lost = never_landed_error(self.effect.subject(), sending.landing);
         self.await_lost(sending, lost).await
+    }
+
+    /// Concludes a change that a look called done and that was refused, perhaps for that. A look may still show what was before
+    /// somebody else's change, so it counts as done only when it holds until none can lag so far behind.
+    async fn confirm_refused(&self, sending: &Sending<'_>, why: Error) -> EffectResult<Value> {
+        if !why.code.may_be_because_it_is_so() {
+            return Err(why.into());
+        }
+        let all: Vec<_> = self.changes.keys().cloned().collect();
+        match self.hold_until_certain(sending, &all).await {
+            Ok(Some(seen)) if seen.standing == Standing::AsWanted => {
+                Ok(self.effect.result(&self.changes, seen.look))
+            }
+            // The request changed nothing, whatever the looks show.
+            _ => Err(why.into()),
+        }
+    }
+
+    /// Looks until no look can lag behind so far that it shows what was before now, as long as these elements are as wanted.
+    /// Returns the last look; `None` as soon as one shows something else, or when the call has no time for that.
+    async fn hold_until_certain(
+        &self,
+        sending: &Sending<'_>,
+        names: &[String],
+    ) -> Result<Option<SeenChange>> {
+        let Some(bound) = sending.landing.max_delay().filter(|bound| *bound <= self.timeout) else {
+            return Ok(None);
+        };
+        let look = || async {
+            let (Look::Seen(seen) | Look::NotYet(seen, _)) = self.look().await?;
+            let holds = |name: &String| {
+                let found = seen.look.elements.get(name).unwrap_or(&Value::Null);
+                self.changes.get(name).is_some_and(|change| change.wanted == *found)
+            };
+            if !names.iter().all(holds) {
+                return Ok(Look::Seen(None));
+            }
+            let phase = format!("looking whether {} holds", self.effect.subject());
+            let progress = Progress { again_in: Some(LOOK_INTERVAL), ..Progress::with_phase(phase) };
+            Ok(Look::NotYet(Some(seen), progress))
+        };
+        let (Watched::Seen(seen) | Watched::TimeUp(seen)) =
+            watch(self.cx, self.provider, bound, look).await?;
+        Ok(seen)
     }
 
     /// Looks for a lost change until it cannot land any more; `why` is the error of one that did not.

@@ -50,6 +50,15 @@ pub struct Job {
     pub detail: Value,
 }
 
+/// What was recorded of a job.
+#[derive(Debug, Clone, Copy)]
+pub enum RecordedJob<'a> {
+    /// It is about to be asked for: by what it is found.
+    Planned(&'a Value),
+    /// It was accepted.
+    Accepted(&'a Job),
+}
+
 /// The state of a job when it was polled.
 #[derive(Debug, Clone, PartialEq)]
 pub enum JobStatus {

@@ -21,7 +21,7 @@ pub use environment::{
     Addon, AllowedRange, Ban, Frequency, NetworkRestrictions, Replica, ReplicaRequest, Schedule,
     ScheduleRequest, Setting, SslEnforcement,
 };
-pub use job::{CallKey, Job, JobStatus, Progress};
+pub use job::{CallKey, Job, JobStatus, Progress, RecordedJob};
 pub use landing::{EffectKind, Landing};
 pub use recovery::{
     BackupUsability, RecoveryPoint, RecoveryTarget, RecoveryWindow, RestoreOutcome, RestorePoint,

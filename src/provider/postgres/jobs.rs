@@ -7,7 +7,7 @@ use super::{
 };
 use crate::provider::{
     Code, Error, Result,
-    model::{CallKey, Job, JobStatus},
+    model::{CallKey, Job, JobStatus, RecordedJob},
 };
 use serde_json::Value;
 
@@ -29,6 +29,17 @@ pub(super) fn find_job(cluster: &Cluster, key: &CallKey) -> Result<Option<Job>> 
         return Ok(None);
     }
     Ok(BuiltinEngine::for_cluster(cluster)?.find_backup_by_key(key)?.map(|stored| backup_job(stored.id)))
+}
+
+/// Reads what was recorded of a job.
+///
+/// # Errors
+/// [`Code::Internal`] for what nobody records.
+pub(super) fn check_recorded_job(recorded: RecordedJob<'_>) -> Result<()> {
+    match recorded {
+        RecordedJob::Accepted(job) if job.kind == branch::BRANCH_JOB => branch::read_branch_id(job).map(drop),
+        _ => Ok(()),
+    }
 }
 
 /// Polls a job once and does its next part.

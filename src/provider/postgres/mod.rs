@@ -39,7 +39,7 @@ mod window;
 
 use super::{
     Backups, Branches, Error, Lifecycle, Network, OpenContext, Provider, Replicas, Result, Security, Sql,
-    model::{CallKey, EffectKind, Identity, Job, JobStatus, Landing, Project},
+    model::{CallKey, EffectKind, Identity, Job, JobStatus, Landing, Project, RecordedJob},
 };
 use async_trait::async_trait;
 use cluster::Cluster;
@@ -134,6 +134,10 @@ impl Provider for Postgres {
 
     async fn find_job(&self, key: &CallKey, _: Option<&Value>) -> Result<Option<Job>> {
         self.cluster.as_ref().map_or(Ok(None), |cluster| jobs::find_job(cluster, key))
+    }
+
+    fn check_recorded_job(&self, recorded: RecordedJob<'_>) -> Result<()> {
+        jobs::check_recorded_job(recorded)
     }
 
     async fn poll_job(&self, job: &Job) -> Result<JobStatus> {

@@ -1,20 +1,59 @@
 //! Jobs of every kind: finding one again after a crash, polling it, cancelling it.
 
 use super::{
-    branches::{PROMOTE_JOB, RESET_JOB},
+    branches::{self, PROMOTE_JOB, RESET_JOB},
     dump::{self, DUMP_JOB},
     lifecycle::{self, PAUSE_JOB, RESUME_JOB},
     project::Supabase,
-    replicas::REPLICA_JOB,
-    restore::{BRANCH_JOB, RESTORE_JOB},
+    replicas::{self, REPLICA_JOB},
+    restore::{self, BRANCH_JOB, RESTORE_JOB},
 };
+use crate::base::{clock::Stopwatch, moment::Span};
 use crate::provider::{
     Code, Error, Result,
-    model::{CallKey, Job, JobStatus},
+    model::{CallKey, Job, JobStatus, RecordedJob},
 };
 use serde_json::Value;
 
+/// The pause between two looks whether something that is removed is gone.
+const GONE_INTERVAL: Span = Span::from_secs(2);
+
+/// Returns of what kind the job is that was about to be asked for.
+///
+/// # Errors
+/// [`Code::Internal`] where nothing says so.
+fn read_kind(traces: &Value) -> Result<&str> {
+    traces["kind"].as_str().ok_or_else(|| {
+        Error::new(Code::Internal, "what was recorded of a job does not say of which kind it is")
+    })
+}
+
 impl Supabase {
+    /// Reads what was recorded of a job.
+    ///
+    /// # Errors
+    /// [`Code::Internal`] for what nobody records.
+    pub(super) fn check_recorded(recorded: RecordedJob<'_>) -> Result<()> {
+        let (kind, detail) = match recorded {
+            RecordedJob::Planned(traces) => (read_kind(traces)?, &traces["detail"]),
+            RecordedJob::Accepted(job) => (job.kind.as_str(), &job.detail),
+        };
+        match (kind, recorded) {
+            (DUMP_JOB, _) | (PAUSE_JOB | RESUME_JOB, RecordedJob::Accepted(_)) => Ok(()),
+            (PAUSE_JOB | RESUME_JOB, RecordedJob::Planned(traces)) => {
+                lifecycle::read_earlier_status(kind, traces).map(drop)
+            }
+            (BRANCH_JOB, _) => restore::check_branch_detail(detail),
+            (RESTORE_JOB, _) => restore::check_restore_detail(detail),
+            (REPLICA_JOB, _) => replicas::check_replica_detail(detail),
+            (RESET_JOB | PROMOTE_JOB, RecordedJob::Planned(traces)) => {
+                branches::check_workflow_traces(traces)
+            }
+            (RESET_JOB | PROMOTE_JOB, RecordedJob::Accepted(_)) => branches::check_workflow_detail(detail),
+            _ => Err(Error::new(Code::Internal, format!("nobody records a job of the kind `{kind}`"))),
+        }
+    }
+
     /// Returns the job started with `key`. `intent` is what was recorded before the request was sent.
     ///
     /// # Errors
@@ -29,7 +68,7 @@ impl Supabase {
         }
         // An intent is recorded before every request, so without one nothing was sent.
         let Some(intent) = intent else { return Ok(None) };
-        match intent["kind"].as_str().unwrap_or_default() {
+        match read_kind(intent)? {
             BRANCH_JOB => self.find_branch_job(intent).await,
             RESTORE_JOB => self.find_restore_job(key, intent).await,
             REPLICA_JOB => self.find_replica_job(key, intent).await,
@@ -63,6 +102,38 @@ impl Supabase {
         }
     }
 
+    /// Returns whether a job is still shown, or what it is making; takes it no further.
+    ///
+    /// # Errors
+    /// What the API says.
+    pub(super) async fn is_project_job_shown(&self, job: &Job) -> Result<bool> {
+        if job.kind == BRANCH_JOB {
+            return self.is_branch_listed(|row| row.name == job.id).await;
+        }
+        match self.poll_project_job(job).await {
+            Ok(JobStatus::Failed(_)) => Ok(false),
+            Ok(_) => Ok(true),
+            Err(e) if e.code == Code::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Looks until something whose removal was answered is not shown any more, for as long as that may take at most.
+    pub(super) async fn is_gone_in_time<F: Future<Output = Result<bool>>>(
+        &self,
+        is_shown: impl Fn() -> F,
+    ) -> bool {
+        let watch = Stopwatch::start(self.clock.as_ref());
+        loop {
+            let is_last = watch.passed() >= self.landing_time;
+            match is_shown().await {
+                Ok(false) => return true,
+                Ok(true) | Err(_) if is_last => return false,
+                Ok(true) | Err(_) => self.clock.sleep(GONE_INTERVAL).await,
+            }
+        }
+    }
+
     /// Cancels a job and removes what it has made so far.
     ///
     /// # Errors
@@ -78,6 +149,40 @@ impl Supabase {
                 "the platform cannot stop a workflow",
                 "see its logs in the dashboard",
             )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_was_recorded_of_a_job_reads_or_is_an_error() {
+        let moment = "2026-11-20T12:00:00Z";
+        let workflow = json!({"reference": "r", "branch": "b", "name": "drill", "asked_at": moment});
+        let traces = json!({"kind": RESET_JOB, "before": ["w1"], "detail": workflow});
+        let job =
+            |kind: &str, detail: &Value| Job { kind: kind.into(), id: "1".into(), detail: detail.clone() };
+        let accepted = job(RESET_JOB, &workflow);
+        Supabase::check_recorded(RecordedJob::Planned(&traces)).expect("as it is recorded");
+        Supabase::check_recorded(RecordedJob::Accepted(&accepted)).expect("as it is recorded");
+        let is_unreadable = |checked: Result<()>| checked.is_err_and(|e| e.code == Code::Internal);
+        for part in ["reference", "branch", "name", "asked_at"] {
+            let mut odd = workflow.clone();
+            odd.as_object_mut().expect("a map").remove(part);
+            let accepted = job(PROMOTE_JOB, &odd);
+            assert!(is_unreadable(Supabase::check_recorded(RecordedJob::Accepted(&accepted))), "{part}");
+        }
+        for kind in [BRANCH_JOB, RESTORE_JOB, REPLICA_JOB, RESET_JOB, "export", ""] {
+            let accepted = job(kind, &json!({"asked_at": moment}));
+            assert!(is_unreadable(Supabase::check_recorded(RecordedJob::Accepted(&accepted))), "{kind}");
+            let traces = json!({"kind": kind, "detail": {"asked_at": moment}});
+            assert!(is_unreadable(Supabase::check_recorded(RecordedJob::Planned(&traces))), "{kind}");
+        }
+        for traces in [json!({"detail": workflow}), json!({"kind": PAUSE_JOB}), json!(5)] {
+            assert!(is_unreadable(Supabase::check_recorded(RecordedJob::Planned(&traces))), "{traces}");
         }
     }
 }

@@ -33,7 +33,7 @@ pub use sql::statements;
 use super::{
     Backups, Branches, Error, Lifecycle, Network, OpenContext, Provider, Raw, Replicas, Result, Schedules,
     Security, Settings, Sql,
-    model::{CallKey, EffectKind, Identity, Job, JobStatus, Landing, Project},
+    model::{CallKey, EffectKind, Identity, Job, JobStatus, Landing, Project, RecordedJob},
 };
 use async_trait::async_trait;
 use config::SupabaseConfig;
@@ -89,6 +89,14 @@ impl Provider for Supabase {
 
     async fn cancel(&self, job: &Job) -> Result<()> {
         self.cancel_job(job).await
+    }
+
+    fn check_recorded_job(&self, recorded: RecordedJob<'_>) -> Result<()> {
+        Supabase::check_recorded(recorded)
+    }
+
+    async fn is_job_shown(&self, job: &Job) -> Result<bool> {
+        self.is_project_job_shown(job).await
     }
 
     fn landing(&self, kind: EffectKind) -> Landing {

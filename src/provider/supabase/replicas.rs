@@ -53,6 +53,14 @@ impl ReplicaJob {
     }
 }
 
+/// Reads the detail of a replica's job.
+///
+/// # Errors
+/// [`Code::Internal`] for what nobody records.
+pub(super) fn check_replica_detail(detail: &Value) -> Result<()> {
+    ReplicaJob::from_detail(detail).map(drop)
+}
+
 impl ReplicaRow {
     fn to_replica(&self, target: &str) -> Replica {
         Replica {

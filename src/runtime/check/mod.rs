@@ -2,6 +2,7 @@
 
 mod checker;
 mod finding;
+mod header_use;
 mod lost_changes;
 mod rights;
 mod syntax;

@@ -96,6 +96,22 @@ fn a_new_branch_and_a_raw_request_wait_for_no_part_of_their_target() {
 }
 
 #[test]
+fn what_changes_all_of_a_target_waits_for_a_lost_request_of_which_nobody_knows_what_it_does() {
+    let env = ScriptEnv::new();
+    put_under_quarantine(&env, Some("something"));
+    let restore =
+        r#"backup::pitr::restore("sandbox", #{ to: #{ time: now() - duration("1h") }, timeout: "20ms" })"#;
+    assert_eq!(run_call(&env, restore).expect("it waits").code, "TIMEOUT");
+    for call in [
+        r#"db::execute("sandbox", "delete from order_items where order_id = 1")"#,
+        r#"db::config::set("sandbox", #{ work_mem: "8MB" })"#,
+        r#"supabase::api("sandbox", "POST", "/clock", #{ body: #{ pass: "1h" } })"#,
+    ] {
+        assert_eq!(run_call(&env, call), None, "{call}");
+    }
+}
+
+#[test]
 fn a_promotion_waits_for_what_may_still_change_its_branch() {
     let env = ScriptEnv::new();
     assert_eq!(run_call(&env, r#"branch::create("sandbox", #{ into: "look" })"#), None);

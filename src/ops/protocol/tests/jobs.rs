@@ -1,7 +1,13 @@
 //! A job that was accepted, and its things until it is seen to be over.
 
 use super::*;
-use crate::ops::spec::ThingPart;
+use crate::{
+    ops::{
+        protocol::{JobEffect, perform_job},
+        spec::ThingPart,
+    },
+    provider::PlannedJob,
+};
 
 /// Takes a pause of the sandbox up on a host, for as long as a call waits.
 async fn take_pause(
@@ -147,4 +153,116 @@ async fn a_promotion_keeps_its_branch_and_its_target() {
     let wanted = [whole("sandbox"), whole("sandbox/look")];
     assert_eq!(*lock_unpoisoned(&host.claimed), wanted, "it waits for both");
     assert_eq!(*lock_unpoisoned(&host.kept), wanted, "and others wait for it at both");
+}
+
+/// Makes a branch on a platform that does with its requests as it is told.
+async fn create_branch(fates: &Fates, timeout: &str) -> (EffectResult<Value>, Span) {
+    let (fleet, _) = faulty_sandbox(LANDING_BOUND, fates.clone());
+    let (host, began) = (MemoryHost::default(), fleet.clock().uptime());
+    let options = json!({"into": "look", "timeout": timeout});
+    let taken = perform_operation(&call_context(&fleet, &host, None), "branch::create", None, options).await;
+    (taken, fleet.clock().uptime().since(&began).expect("one boot"))
+}
+
+#[tokio::test]
+async fn a_look_that_is_refused_ends_no_job() {
+    let once = Fates::new(|sent, name| match name {
+        "observe" if !sent.iter().any(|name| name == "observe") => RequestOutcome::Refused,
+        _ => RequestOutcome::Served,
+    });
+    create_branch(&once, "2h").await.0.expect("it is made");
+    assert_eq!(once.count("cancel"), 0);
+}
+
+#[tokio::test]
+async fn a_job_that_cannot_be_looked_at_when_its_time_is_up_is_not_cancelled() {
+    for fate in [RequestOutcome::Refused, RequestOutcome::Failed] {
+        let fates = Fates::new(match fate {
+            RequestOutcome::Refused => |_, name| match name {
+                "observe" => RequestOutcome::Refused,
+                _ => RequestOutcome::Served,
+            },
+            _ => |_, name| match name {
+                "observe" => RequestOutcome::Failed,
+                _ => RequestOutcome::Served,
+            },
+        });
+        let (taken, _) = create_branch(&fates, "1s").await;
+        let Err(EffectFailure::Undecided(why)) = taken else { panic!("nobody knows: {taken:?}") };
+        assert!(why.contains("cannot be looked at") && why.contains("was not cancelled"), "{why}");
+        assert_eq!(fates.count("cancel"), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_cancellation_that_was_answered_is_believed_when_the_job_is_not_shown() {
+    let late = Span::from_secs(30);
+    let fates = Fates::new(|_, name| match name {
+        "cancel" => RequestOutcome::AnsweredEarly(Span::from_secs(30)),
+        _ => RequestOutcome::Served,
+    });
+    let (taken, passed) = create_branch(&fates, "1s").await;
+    let Err(EffectFailure::Failed(error)) = taken else { panic!("it is gone: {taken:?}") };
+    assert_eq!((error.code, error.left_behind.as_slice()), (Code::Timeout, &[][..]), "{error:?}");
+    assert!(passed >= late, "{passed}");
+}
+
+#[tokio::test]
+async fn a_job_that_is_shown_on_after_its_cancellation_was_answered_is_undecided() {
+    let fates = Fates::new(|sent, name| match name {
+        "observe" if sent.iter().any(|name| name == "cancel") => RequestOutcome::Failed,
+        _ => RequestOutcome::Served,
+    });
+    let (taken, passed) = create_branch(&fates, "1s").await;
+    let Err(EffectFailure::Undecided(why)) = taken else { panic!("nobody knows: {taken:?}") };
+    assert!(why.contains("may still be at work"), "{why}");
+    assert!(passed >= LANDING_BOUND, "{passed}");
+}
+
+/// A pause that the platform refuses.
+struct RefusedPause;
+
+#[async_trait]
+impl JobEffect for RefusedPause {
+    fn subject(&self) -> String {
+        "the pause".into()
+    }
+
+    fn kind(&self) -> EffectKind {
+        EffectKind::Power
+    }
+
+    fn things(&self) -> Vec<Thing> {
+        Vec::new()
+    }
+
+    fn may_have_been_so_before(&self) -> bool {
+        true
+    }
+
+    async fn plan(&self) -> Result<PlannedJob<'_>> {
+        let refused = async { Err(Error::new(Code::Refused, "it cannot be paused")) };
+        Ok(PlannedJob::without_traces(Box::pin(refused)))
+    }
+}
+
+/// Under the key of a pause that was made, the looks show it paused.
+#[tokio::test]
+async fn a_refused_pause_is_done_when_it_is_shown_until_no_look_lags_so_far_behind() {
+    let (fleet, provider) = slow_sandbox();
+    take_pause(&fleet, &MemoryHost::default(), "10m", None).await.expect("it is paused");
+    let (accepted_at, other_key) = (fleet.clock().uptime(), CallKey("k2".into()));
+    for (key, timeout, done) in [(&*KEY, "1s", false), (&other_key, "10m", false), (&*KEY, "10m", true)] {
+        let host = MemoryHost::default();
+        let args = decode_args("project::pause", None, json!({"timeout": timeout}));
+        let cx = CallContext { key, ..call_context(&fleet, &host, None) };
+        let taken = perform_job(&cx, &args, &*provider, &RefusedPause).await;
+        if done {
+            taken.expect("it is paused");
+            assert!(fleet.clock().uptime().since(&accepted_at) >= Some(LANDING_BOUND));
+        } else {
+            let Err(EffectFailure::Failed(error)) = taken else { panic!("it was refused: {taken:?}") };
+            assert_eq!((error.code, error.side_effects), (Code::Refused, SideEffects::None));
+        }
+    }
 }

@@ -3,7 +3,11 @@
 mod jobs;
 mod lost;
 mod makings;
+mod recorded_jobs;
 mod removals;
+mod statements;
+mod taken_up;
+mod unasked;
 
 use super::{EffectFailure, EffectResult, SetEffect, SetLook, perform_set, sending::SENDING_TIME};
 use crate::{
@@ -221,12 +225,17 @@ enum Answer {
     Done,
     Refused,
     Lost,
+    /// The first request gets no answer, and every later one is refused.
+    LostThenRefused,
 }
 
 /// A switch that is to be on.
 struct Switch {
     is_on: AtomicBool,
     answer: Answer,
+    /// After how many looks it is seen to be off, whatever they have shown before.
+    off_after: Option<usize>,
+    looks: AtomicUsize,
     /// How often it was asked for.
     asked: AtomicUsize,
     /// Until when it may be asked for, as it was told the last time.
@@ -236,7 +245,8 @@ struct Switch {
 impl Switch {
     /// Returns a switch that is off.
     fn answering(answer: Answer) -> Self {
-        Self { is_on: false.into(), answer, asked: AtomicUsize::new(0), send_by: Mutex::default() }
+        let (asked, looks) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { is_on: false.into(), answer, off_after: None, looks, asked, send_by: Mutex::default() }
     }
 
     fn shows(&self) -> Value {
@@ -263,6 +273,9 @@ impl SetEffect for Switch {
     }
 
     async fn look(&self, _: &ElementChanges) -> Result<SetLook> {
+        if Some(self.looks.fetch_add(1, Ordering::Relaxed)) == self.off_after {
+            self.is_on.store(false, Ordering::Relaxed);
+        }
         Ok(SetLook {
             elements: [("on".to_owned(), self.shows())].into(),
             unapplied: None,
@@ -271,12 +284,13 @@ impl SetEffect for Switch {
     }
 
     async fn send_request(&self, _: &ElementChanges) -> Result<()> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
+        let earlier = self.asked.fetch_add(1, Ordering::Relaxed);
         *lock_unpoisoned(&self.send_by) = current_send_deadline();
         match self.answer {
             Answer::Done => Ok(()),
-            Answer::Refused => Err(Error::new(Code::Conflict, "it is so already")),
             Answer::Lost => Err(Error::new(Code::Unknown, "no answer")),
+            Answer::LostThenRefused if earlier == 0 => Err(Error::new(Code::Unknown, "no answer")),
+            Answer::Refused | Answer::LostThenRefused => Err(Error::new(Code::Conflict, "it is so already")),
         }
     }
 
@@ -305,17 +319,50 @@ impl FaultSource for Refusals {
     fn on_late_effect(&self, _: &str) {}
 }
 
+/// A platform that decides the outcome of a request by those that came before it, by name.
+#[derive(Clone)]
+struct Fates {
+    choose: fn(&[String], &str) -> RequestOutcome,
+    sent: Arc<Mutex<Vec<String>>>,
+}
+
+impl Fates {
+    fn new(choose: fn(&[String], &str) -> RequestOutcome) -> Self {
+        Self { choose, sent: Arc::default() }
+    }
+
+    /// Returns how many requests of a name were sent.
+    fn count(&self, name: &str) -> usize {
+        lock_unpoisoned(&self.sent).iter().filter(|sent| *sent == name).count()
+    }
+}
+
+impl FaultSource for Fates {
+    fn choose_outcome(&self, request: &SimRequest<'_>) -> RequestOutcome {
+        let mut sent = lock_unpoisoned(&self.sent);
+        let outcome = (self.choose)(&sent, request.name);
+        sent.push(request.name.to_owned());
+        outcome
+    }
+    fn on_served(&self, _: &SimRequest<'_>) {}
+    fn current_sender(&self) -> String {
+        String::new()
+    }
+    fn on_keyless_effect(&self, _: &str, _: &str) {}
+    fn on_late_effect(&self, _: &str) {}
+}
+
 /// The same with another time in which a request may land.
 fn slow_sandbox_within(bound: Span) -> (Fleet, Arc<dyn Provider>) {
     faulty_sandbox(bound, Refusals(None))
 }
 
 /// The same where something is refused.
-fn faulty_sandbox(bound: Span, refusals: Refusals) -> (Fleet, Arc<dyn Provider>) {
+fn faulty_sandbox(bound: Span, faults: impl FaultSource + 'static) -> (Fleet, Arc<dyn Provider>) {
     let noon = Moment::parse("2026-11-20T12:00:00Z").expect("a moment");
     let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(noon));
     let sim = Sim::in_memory(SANDBOX, sim::SANDBOX, "test", Arc::clone(&clock)).expect("a world");
-    let sim = FaultySim::new(sim, Arc::new(refusals), Arc::clone(&clock)).with_landing_bound(bound);
+    let sim = FaultySim::new(sim, Arc::new(faults), Arc::clone(&clock)).with_landing_bound(bound);
     let sim: Arc<dyn Provider> = Arc::new(sim);
     (Fleet::with_one_target(SANDBOX, Arc::clone(&sim), clock), sim)
 }
@@ -331,12 +378,23 @@ async fn take_switch(
 
 /// Takes a change of the switch up on a host; one that was recorded only to settle it.
 async fn take_switch_up(
-    (fleet, provider): &(Fleet, Arc<dyn Provider>),
+    sandbox: &(Fleet, Arc<dyn Provider>),
     host: &MemoryHost,
     switch: &Switch,
     recorded: Option<Evidence>,
 ) -> EffectResult<Value> {
-    let args = decode_args("network::ssl::set", Some(true.into()), json!({"timeout": "10s"}));
+    take_switch_within(sandbox, host, switch, recorded, "10s").await
+}
+
+/// Does what [`take_switch_up`] does, within a time.
+async fn take_switch_within(
+    (fleet, provider): &(Fleet, Arc<dyn Provider>),
+    host: &MemoryHost,
+    switch: &Switch,
+    recorded: Option<Evidence>,
+    timeout: &str,
+) -> EffectResult<Value> {
+    let args = decode_args("network::ssl::set", Some(true.into()), json!({"timeout": timeout}));
     let cx = CallContext { settles_only: recorded.is_some(), ..call_context(fleet, host, recorded) };
     perform_set(&cx, &args, &**provider, switch).await
 }
@@ -367,8 +425,26 @@ async fn what_a_look_calls_done_is_asked_for_where_looks_lag_behind() {
         for answer in [Answer::Done, Answer::Refused] {
             let (host, switch) =
                 (MemoryHost::default(), Switch { is_on: true.into(), ..Switch::answering(answer) });
-            take_switch(&sandbox, &host, &switch).await.expect("it is on");
+            take_switch_within(&sandbox, &host, &switch, None, "10m").await.expect("it is on");
             assert_eq!(switch.asked.into_inner(), asked);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_refused_and_is_as_wanted_is_done_when_no_look_lags_so_far_behind() {
+    for (off_after, timeout, done) in [(None, "10m", true), (Some(5), "10m", false), (None, "1s", false)] {
+        let (sandbox, host) = (slow_sandbox(), MemoryHost::default());
+        let refused = Switch::answering(Answer::Refused);
+        let switch = Switch { is_on: true.into(), off_after, ..refused };
+        let began = sandbox.0.clock().uptime();
+        let taken = take_switch_within(&sandbox, &host, &switch, None, timeout).await;
+        if done {
+            taken.expect("it is on");
+            assert!(sandbox.0.clock().uptime().since(&began) >= Some(LANDING_BOUND));
+        } else {
+            let Err(EffectFailure::Failed(error)) = taken else { panic!("it was refused: {taken:?}") };
+            assert_eq!((error.code, error.side_effects), (Code::Conflict, SideEffects::None));
         }
     }
 }

@@ -13,12 +13,20 @@ struct Lagging {
     began: Uptime,
     /// How often its removal was asked for.
     asked: AtomicUsize,
+    /// Whether every request after the first one is refused.
+    is_refused_later: bool,
 }
 
 impl Lagging {
     fn new(fleet: &Arc<Fleet>, hidden_for: Span) -> Self {
         let began = fleet.clock().uptime();
-        Self { fleet: Arc::clone(fleet), hidden_for, began, asked: AtomicUsize::new(0) }
+        Self {
+            fleet: Arc::clone(fleet),
+            hidden_for,
+            began,
+            asked: AtomicUsize::new(0),
+            is_refused_later: false,
+        }
     }
 
     /// Returns how long ago the removal began.
@@ -52,16 +60,24 @@ impl RemoveEffect for Lagging {
     }
 
     async fn send_request(&self, _: &String) -> Result<()> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        Err(Error::new(Code::Unknown, "no answer"))
+        match self.asked.fetch_add(1, Ordering::Relaxed) {
+            1.. if self.is_refused_later => Err(Error::new(Code::Refused, "not now")),
+            _ => Err(Error::new(Code::Unknown, "no answer")),
+        }
     }
 }
 
 /// Removes something on a platform on which nothing lands after [`LANDING_BOUND`], and returns how it went.
 async fn remove_lagging(hidden_for: Span) -> (EffectResult<Value>, Lagging) {
+    remove_refused_later(hidden_for, false).await
+}
+
+/// Does what [`remove_lagging`] does, where every request after the first one may be refused.
+async fn remove_refused_later(hidden_for: Span, is_refused_later: bool) -> (EffectResult<Value>, Lagging) {
     let (fleet, provider) = slow_sandbox();
     let fleet = Arc::new(fleet);
-    let (host, removal) = (MemoryHost::default(), Lagging::new(&fleet, hidden_for));
+    let removal = Lagging { is_refused_later, ..Lagging::new(&fleet, hidden_for) };
+    let host = MemoryHost::default();
     let args = decode_args("backup::delete", Some(json!("b1")), json!({}));
     let taken = perform_remove(&call_context(&fleet, &host, None), &args, &*provider, &removal).await;
     (taken, removal)
@@ -81,4 +97,11 @@ async fn what_a_lagging_look_called_gone_and_is_there_at_the_bound_was_not_remov
     assert!(matches!(taken, Err(EffectFailure::Failed(_))), "{taken:?}");
     assert_eq!(removal.asked.load(Ordering::Relaxed), 2);
     assert!(removal.passed() >= LANDING_BOUND, "{}", removal.passed());
+}
+
+#[tokio::test]
+async fn a_refusal_says_nothing_of_a_removal_that_got_no_answer_before() {
+    let (taken, removal) = remove_refused_later(Span::ZERO, true).await;
+    assert_eq!(removal.asked.load(Ordering::Relaxed), 2);
+    taken_up::assert_loss_is_told(taken, "not now");
 }

@@ -93,17 +93,21 @@ pub(in super::super) async fn poll_branch(cluster: &Cluster, job: &Job) -> Resul
     }
 }
 
+/// Returns the id of the branch that a job makes.
+///
+/// # Errors
+/// [`Code::Internal`] where nothing says so.
+pub(in super::super) fn read_branch_id(job: &Job) -> Result<&str> {
+    let id = job.detail.get("branch").and_then(|id| id.as_str());
+    id.ok_or_else(|| Error::new(Code::Internal, format!("the job of the branch `{}` cannot be read", job.id)))
+}
+
 /// Returns the branch that a job makes; a later branch with the same name does not count.
 ///
 /// # Errors
 /// [`Code::Internal`]; [`Code::Unknown`] when the job does not say which branch it makes: that branch may be at work.
 pub(in super::super) fn find_branch_of_job(cluster: &Cluster, job: &Job) -> Result<Option<BranchRecord>> {
-    let id = job.detail.get("branch").and_then(|id| id.as_str()).ok_or_else(|| {
-        Error::new(
-            Code::Unknown,
-            format!("what was recorded of the job of branch `{}` does not say which it is", job.id),
-        )
-    })?;
+    let id = read_branch_id(job)?;
     Ok(cluster.records.read_branch(&job.id)?.filter(|record| record.id == id))
 }
 

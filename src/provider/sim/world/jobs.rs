@@ -201,8 +201,12 @@ impl WorldTx<'_> {
             "done" => Ok(JobStatus::Done(
                 row.value.as_deref().and_then(|v| serde_json::from_str(v).ok()).unwrap_or_default(),
             )),
-            _ => Err(Error::new(Code::Refused, format!("the job `{}` was given up", job.id))
-                .with_hint("what it had made is removed; ask again to begin anew")),
+            _ => {
+                let failed = Error::new(Code::Refused, format!("the job `{}` was given up", job.id));
+                Ok(JobStatus::Failed(
+                    failed.with_hint("what it had made is removed; ask again to begin anew"),
+                ))
+            }
         }
     }
 

@@ -37,7 +37,28 @@ struct WorkflowTraces {
 /// The detail of a workflow's job.
 #[derive(Deserialize)]
 struct WorkflowDetail {
+    /// The reference of the branch's project.
+    reference: String,
+    /// The branch's id in the list.
+    branch: String,
+    name: String,
     asked_at: Moment,
+}
+
+/// Reads the traces of a workflow's job.
+///
+/// # Errors
+/// [`Code::Internal`] for what nobody records.
+pub(in crate::provider::supabase) fn check_workflow_traces(traces: &Value) -> Result<()> {
+    decode_recorded::<WorkflowTraces>(traces).map(drop)
+}
+
+/// Reads the detail of a workflow's job.
+///
+/// # Errors
+/// [`Code::Internal`] for what nobody records.
+pub(in crate::provider::supabase) fn check_workflow_detail(detail: &Value) -> Result<()> {
+    decode_recorded::<WorkflowDetail>(detail).map(drop)
 }
 
 /// Decodes what was recorded of a workflow.
@@ -102,20 +123,18 @@ impl Supabase {
         kind: &str,
         intent: &Value,
     ) -> Result<Option<Job>> {
-        let detail = &intent["detail"];
-        let WorkflowTraces { before, detail: WorkflowDetail { asked_at } } = decode_recorded(intent)?;
+        let WorkflowTraces { before, detail } = decode_recorded(intent)?;
+        let WorkflowDetail { branch, name, asked_at, .. } = detail;
         let mut runs: Vec<WorkflowRun> = self.get_project_resource("/actions?limit=50").await?;
-        runs.retain(|run| !before.contains(&run.id) && run.branch_id.as_deref() == detail["branch"].as_str());
+        runs.retain(|run| !before.contains(&run.id) && run.branch_id.as_ref() == Some(&branch));
         let ids: Vec<_> = runs.iter().map(|run| format!("`{}`", run.id)).collect();
         let shown = match ids.as_slice() {
             [] => "no new workflow of it shows".to_owned(),
             [id] => format!("the workflow {id} is new, and may be it"),
             ids => format!("the workflows {} are new, and any may be it", ids.join(", ")),
         };
-        let what = format!(
-            "whether a {kind} of branch {} was begun {asked_at} cannot be known: {shown}",
-            detail["name"]
-        );
+        let what =
+            format!("whether a {kind} of branch `{name}` was begun {asked_at} cannot be known: {shown}");
         Err(Error::new(Code::Unknown, what).with_hint("see the branch in the dashboard, and decide the call"))
     }
 
@@ -131,8 +150,8 @@ impl Supabase {
                 .with_side_effects()
                 .with_hint("see the branch in the dashboard"));
         }
-        let reference = job.detail["reference"].as_str().unwrap_or_default();
-        let WorkflowDetail { asked_at } = decode_recorded(&job.detail)?;
+        let detail: WorkflowDetail = decode_recorded(&job.detail)?;
+        let (reference, asked_at) = (detail.reference.as_str(), detail.asked_at);
         let waiting = |phase: String| {
             Ok(JobStatus::Running(Progress {
                 again_in: Some(self.poll_interval(asked_at)),
@@ -142,7 +161,11 @@ impl Supabase {
         match self.get_project_resource::<WorkflowRun>(&format!("/actions/{}", job.id)).await {
             Ok(run) => {
                 if let Some(dead) = run.run_steps.iter().find(|step| step.status == "DEAD") {
-                    return Ok(self.failed_workflow(job, &format!("its step `{}` is DEAD", dead.name)));
+                    return Ok(self.failed_workflow(
+                        job,
+                        &detail.name,
+                        &format!("its step `{}` is DEAD", dead.name),
+                    ));
                 }
                 if let Some(step) = run.run_steps.iter().find(|step| step.status != "EXITED") {
                     return waiting(format!("{} is {}", step.name, step.status));
@@ -160,9 +183,10 @@ impl Supabase {
         let rows = self.list_branch_rows().await?;
         let row = rows.iter().find(|row| row.project_ref == reference);
         let row =
-            row.ok_or_else(|| Error::new(Code::NotFound, format!("branch {} is gone", job.detail["name"])))?;
+            row.ok_or_else(|| Error::new(Code::NotFound, format!("branch `{}` is gone", detail.name)))?;
         if row.status.ends_with("_FAILED") {
-            return Ok(self.lagging(self.failed_workflow(job, &format!("the branch is {}", row.status))));
+            let why = format!("the branch is {}", row.status);
+            return Ok(self.lagging(self.failed_workflow(job, &detail.name, &why)));
         }
         let details = self.fetch_branch_details(reference).await?;
         let status = details.as_ref().map_or("not found yet", |details| details.status.as_str());
@@ -192,13 +216,8 @@ impl Supabase {
         JobStatus::Lagging(Box::new(end), self.landing_time)
     }
 
-    fn failed_workflow(&self, job: &Job, why: &str) -> JobStatus {
-        let what = format!(
-            "the {} of branch {} in `{}` failed: {why}",
-            job.kind,
-            job.detail["name"],
-            self.display_name()
-        );
+    fn failed_workflow(&self, job: &Job, name: &str, why: &str) -> JobStatus {
+        let what = format!("the {} of branch `{name}` in `{}` failed: {why}", job.kind, self.display_name());
         let failed = Error::new(Code::Tool, what).with_side_effects();
         JobStatus::Failed(
             failed.with_hint(format!("see the logs of the workflow `{}` in the dashboard", job.id)),

@@ -53,6 +53,14 @@ impl BranchJob {
     }
 }
 
+/// Reads the detail of a branch's job.
+///
+/// # Errors
+/// [`Code::Internal`] for what nobody records.
+pub(in crate::provider::supabase) fn check_branch_detail(detail: &Value) -> Result<()> {
+    BranchJob::from_detail(detail).map(drop)
+}
+
 fn branch_job(name: &str, detail: &BranchJob) -> Job {
     Job { kind: BRANCH_JOB.into(), id: name.into(), detail: json!(detail) }
 }
@@ -255,24 +263,36 @@ impl Supabase {
         Ok(Some(Error::new(Code::Refused, what).with_hint("list the backups again, and restore the latest")))
     }
 
-    /// Deletes the branch of a job that failed, which its name says is the job's own, and adds to the error what cannot be
-    /// deleted.
+    /// Deletes the branch of a job that failed, which its name says is the job's own, and adds to the error what is left.
     pub(in crate::provider::supabase) async fn discard_failed_branch(
         &self,
         job: &Job,
         error: Error,
     ) -> Error {
-        match self.cancel_branch(job).await {
-            Ok(()) => error,
-            Err(left) => {
-                let error = error.with_left_behind(format!("branch {}/{}", self.target, job.id));
-                let hint = format!("delete the branch yourself: {}", left.message);
-                error.with_hint(hint)
-            }
-        }
+        let is_listed = || self.is_branch_listed(|row| row.name == job.id);
+        let why = match self.cancel_branch(job).await {
+            Ok(()) if self.is_gone_in_time(is_listed).await => return error,
+            Ok(()) => format!("it was still listed {} after that was asked for", self.landing_time),
+            Err(left) => left.message,
+        };
+        let hint = error.hint.as_ref().map_or_else(String::new, |hint| format!("{hint}; "));
+        error
+            .with_left_behind(format!("branch {}/{}", self.target, job.id))
+            .with_hint(format!("{hint}delete the branch yourself: {why}"))
     }
 
-    /// Cancels a branch that is being created.
+    /// Returns whether the list shows a branch.
+    ///
+    /// # Errors
+    /// What the API says.
+    pub(in crate::provider::supabase) async fn is_branch_listed(
+        &self,
+        is_it: impl Fn(&BranchRow) -> bool + Send,
+    ) -> Result<bool> {
+        Ok(self.list_branch_rows().await?.iter().any(is_it))
+    }
+
+    /// Cancels a branch that is being created. Whoever asks looks when it is gone.
     ///
     /// # Errors
     /// What the API says.

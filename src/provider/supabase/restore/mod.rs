@@ -4,5 +4,5 @@ mod in_place;
 mod into_branch;
 mod load;
 
-pub(super) use in_place::RESTORE_JOB;
-pub(super) use into_branch::BRANCH_JOB;
+pub(super) use in_place::{RESTORE_JOB, check_restore_detail};
+pub(super) use into_branch::{BRANCH_JOB, check_branch_detail};

@@ -10,6 +10,7 @@ use crate::provider::{
     supabase::mock_api::REF,
 };
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn name() -> String {
     format!("drill-rd{KEY}")
@@ -184,7 +185,7 @@ async fn only_the_latest_backup_goes_into_a_branch() {
 
 #[tokio::test]
 async fn a_branch_that_a_newer_backup_may_be_in_is_removed_and_refused() {
-    let server = MockApi::serve_replies(|seen| match (seen.line.as_str(), seen.earlier) {
+    let replies = |seen: &super::ReceivedRequest| match (seen.line.as_str(), seen.earlier) {
         (line, 1..) if line == format!("GET /v1/projects/{REF}/database/backups") => {
             MockReply::from_json(200, &kept(false, &[(8, true, "COMPLETED", "2026-11-20T03:01:00Z")]))
         }
@@ -192,15 +193,28 @@ async fn a_branch_that_a_newer_backup_may_be_in_is_removed_and_refused() {
             MockReply::from_json(200, &json!({ "message": "ok" }))
         }
         _ => with_data(seen),
-    })
-    .await;
-    let (project, _folder) = project(&server);
-    let request = ask(Some("platform-7"), RecoveryTarget::BackupEnd, Some("drill"));
-    let job = project.restore(&request, &key()).await.expect("accepted");
-    let error = follow(&project, &job).await.expect_err("refused");
-    assert_eq!(error.code, Code::Refused);
-    assert_eq!(error.left_behind, [""; 0]);
-    assert_eq!(writes(&server).last().expect("a write"), &format!("DELETE /v1/branches/{BRANCH}"));
+    };
+    for stays in [false, true] {
+        let was_removed = AtomicBool::new(false);
+        let server = MockApi::serve_replies(move |seen| {
+            if seen.line.starts_with("DELETE") {
+                was_removed.store(true, Ordering::Relaxed);
+            }
+            if seen.line == list() && was_removed.load(Ordering::Relaxed) && !stays {
+                return MockReply::from_json(200, &json!([main_row()]));
+            }
+            replies(seen)
+        })
+        .await;
+        let (project, _folder) = project(&server);
+        let request = ask(Some("platform-7"), RecoveryTarget::BackupEnd, Some("drill"));
+        let job = project.restore(&request, &key()).await.expect("accepted");
+        let error = follow(&project, &job).await.expect_err("refused");
+        assert_eq!(error.code, Code::Refused);
+        let left_behind = if stays { vec![format!("branch prod/{}", name())] } else { vec![] };
+        assert_eq!(error.left_behind, left_behind, "{error:?}");
+        assert_eq!(writes(&server).last().expect("a write"), &format!("DELETE /v1/branches/{BRANCH}"));
+    }
 }
 
 #[tokio::test]

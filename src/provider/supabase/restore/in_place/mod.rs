@@ -57,6 +57,14 @@ impl RestoreJob {
     }
 }
 
+/// Reads the detail of a restore's job.
+///
+/// # Errors
+/// [`Code::Internal`] for what nobody records.
+pub(in crate::provider::supabase) fn check_restore_detail(detail: &Value) -> Result<()> {
+    RestoreJob::from_detail(detail).map(drop)
+}
+
 impl StatusHistory {
     fn has_gone_down(&self) -> bool {
         self.statuses.iter().any(|(status, _)| !statuses::is_project_up(status))
