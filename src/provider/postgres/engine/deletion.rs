@@ -149,7 +149,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn stored(phase: &str, wal: Value) -> StoredBackup {
+    fn stored(phase: &str, wal: &Value) -> StoredBackup {
         let moment = "2026-11-20T03:00:00Z";
         serde_json::from_value(json!({
             "id": "b", "target": "lab", "label": null, "key": "BACKUP0001", "stage": phase, "child": null, "starts": 1,
@@ -165,15 +165,15 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let archive = WalArchive::scan_folder(folder.path()).expect("an archive");
         let from = |start: &str| json!({ "Timeline": 1, "Start-LSN": start, "End-LSN": "0/9000000" });
-        let old = stored("completed", from("0/3000028"));
-        let new = stored("completed", from("0/7000028"));
+        let old = stored("completed", &from("0/3000028"));
+        let new = stored("completed", &from("0/7000028"));
         assert_eq!(first_needed_segment(&archive, &[&new, &old]), Some(3));
         assert_eq!(first_needed_segment(&archive, &[]), None);
         for odd in [
-            stored("completed", Value::Null),
-            stored("completed", from("nowhere")),
-            stored("archiving", from("0/3000028")),
-            stored("copying", Value::Null),
+            stored("completed", &Value::Null),
+            stored("completed", &from("nowhere")),
+            stored("archiving", &from("0/3000028")),
+            stored("copying", &Value::Null),
         ] {
             assert_eq!(first_needed_segment(&archive, &[&new, &odd]), None, "{odd:?}");
         }
