@@ -460,9 +460,13 @@ fn an_approval_is_of_the_text_that_asked_for_it() {
     env.write_file("r.rhai", APPROVAL_RUNBOOK);
     assert_eq!(env.run_cli(&["run", "r.rhai"]).code, 3);
     assert_eq!(env.run_cli(&["approve", "last"]).code, 0);
-    env.write_file("r.rhai", &APPROVAL_RUNBOOK.replace("delete from order_items", "delete from orders"));
+    env.write_file(
+        "r.rhai",
+        &APPROVAL_RUNBOOK.replace("delete from order_items", "delete from order_items where 1 = 1"),
+    );
     let void = env.run_cli(&["resume", "last", "--edited"]);
-    assert!(void.code == 5 && void.stderr.contains("what was approved at /approve#0"), "{void}");
-    let done = env.run_cli(&["resume", "last"]);
-    assert_eq!((done.code, done.stdout.trim()), (0, "true"), "the recorded text is approved: {done}");
+    assert!(void.code == 3 && void.stderr.contains("what was decided before is void"), "{void}");
+    assert_eq!(env.run_cli(&["resume", "last"]).code, 3, "nobody has approved of the edited text");
+    let done = env.run_cli(&["approve", "last", "--resume"]);
+    assert_eq!(done.code, 0, "the edited text is approved: {done}");
 }

@@ -288,7 +288,7 @@ fn a_restore_point_is_made_once_and_gone_back_to() {
 #[test]
 fn somebody_elses_branch_is_deleted_by_its_full_name_only() {
     let platform = FakePlatform::start_simulated("");
-    let path = format!("/v1/projects/{}/branches", platform.server.project_references()[0]);
+    let path = format!("/v1/projects/{}/branches", platform.server.list_root_references()[0]);
     let body = "{\"branch_name\":\"drill-production\",\"persistent\":true}";
     let theirs = ["supabase", "api", "-t", "shop", "POST", &path, "--body", body];
     let theirs = platform.env.run_cli(&theirs);
@@ -328,7 +328,7 @@ fn somebody_elses_replica_is_not_taken_for_one_that_may_still_come() {
         let ours = scope.spawn(|| platform.type_command("db replicas create -t shop"));
         thread::sleep(Duration::from_secs(1));
         let body = "{\"read_replica_region\":\"eu-central-1\"}";
-        let path = format!("/v1/projects/{}/read-replicas/setup", platform.server.project_references()[0]);
+        let path = format!("/v1/projects/{}/read-replicas/setup", platform.server.list_root_references()[0]);
         let theirs = ["--state", "theirs", "supabase", "api", "-t", "shop", "POST", &path, "--body", body];
         let theirs = platform.env.run_cli(&theirs);
         assert_eq!(theirs.code, 0, "{theirs}");
@@ -360,7 +360,7 @@ fn play_restore_beside_a_colleague(fate: &str) {
         backup::pitr::restore("shop", #{ to: #{ time: latest - "10m" } });
         "#,
     );
-    let reference = &platform.server.project_references()[0];
+    let reference = &platform.server.list_root_references()[0];
     let (restart, pause) =
         (format!("/v1/projects/{reference}/restart"), format!("/v1/projects/{reference}/pause"));
     let unpause = format!("/v1/projects/{reference}/restore");
@@ -441,7 +441,7 @@ fn a_schedule_that_somebody_else_sets_meanwhile_is_not_set_again() {
         let ours = scope.spawn(|| platform.type_command("backup schedule create -t shop --at 04:00"));
         thread::sleep(Duration::from_secs(2));
         let path =
-            format!("/v1/projects/{}/database/backups/schedule", platform.server.project_references()[0]);
+            format!("/v1/projects/{}/database/backups/schedule", platform.server.list_root_references()[0]);
         let body = "{\"schedule_for\":\"05:00:00\"}";
         let theirs = ["--state", "theirs", "supabase", "api", "-t", "shop", "PATCH", &path, "--body", body];
         let theirs = platform.env.run_cli(&theirs);

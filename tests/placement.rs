@@ -4,11 +4,12 @@ use crate::source::{read_files, read_sources};
 use std::{collections::BTreeMap, fs};
 
 /// What a test calls to start PostgreSQL, or to ask whether it may.
-const STARTERS: [&str; 6] = [
+const STARTERS: [&str; 7] = [
     "TestCluster::start",
     "TestLab::start",
     "CliLab::start",
-    "FakePlatform::start",
+    "FakePlatform::start()",
+    "FakePlatform::start_with_faults",
     "start_server()",
     "postgres_or_skip",
 ];

@@ -291,7 +291,7 @@ fn a_story_says_which_statement_was_edited_and_what_came_of_it() {
             "operator:2:gate:edit-add-11-approved",
             &[
                 "after process 1 stopped; what it waits for is approved, then a note is put in at line 11, before `approve(",
-                "interrupted: what was approved at /approve#0 is not what is asked now",
+                "decided approve by the rehearsal\n  +1m 00s  ✓ approve",
                 "status      succeeded",
             ],
         ),

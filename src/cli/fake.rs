@@ -132,7 +132,7 @@ fn write_token_file(path: &Path) -> Result<String, CliError> {
 
 /// Returns the URL of the server and the configuration entries of its projects.
 fn render_server_info(server: &FakeServer, token: Option<&str>) -> String {
-    let references = server.project_references();
+    let references = server.list_root_references();
     let url = server.url();
     let first = references.first().map_or("", String::as_str);
     let mut text = format!("{url}  {first}\n");

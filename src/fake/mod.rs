@@ -104,7 +104,7 @@ impl FakeServer {
     }
 
     /// Returns the references of the projects, in the order of their worlds.
-    pub fn project_references(&self) -> Vec<String> {
+    pub fn list_root_references(&self) -> Vec<String> {
         self.platform.root_projects().iter().map(|p| p.reference.clone()).collect()
     }
 

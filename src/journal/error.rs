@@ -50,7 +50,7 @@ pub enum Error {
         runs: Vec<String>,
     },
     /// The state may act in another place as well.
-    #[error("{}; {}", describe_doubt(.state, .doubt), describe_move(.written.as_ref(), .host))]
+    #[error("{}; {}", describe_doubt(.state, .doubt), describe_acting_place(.written.as_ref(), .host))]
     ElsewhereState {
         state: PathBuf,
         /// This machine.
@@ -253,7 +253,7 @@ fn describe_doubt(state: &Path, doubt: &PlaceDoubt) -> String {
 }
 
 /// Returns where a state acts and where it is.
-fn describe_move(written: Option<&PlaceNote>, host: &str) -> String {
+fn describe_acting_place(written: Option<&PlaceNote>, host: &str) -> String {
     match written {
         Some(PlaceNote { host: there, path, at, .. }) if there == host => {
             format!("it acts on this machine, in `{}`, since {at}", path.display())

@@ -3,8 +3,8 @@
 use super::{
     points::render_call,
     remainders::{
-        MadeThing, WorldRemainders, describe_list, is_by_colleague, list_changing_calls, list_made_things,
-        list_world_contents,
+        MadeThing, WorldRemainders, describe_ranges_or_bans, is_by_colleague, list_changing_calls,
+        list_made_things, list_world_contents,
     },
     runbook_rules::RunbookRules,
     scenario_result::ScenarioResult,
@@ -158,7 +158,8 @@ fn add_left_over(
     let kind = left.entry.kind;
     if matches!(kind, RemainderKind::Ranges | RemainderKind::Bans) {
         left.entry.name.clear();
-        (left.before, left.after) = (describe_list(before, kind), describe_list(after, kind));
+        (left.before, left.after) =
+            (describe_ranges_or_bans(before, kind), describe_ranges_or_bans(after, kind));
     }
     if !found.iter().any(|known| known.entry == left.entry) {
         found.push(left);

@@ -59,7 +59,7 @@ pub use world_diff::WorldDifference;
 use crate::base::lock::{into_unpoisoned, lock_unpoisoned};
 use crate::{
     config::Config,
-    runtime::{Refusal, RunbookError, ScriptRunner, names_undone},
+    runtime::{Refusal, RunbookError, ScriptRunner, names_missed_clean_up},
 };
 use edited::check_edited;
 use edited_runbook::{EditedRunbook, edit_runbook};
@@ -141,7 +141,7 @@ fn judge_scenario(
     let violations = if let Some(edited) = &result.edited {
         find_violations_of_edited(runner, edited, undisturbed, result)?
     } else {
-        if result.fold.left_behind().iter().any(|left| names_undone(left)) {
+        if result.fold.left_behind().iter().any(|left| names_missed_clean_up(left)) {
             runner.learn_clean_ups(&undisturbed.visits)?;
         }
         let mut violations = find_violations_of_text(runner, undisturbed, result)?;

@@ -106,7 +106,7 @@ fn list_ranges(world: &WorldSnapshot) -> Vec<&str> {
 }
 
 /// Returns how all ranges or all bans of a world are, in one line.
-pub(super) fn describe_list(world: &WorldSnapshot, kind: RemainderKind) -> Option<String> {
+pub(super) fn describe_ranges_or_bans(world: &WorldSnapshot, kind: RemainderKind) -> Option<String> {
     let all = match kind {
         RemainderKind::Ranges => list_ranges(world),
         _ => world.normalized.bans.iter().map(String::as_str).collect(),

@@ -14,7 +14,7 @@ use crate::{
         self,
         spec::{Operation, parse_target_ref},
     },
-    runtime::{CLEAN_UP_PATH, Remainder, RemainderKind, names_undone},
+    runtime::{CLEAN_UP_PATH, Remainder, RemainderKind, names_missed_clean_up},
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,7 +95,8 @@ impl<'a> UndoneCleanUp<'a> {
         let deferred = list_deferred(result).chain(known.0.keys().map(String::as_str));
         let failed = result.failed_clean_up.iter().filter_map(|failed| outermost_deferral(&failed.name));
         let all: BTreeSet<&str> = deferred.chain(failed).collect();
-        let told: Vec<&String> = result.fold.left_behind().iter().filter(|left| names_undone(left)).collect();
+        let told: Vec<&String> =
+            result.fold.left_behind().iter().filter(|left| names_missed_clean_up(left)).collect();
         let told_names: BTreeSet<&str> = told
             .iter()
             .filter_map(|left| all.iter().find(|name| names_deferral(left, name)).copied())

@@ -53,7 +53,7 @@ fn describe_clean_up(cx: &Cx<'_>, scope: &CallScope, closure: &FnPtr) -> Value {
             json!([text, captured, reached])
         }
         // Nobody can tell what a closure from elsewhere does: it may be any text of the runbook.
-        _ => json!([text, list_texts(scope)]),
+        _ => json!([text, list_source_texts(scope)]),
     };
     let digest = Sha256::digest(compared.to_string());
     let short: String = text.chars().take(TEXT_LIMIT).collect();
@@ -67,7 +67,7 @@ fn has_own_closure(text: &str) -> bool {
 }
 
 /// Returns the texts of the runbook and its modules.
-fn list_texts(scope: &CallScope) -> BTreeMap<String, String> {
+fn list_source_texts(scope: &CallScope) -> BTreeMap<String, String> {
     let sources = scope.run_context().sources.get().into_iter().flatten();
     sources.map(|source| (source.path.clone(), source.text.clone())).collect()
 }
@@ -119,7 +119,7 @@ fn read_own_text(cx: &Cx<'_>, scope: &CallScope) -> Option<String> {
 const UNDONE: &str = "would have undone";
 
 /// Names a clean-up that was deferred and not done, by what is recorded of it, if anything is.
-pub(super) fn name_undone(name: &str, args: Option<&Value>) -> String {
+pub(super) fn name_missed_clean_up(name: &str, args: Option<&Value>) -> String {
     match args.and_then(|args| args["text"].as_str()).filter(|text| !text.is_empty()) {
         Some(text) => format!("what `{text}` {UNDONE} ({name})"),
         None => format!("what {name} {UNDONE}"),
@@ -127,11 +127,11 @@ pub(super) fn name_undone(name: &str, args: Option<&Value>) -> String {
 }
 
 /// Names all clean-up of a run of which the records do not say what it had deferred.
-pub(super) fn name_all_undone() -> String {
+pub(super) fn name_all_missed_clean_up() -> String {
     format!("what its `defer` and `on_failure` {UNDONE}")
 }
 
 /// Returns whether something that is left behind is named by the clean-up that was not done.
-pub fn names_undone(left: &str) -> bool {
+pub fn names_missed_clean_up(left: &str) -> bool {
     left.contains(UNDONE)
 }

@@ -387,7 +387,8 @@ fn check_lost_cleanup(context: &RunContext) -> Result<(), StopReason> {
     lost.retain(|name| !due.iter().any(|deferred| deferred.name == *name));
     lost.sort();
     let texts = lost.iter().filter_map(|name| Some((name, context.run.recorded_call(name)?.args)));
-    let named: Vec<_> = texts.map(|(name, args)| deferred_cleanup::name_undone(name, Some(&args))).collect();
+    let named: Vec<_> =
+        texts.map(|(name, args)| deferred_cleanup::name_missed_clean_up(name, Some(&args))).collect();
     if named.is_empty() {
         return Ok(());
     }
@@ -468,7 +469,8 @@ fn run_deferred_closure(
             context.observer.on_failed_clean_up(name, &failure);
         }
         let mut fault = failure.fault;
-        let undone = deferred_cleanup::name_undone(name, recorded.as_ref().map(|recorded| &recorded.args));
+        let undone =
+            deferred_cleanup::name_missed_clean_up(name, recorded.as_ref().map(|recorded| &recorded.args));
         fault.left_behind.push(undone);
         Box::new(fault)
     })

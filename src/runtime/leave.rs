@@ -2,7 +2,7 @@
 //! and its texts alone.
 
 use super::{
-    deferred_cleanup::{name_all_undone, name_undone},
+    deferred_cleanup::{name_all_missed_clean_up, name_missed_clean_up},
     edit_barrier::DEFER,
     lost_history::name_lost_history,
     open_approval::is_gate,
@@ -80,7 +80,7 @@ fn list_left_behind(
     let deferred = list_deferred(&fold);
     // Whatever has begun since the last record may have deferred something.
     if deferred.is_empty() && sources.iter().any(|source| defers_clean_up(&source.text)) {
-        left.push(name_all_undone());
+        left.push(name_all_missed_clean_up());
     }
     left.extend(deferred);
     left.sort();
@@ -101,7 +101,7 @@ fn fold_what_fits(entries: &[JournalEntry]) -> RunFold {
 /// Returns the clean-up that a run has deferred. Of a run that was cleaning up it is not known how far it came.
 fn list_deferred(fold: &RunFold) -> Vec<String> {
     let deferred = fold.calls().filter(|(_, call)| call.op == DEFER);
-    deferred.map(|(name, call)| name_undone(name, Some(&call.args))).collect()
+    deferred.map(|(name, call)| name_missed_clean_up(name, Some(&call.args))).collect()
 }
 
 /// Returns what a call asked for and nobody waits for any more, with the branch that it was to make.

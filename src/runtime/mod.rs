@@ -71,7 +71,7 @@ mod tests;
 pub use awaited_gates::list_awaited_gates;
 pub use call_path::{CLEAN_UP_PATH, are_in_other_forks};
 pub use decidable_call::{DecidableCall, DecisionRefusal};
-pub use deferred_cleanup::names_undone;
+pub use deferred_cleanup::names_missed_clean_up;
 pub use drive::RunResult;
 pub use events::Event;
 pub use fixture::run_fixture;

@@ -31,7 +31,7 @@ pub(crate) fn measure_projects(rounds: usize) -> Result<()> {
     let (mut ours, mut bare, mut memory) = <(Sample, Sample, Sample)>::default();
     let server =
         FakeServer::start(ServerOptions { projects, per_minute: 1_000_000, ..ServerOptions::default() })?;
-    let references = Arc::new(server.project_references());
+    let references = Arc::new(server.list_root_references());
     let folder = bench_env::make_folder()?;
     write_project_files(folder.path(), &server)?;
     let tokio = tokio::runtime::Runtime::new()?;
@@ -70,7 +70,7 @@ fn write_project_files(folder: &Path, server: &FakeServer) -> Result<()> {
     fs::write(folder.join("token"), TOKEN)?;
     let mut config = String::new();
     let mut names = String::new();
-    for (n, reference) in server.project_references().iter().enumerate() {
+    for (n, reference) in server.list_root_references().iter().enumerate() {
         let (url, token) = (server.url(), folder.join("token"));
         write!(
             config,

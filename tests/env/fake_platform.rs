@@ -51,7 +51,7 @@ impl FakePlatform {
     /// Returns the world behind the project.
     pub fn normalized_world(&self) -> NormalizedWorld {
         self.server
-            .root_project_world(&self.server.project_references()[0])
+            .root_project_world(&self.server.list_root_references()[0])
             .unwrap()
             .normalized_world()
             .unwrap()
@@ -75,7 +75,7 @@ pub fn write_shop_target(env: &CliEnv, server: &FakeServer, url: &str) {
     env.write_file("token", TOKEN);
     let entry = format!(
         "[targets.shop]\nprovider = \"supabase\"\nref = \"{}\"\napi_url = \"{url}\"\ntoken = \"file:{}\"\nlanding_time = \"1s\"\n",
-        server.project_references()[0],
+        server.list_root_references()[0],
         env.path("token").display(),
     );
     env.write_file("redrill.toml", &entry);

@@ -76,7 +76,7 @@ fn fill_places(text: &str, known: &BTreeMap<&str, String>) -> String {
 
 /// Waits until the project is in service or out of it for good: the next request is about something else.
 async fn wait_until_settled(client: &Client, server: &FakeServer) {
-    let url = format!("{}/v1/projects/{}", server.url(), server.project_references()[0]);
+    let url = format!("{}/v1/projects/{}", server.url(), server.list_root_references()[0]);
     let begun = Instant::now();
     loop {
         let answer = client.get(&url).bearer_auth("sbp_settling").send().await.unwrap();
@@ -103,7 +103,7 @@ async fn find_violations(
     let proxy = ValidatingProxy::start(program, document, &server.url());
     let client = Client::new();
     let mut known = BTreeMap::from([
-        ("ref", server.project_references().remove(0)),
+        ("ref", server.list_root_references().remove(0)),
         ("slug", "redrill-practice".to_owned()),
     ]);
     let paths: Value = serde_json::from_str(&std::fs::read_to_string(document).unwrap()).unwrap();

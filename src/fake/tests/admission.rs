@@ -29,7 +29,7 @@ async fn nobody_is_let_in_without_a_token() {
 async fn the_limit_is_counted_for_an_endpoint_and_a_project() {
     let api =
         TestClient::with_options(ServerOptions { per_minute: 3, projects: 2, ..TestClient::fast_options() });
-    let other = api.server.project_references().remove(1);
+    let other = api.server.list_root_references().remove(1);
     for left in ["2", "1", "0"] {
         let answer = api.build_request("GET", "/v1/projects/{ref}", None).send().await.expect("answered");
         let header = |name: &str| answer.headers()[name].to_str().expect("text").to_owned();

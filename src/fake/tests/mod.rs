@@ -38,7 +38,7 @@ impl TestClient {
     }
 
     fn project_reference(&self) -> String {
-        self.server.project_references().remove(0)
+        self.server.list_root_references().remove(0)
     }
 
     fn build_request(&self, method: &str, path: &str, body: Option<&Value>) -> reqwest::RequestBuilder {
