@@ -1,8 +1,8 @@
 //! The fold: from a run's records to where it stands.
 
 use super::{
-    Attempt, CallState, Conclusion, Decision, EDIT_GATE, FoldedCall, IllegalRecord, JournalEntry, Record,
-    RecordedOutcome, RunStatus, UnreadableRecord, editions::Editions, record_order::next_status,
+    Attempt, CallState, Conclusion, Decision, EDIT_GATE, FoldedCall, IllegalRecord, JournalEntry, Outcome,
+    Record, RecordedOutcome, RunStatus, UnreadableRecord, editions::Editions, record_order::next_status,
 };
 use crate::base::moment::Moment;
 use serde::de::DeserializeOwned;
@@ -114,10 +114,10 @@ impl RunFold {
                 if !self.calls.contains_key(&call) {
                     self.start_attempt(call.clone(), op, args, Attempt::default());
                 }
-                let edition = self.editions.in_force;
+                let (edition, last) = (self.editions.in_force, self.records);
                 self.update_call(&call, |c| {
                     c.decision = None;
-                    c.edition = edition;
+                    (c.edition, c.last) = (edition, last);
                     c.update_attempt(|attempt| {
                         attempt.outcome = Some(outcome);
                         attempt.ended_at = Some(at);
@@ -169,7 +169,10 @@ impl RunFold {
         attempts.push(attempt);
         let (order, version) = (self.records, Arc::clone(&self.version));
         let edition = self.editions.in_force;
-        self.calls.insert(name, FoldedCall { op, args, attempts, decision: None, version, order, edition });
+        self.calls.insert(
+            name,
+            FoldedCall { op, args, attempts, decision: None, version, order, last: order, edition },
+        );
     }
 
     fn update_call(&mut self, name: &str, change: impl FnOnce(&mut FoldedCall)) {
@@ -347,16 +350,20 @@ impl RunFold {
         self.calls.keys().filter(|name| name.starts_with(path)).cloned().collect()
     }
 
-    /// Returns the names of the calls that last began, or were made, after another one, in no order.
+    /// Returns the names of the calls that last began, or were made, after another one, in no order. What only looked or was
+    /// noted counts where the text was the same: an edit may have put it before.
     pub(super) fn call_names_after(&self, name: &str) -> Vec<String> {
         let Some(call) = self.calls.get(name) else { return Vec::new() };
-        let later = self.calls.iter().filter(|(_, other)| other.order > call.order);
+        let is_later = |other: &FoldedCall| {
+            other.order > call.order && (other.edition == call.edition || other.may_have_effect())
+        };
+        let later = self.calls.iter().filter(|(_, other)| is_later(other));
         later.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Returns where a call stands among the records: at which it last began, or ended if it never did; 0 where there is none.
+    /// Returns where a call stands among the records: at which it ended, or began if it has not; 0 where there is none.
     pub(super) fn call_order(&self, name: &str) -> u64 {
-        self.calls.get(name).map_or(0, |call| call.order)
+        self.calls.get(name).map_or(0, |call| call.last)
     }
 
     /// Returns whether a call was recorded before the record number `order`, and after all that was allowed to be missing:
@@ -373,10 +380,13 @@ impl RunFold {
     }
 
     /// Returns the calls of one operation that are over, in the order of their names, each with whether it ended under the
-    /// edition in force.
+    /// edition in force, and well.
     pub fn ended_calls_of(&self, op: &str) -> BTreeMap<String, bool> {
         let ended = self.calls.iter().filter(|(_, call)| call.op == op && !call.is_open());
-        ended.map(|(name, call)| (name.clone(), call.edition == self.editions.in_force)).collect()
+        let is_of_edition = |call: &FoldedCall| {
+            call.edition == self.editions.in_force && matches!(call.outcome(), Some(Outcome::Ok(_)))
+        };
+        ended.map(|(name, call)| (name.clone(), is_of_edition(call))).collect()
     }
 
     /// Returns the names of the calls of one operation, in no order.

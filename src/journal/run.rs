@@ -136,7 +136,7 @@ impl Run {
         self.lock_state().chain.fold.matches_call(call, op, args)
     }
 
-    /// Returns where a call stands among the records: at which it last began, or ended if it never did; 0 where there is none.
+    /// Returns where a call stands among the records: at which it ended, or began if it has not; 0 where there is none.
     pub fn call_order(&self, call: &str) -> u64 {
         self.lock_state().chain.fold.call_order(call)
     }
@@ -255,7 +255,7 @@ impl Run {
     }
 
     /// Returns the calls of one operation that are over, in the order of their names, each with whether it ended under the
-    /// edition of the sources in force.
+    /// edition of the sources in force, and well.
     pub fn ended_calls_of(&self, op: &str) -> BTreeMap<String, bool> {
         self.lock_state().chain.fold.ended_calls_of(op)
     }

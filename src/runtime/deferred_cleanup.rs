@@ -10,7 +10,6 @@ use super::{
     stop::NativeError,
     values::to_json,
 };
-use crate::ops;
 use rhai::{FnPtr, NativeCallContext as Cx};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -62,8 +61,9 @@ fn describe_clean_up(cx: &Cx<'_>, scope: &CallScope, closure: &FnPtr) -> Value {
 
 /// Returns whether the text of a deferral holds all that it defers: a closure written there, or a function by its name.
 fn has_own_closure(text: &str) -> bool {
-    text.split_once('(')
-        .is_some_and(|(_, argument)| argument.starts_with(['|', '{']) || argument.starts_with("Fn(\""))
+    let Some((_, argument)) = text.split_once('(') else { return false };
+    let name = argument.strip_prefix("Fn(\"").and_then(|rest| rest.split_once('"'));
+    argument.starts_with('|') || name.is_some_and(|(_, end)| end == "))")
 }
 
 /// Returns the texts of the runbook and its modules.
@@ -89,7 +89,10 @@ fn list_reached_texts(cx: &Cx<'_>, scope: &CallScope, texts: &[String]) -> BTree
                 reached.insert(word.to_owned(), defined);
             }
         }
-        if calls_module(&text) {
+        let imports = list_imports(&own.text);
+        if imports.iter().any(|(name, _)| text.contains(&format!("{}::", name.trim_start_matches("import "))))
+        {
+            reached.extend(imports);
             let modules = sources.into_iter().flatten().filter(|source| Some(source.path.as_str()) != file);
             reached.extend(modules.map(|module| (format!("module {}", module.path), module.text.clone())));
         }
@@ -97,14 +100,14 @@ fn list_reached_texts(cx: &Cx<'_>, scope: &CallScope, texts: &[String]) -> BTree
     reached
 }
 
-/// Returns whether a text calls into a module: it names something in a namespace that no operation has.
-fn calls_module(text: &str) -> bool {
-    let is_of_operation =
-        |word: &str| ops::all_operations().any(|op| op.path().split("::").any(|segment| segment == word));
-    text.match_indices("::").any(|(at, _)| {
-        let word = text[..at].rsplit(|c: char| !(c.is_alphanumeric() || c == '_')).next();
-        word.is_some_and(|word| !is_of_operation(word))
-    })
+/// Returns the imports of a script: the name of each module there, and the statement.
+fn list_imports(source: &str) -> Vec<(String, String)> {
+    let statements = source.match_indices("import").filter_map(|(at, _)| source[at..].split(';').next());
+    let named = |statement: &str| {
+        let (_, name) = statement.rsplit_once(" as ")?;
+        Some((format!("import {}", name.trim()), statement.to_owned()))
+    };
+    statements.filter_map(named).collect()
 }
 
 /// Returns the text of the native's call in its file; a session has no files.

@@ -161,6 +161,11 @@ fn defer_closure(cx: &Cx<'_>, closure: FnPtr, only_on_failure: bool) -> RhaiResu
     let closure = copy_captures(closure);
     let name = deferred_cleanup::record_deferral(cx, &scope, &closure)
         .map_err(|halt| halt.into_rhai_error(cx.call_position()))?;
+    let context = scope.run_context();
+    // A run that is given up does not do what only an edit would have done, which nobody has let happen.
+    if context.is_settling() && context.edits.is_some() && !context.run.is_recorded(&name) {
+        return Ok(());
+    }
     let due = Cleanup::Closure { closure, made_in: Box::new(store_context(cx)), only_on_failure };
     scope.lock_deferred().push(DeferredCleanup { name, due });
     Ok(())

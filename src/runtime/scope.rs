@@ -203,7 +203,11 @@ impl CallScope {
     pub(super) fn has_passed(&self, call: &str) -> bool {
         let run = &self.0.context.run;
         let is_over = run.is_ending() && !call.starts_with(CLEAN_UP_PATH);
-        is_over || run.call_names_after(call).iter().any(|later| !are_in_other_forks(call, later))
+        // Which forks had begun is recorded while they go on.
+        let is_of_fan_out =
+            |later: &str| later.rsplit('/').next().is_some_and(|own| own.starts_with("failed#"));
+        let is_behind = |later: &String| !is_of_fan_out(later) && !are_in_other_forks(call, later);
+        is_over || run.call_names_after(call).iter().any(is_behind)
     }
 
     /// Calls a closure of the script in this scope.

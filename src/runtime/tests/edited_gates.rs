@@ -189,3 +189,38 @@ fn the_time_that_an_edit_puts_behind_a_pause_or_a_gate_is_read_again() {
         assert_eq!(times > 1, is_read_again, "{put}");
     }
 }
+
+#[test]
+fn a_gate_of_the_edited_text_that_was_rejected_covers_nothing() {
+    let env = record_run_before_list(PASSED, true);
+    let put = "let mail = attempt(|| approve(\"mail?\")); backup::create(db, #{ label: \"new\" });";
+    let edited = put_before_list(PASSED, put);
+    let waiting = resume_with_text(&env, &edited, &[Choice::Reject]);
+    assert_waits("rejected", &waiting, "go on?");
+    assert_eq!(env.list_effects().len(), 2, "nothing new has happened");
+}
+
+#[test]
+fn a_run_that_is_given_up_does_no_clean_up_of_an_edit_that_nobody_approved() {
+    let env = record_run_before_list(PASSED, true);
+    let edited = put_before_list(PASSED, "defer(|| backup::create(db, #{ label: \"new\" }));");
+    assert_waits("clean-up", &resume_with_text(&env, &edited, &[]), "go on?");
+    let ended = env.abandon_run();
+    assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Abandoned, 2), "{ended:?}");
+}
+
+#[test]
+fn a_note_that_an_edit_puts_before_a_pause_ends_it_no_sooner() {
+    const PAUSED: &str =
+        "backup::create(db, #{ label: \"a\" });\nsleep(\"1h\");\nbackup::create(db, #{ label: \"b\" })";
+    let env = ScriptEnv::new();
+    let dying = |event: &str| event.contains("sleeping");
+    let dying = || Arc::new(Listener { die_before: Some(dying), ..Listener::default() });
+    drop(env.try_run_script(PAUSED, dying()));
+    assert_eq!(env.list_effects().len(), 1, "it sleeps");
+    let edited = PAUSED.replace("sleep(", "note(\"hello\");\nsleep(");
+    for _ in 0..2 {
+        drop(env.try_resume_as(&edited, dying()));
+        assert_eq!(env.list_effects().len(), 1, "it sleeps on");
+    }
+}

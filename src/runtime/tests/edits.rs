@@ -319,6 +319,7 @@ let steps = #{ second: || backup::create(db, #{ label: "second" }) };
 let name = "named";
 fn named(db) { backup::create(db, #{ label: "named" }) }
 defer(first);
+defer({ first });
 defer(|| steps.second.call());
 later(|| backup::create(db, #{ label: "third" }));
 on_failure(|| Fn(name).call(db));
@@ -330,6 +331,7 @@ branch::list(db)
 
 const ELSEWHERE_EDITS: &[Edit] = &[
     ("a closure in a variable", "label: \"first\"", "label: \"other\"", Stops("defer(first)")),
+    ("a closure in a block", "label: \"first\"", "label: \"other\"", Stops("defer({first})")),
     ("a closure in a map", "label: \"second\"", "label: \"other\"", Stops("defer(||steps.second.call())")),
     ("a closure given to a function", "label: \"third\"", "label: \"other\"", Stops("defer(f)")),
     (
@@ -340,7 +342,7 @@ const ELSEWHERE_EDITS: &[Edit] = &[
     ),
     ("a second function of the name", "label: more", "label: more + \"!\"", Stops("undo(db,\"fourth\")")),
     ("a constant", "const LABEL = \"undone\"", "const LABEL = \"other\"", Stops("defer(||undo(db))")),
-    ("nothing", "branch::list(db)", "branch::list(db)", GoesOn(5)),
+    ("nothing", "branch::list(db)", "branch::list(db)", GoesOn(6)),
 ];
 
 #[test]
