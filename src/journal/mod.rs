@@ -30,6 +30,7 @@ mod prune;
 mod quarantine;
 mod record;
 mod record_order;
+mod record_queue;
 mod rows;
 mod run;
 mod schema;
@@ -57,7 +58,8 @@ pub use record::{
     Durability, JournalEntry, Outcome, Record, RecordedOutcome, RunStatus, RunSummary, Tombstone,
 };
 pub use record_order::IllegalRecord;
-pub use run::{RecordObserver, Run};
+pub use record_queue::RecordObserver;
+pub use run::Run;
 pub use script_error::{Failure, ScriptError, SideEffects, SourceLocation};
 pub use store::Journal;
 pub use unfit_run::UnfitRun;

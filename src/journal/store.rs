@@ -6,8 +6,8 @@ use super::{
     holder::LockNote,
     lock::{self, RunLock},
     place::{StateConsent, list_traces},
+    record_queue::{RecordObserver, RunWriter},
     rows::{self, RunRow, RunRowId},
-    run::{RecordObserver, RunWriter},
     schema,
 };
 use crate::base::lock::lock_unpoisoned;

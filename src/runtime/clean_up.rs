@@ -1,0 +1,111 @@
+//! Does the clean-up of a run that ends: what was deferred, last first, and the removal of temporary branches.
+
+use super::{
+    call::{CallRequest, run_call},
+    call_path::CLEAN_UP_PATH,
+    deferred_cleanup,
+    events::Event,
+    run_context::{Cleanup, DeferredCleanup, RunContext, StoredCallContext},
+    scope::CallScope,
+    script_error,
+    stop::NativeError,
+};
+use crate::{
+    base::{lock::lock_unpoisoned, value},
+    journal::{Failure, ScriptError},
+    ops::{self, args::CallArgs, spec::parse_target_ref},
+    provider::Code,
+};
+use rhai::{Engine, EvalAltResult, FnPtr};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// Runs deferred clean-up, last first, and what that defers, under a path that no step can have; returns
+/// what went wrong.
+pub(super) fn run_cleanups(context: &Arc<RunContext>, engine: &Engine, failed: bool) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let due =
+        |d: &DeferredCleanup| failed || !matches!(d.due, Cleanup::Closure { only_on_failure: true, .. });
+    let count = lock_unpoisoned(&context.deferred).iter().filter(|d| due(d)).count();
+    if count > 0 {
+        context.emit_event(&Event::Ending { deferred: count });
+    }
+    context.set_settling(false);
+    let next = || lock_unpoisoned(&context.deferred).pop();
+    while let Some(deferred) = next() {
+        if !due(&deferred) {
+            continue;
+        }
+        let scope = CallScope::at_path(Arc::clone(context), format!("{CLEAN_UP_PATH}{}", deferred.name));
+        let result = match deferred.due {
+            Cleanup::Closure { closure, made_in, .. } => {
+                run_deferred_closure(&scope, engine, &deferred.name, &made_in, &closure)
+            }
+            Cleanup::Branch(branch) => remove_branch(&scope, &deferred.name, &branch),
+        };
+        if context.stopper.is_stopped() {
+            break;
+        }
+        if let Err(fault) = result {
+            context.remember_left_behind(&fault);
+            wrong.push(fault.message);
+        }
+    }
+    wrong
+}
+
+/// Runs a closure that was deferred. One that fails is named among what is left behind: whatever it would have undone may
+/// still be there.
+fn run_deferred_closure(
+    scope: &CallScope,
+    engine: &Engine,
+    name: &str,
+    made_in: &StoredCallContext,
+    closure: &FnPtr,
+) -> Result<(), Box<ScriptError>> {
+    scope.invoke_stored_closure(engine, made_in, closure, ()).map(drop).map_err(|e| {
+        let context = scope.run_context();
+        let recorded = context.run.recorded_call(name);
+        let failure = find_failure(context, &e);
+        if !context.stopper.is_stopped() {
+            context.observer.on_failed_clean_up(name, &failure);
+        }
+        let mut fault = failure.fault;
+        let undone =
+            deferred_cleanup::name_missed_clean_up(name, recorded.as_ref().map(|recorded| &recorded.args));
+        fault.left_behind.push(undone);
+        Box::new(fault)
+    })
+}
+
+/// Returns what ended a piece of the script, and where in the run's texts.
+fn find_failure(context: &RunContext, error: &EvalAltResult) -> Failure {
+    let sources = context.sources.get().map_or(&[][..], Vec::as_slice);
+    let text_of =
+        |file: &str| sources.iter().find(|source| source.path == file).map(|source| source.text.clone());
+    script_error::to_failure(error, sources.first().map_or("", |main| main.path.as_str()), &text_of)
+}
+
+/// Removes a branch that the call `made` has given back. A branch that is already gone is no error.
+fn remove_branch(scope: &CallScope, made: &str, branch: &Value) -> Result<(), Box<ScriptError>> {
+    let Some(op) = ops::find_operation("branch::delete") else { return Ok(()) };
+    let decoded = parse_target_ref(branch).and_then(|place| {
+        let target = value::tag_value(value::TARGET_TAG, place.target.as_str());
+        Ok((CallArgs::decode(op, vec![target, branch.clone()], Map::new())?, place.to_string()))
+    });
+    let (args, name) = match decoded {
+        Ok(decoded) => decoded,
+        Err(e) => {
+            drop(scope.run_context().stop_unreadable(made, e.message));
+            return Ok(());
+        }
+    };
+    match run_call(scope, CallRequest { op, args, at: "the end of the run", implied: true }) {
+        Ok(_) | Err(NativeError::Stopped) => Ok(()),
+        Err(NativeError::Raised(fault)) if fault.code == Code::NotFound.as_str() => Ok(()),
+        Err(NativeError::Raised(mut fault)) => {
+            fault.set_left_behind(vec![format!("branch {name}")]);
+            Err(fault)
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Ends a run, or records that it stopped.
+
+use super::{
+    call_path::CLEAN_UP_PATH, clean_up::run_cleanups, deferred_cleanup, edit_barrier::DEFER,
+    leave::name_open_call, lost_history::remember_lost_history, run_context::RunContext, stop::StopReason,
+};
+use crate::{
+    base::lock::lock_unpoisoned,
+    journal::{CallState, Conclusion, Decision, Durability, Failure, Outcome, Record, RunError, RunStatus},
+};
+use rhai::Engine;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// The result of a run that ended or stopped.
+#[derive(Debug)]
+pub struct RunResult {
+    pub run: String,
+    pub status: RunStatus,
+    /// The hash of its last record.
+    pub head: String,
+    /// The value of its last expression, if it succeeded.
+    pub value: Value,
+    /// The error that ended it.
+    pub failure: Option<Failure>,
+    pub stop: Option<StopReason>,
+    /// Clean-up that failed, one message each.
+    pub cleanup: Vec<String>,
+    /// What was made and is still there.
+    pub left_behind: Vec<String>,
+    /// Whether it was taken up to be given up: what goes on with that is not a resume.
+    pub is_given_up: bool,
+}
+
+/// Ends a run: cleans up in reverse order and records the status. A run with an undecided call does
+/// not end; it stops, and can go on.
+pub(super) fn end_run(context: &Arc<RunContext>, engine: &Engine, conclusion: Conclusion) -> RunResult {
+    // Clean-up resolves its own calls; an abandoned run has resolved every other.
+    let unresolved = |call: &String| !call.starts_with(CLEAN_UP_PATH);
+    if !matches!(conclusion, Conclusion::Abandoned)
+        && let Err(stop) = end_held_calls(context)
+    {
+        return record_stop(context, stop);
+    }
+    if !matches!(conclusion, Conclusion::Abandoned) && context.run.open_calls().iter().any(unresolved) {
+        return record_stop(context, StopReason::Interrupted);
+    }
+    if let Err(stop) = check_lost_cleanup(context) {
+        return record_stop(context, stop);
+    }
+    // Without clean-up, the end is the next record, and both are written together.
+    #[cfg(test)]
+    if super::mutant::skips_clean_up(context.run.is_ending()) {
+        lock_unpoisoned(&context.deferred).clear();
+    }
+    let durability =
+        if lock_unpoisoned(&context.deferred).is_empty() { Durability::Buffered } else { Durability::Synced };
+    if !context.run.is_ending()
+        && let Err(e) =
+            context.run.append_record(Record::Ending { outcome: conclusion.to_recorded() }, durability)
+    {
+        return record_stop(context, StopReason::Journal(e));
+    }
+    let (value, failure, abandoned) = match conclusion {
+        Conclusion::Done(value) => (value, None, false),
+        Conclusion::Failed(failure) => (Value::Null, Some(*failure), false),
+        Conclusion::Abandoned => (Value::Null, None, true),
+    };
+    let cleanup = run_cleanups(context, engine, failure.is_some() || abandoned);
+    // A run that is stopped meanwhile says so below.
+    drop(remember_lost_history(context));
+    if let Some(stop) = context.stopper.reset_stop() {
+        return record_stop(context, stop);
+    }
+    let status = match (abandoned, failure.is_some() || !cleanup.is_empty()) {
+        (true, _) => RunStatus::Abandoned,
+        (false, true) => RunStatus::Failed,
+        (false, false) => RunStatus::Succeeded,
+    };
+    // Clean-up whose text is lost resolves none of its calls.
+    let open = context.run.open_calls();
+    lock_unpoisoned(&context.left_behind).extend(
+        open.iter().filter_map(|call| name_open_call(call, context.run.recorded_call(call).as_ref())),
+    );
+    let left_behind = lock_unpoisoned(&context.left_behind).clone();
+    let error = RunError::from_parts(failure.as_ref(), &cleanup).map(|error| error.to_json());
+    let finished = Record::Finished { status, error, left_behind: left_behind.clone() };
+    if let Err(e) = context.run.append_record(finished, Durability::Synced) {
+        return record_stop(context, StopReason::Journal(e));
+    }
+    // A lease that cannot be released expires by itself: its run is no longer held.
+    drop(context.journal.release_leases(context.run.id()));
+    RunResult {
+        run: context.run.id().into(),
+        status,
+        head: context.run.head_hash(),
+        value,
+        failure,
+        stop: None,
+        cleanup,
+        left_behind,
+        is_given_up: false,
+    }
+}
+
+/// Checks that everything that was deferred is due now: a run does not end without it. One that is given up names it
+/// among what it leaves behind.
+fn check_lost_cleanup(context: &RunContext) -> Result<(), StopReason> {
+    let allowed = context.run.allowed_missing();
+    let mut lost = context.run.calls_of(DEFER);
+    lost.retain(|name| !name.starts_with(CLEAN_UP_PATH) && !allowed.contains(name));
+    let due = lock_unpoisoned(&context.deferred);
+    lost.retain(|name| !due.iter().any(|deferred| deferred.name == *name));
+    lost.sort();
+    let texts = lost.iter().filter_map(|name| Some((name, context.run.recorded_call(name)?.args)));
+    let named: Vec<_> =
+        texts.map(|(name, args)| deferred_cleanup::name_missed_clean_up(name, Some(&args))).collect();
+    if named.is_empty() {
+        return Ok(());
+    }
+    if context.is_abandoning {
+        lock_unpoisoned(&context.left_behind).extend(named);
+        return Ok(());
+    }
+    Err(StopReason::Mismatch {
+        message: format!(
+            "the script does not come to clean-up that was deferred\n  recorded  {}\n  asked     nothing",
+            named.join("\n  recorded  ")
+        ),
+    })
+}
+
+/// Ends held calls whose errors the script now handles, as an edited one may: they stay errors.
+fn end_held_calls(context: &RunContext) -> Result<(), StopReason> {
+    for call in context.run.open_calls() {
+        let past = context.run.call_state(&call).map_err(StopReason::Unreadable)?;
+        let CallState::Started { op, args, decision: Some(Decision::Hold { error }), .. } = past else {
+            continue;
+        };
+        let (at, outcome) = ("the end of the run".to_owned(), Outcome::Err(error.to_json()));
+        let end = Record::End { call, op, args, at, outcome };
+        context.run.append_record(end, Durability::Buffered).map_err(StopReason::Journal)?;
+    }
+    Ok(())
+}
+
+/// Records that a run stopped. If the journal cannot be written, the run reads as interrupted.
+pub(super) fn record_stop(context: &Arc<RunContext>, stop: StopReason) -> RunResult {
+    let mismatch = matches!(stop, StopReason::Mismatch { .. });
+    let (status, reason) = match &stop {
+        StopReason::Waiting { reason, .. } => (RunStatus::Waiting, reason.clone()),
+        StopReason::TakenOver { by } => (RunStatus::Interrupted, format!("taken over by {by}")),
+        StopReason::Undecided { reason, .. } => (RunStatus::Undecided, reason.clone()),
+        StopReason::Interrupted => (RunStatus::Interrupted, "interrupted".to_owned()),
+        StopReason::Mismatch { message } | StopReason::Refused { message, .. } => {
+            (RunStatus::Interrupted, message.clone())
+        }
+        StopReason::Unreadable(record) => (RunStatus::Interrupted, record.to_string()),
+        StopReason::Leased(e) | StopReason::Journal(e) => (RunStatus::Interrupted, e.to_string()),
+        StopReason::Abandoned => (RunStatus::Interrupted, "the run was being abandoned".to_owned()),
+    };
+    if !matches!(stop, StopReason::Journal(_)) {
+        // Without the record the run still reads as interrupted; only the reason is lost.
+        let at_call = match &stop {
+            StopReason::Undecided { call, .. } | StopReason::Waiting { call, .. } => Some(call.clone()),
+            _ => None,
+        };
+        drop(
+            context
+                .run
+                .append_record(Record::Stopped { status, reason, mismatch, at_call }, Durability::Synced),
+        );
+        drop(context.journal.release_leases(context.run.id()));
+    }
+    if matches!(stop, StopReason::Undecided { .. }) {
+        // Whoever decides looks at the targets, and should know what else to look for.
+        drop(remember_lost_history(context));
+    }
+    RunResult {
+        run: context.run.id().into(),
+        status,
+        head: context.run.head_hash(),
+        value: Value::Null,
+        failure: None,
+        stop: Some(stop),
+        cleanup: vec![],
+        left_behind: lock_unpoisoned(&context.left_behind).clone(),
+        is_given_up: false,
+    }
+}
