@@ -2,7 +2,7 @@
 //!
 //! - A run is a deterministic script over recorded calls. No stack is saved: a resume evaluates the recorded
 //!   text from the top, and calls that have ended return their recorded outcome.
-//! - `call` holds the whole policy of a call, `drive` the whole policy of how a run ends.
+//! - `call` holds the whole policy of a call, `end_run` the whole policy of how a run ends.
 //! - A script cannot catch what must stop its run: a flag stops the engine, every native and every wait.
 
 // What a script is made of, and what it can do.
@@ -37,12 +37,14 @@ mod call;
 mod call_host;
 mod call_path;
 mod call_text;
+mod clean_up;
 mod decidable_call;
 mod decision;
 mod deferred_cleanup;
-mod drive;
 mod edit_barrier;
 mod edit_gate;
+mod end_run;
+mod evaluate;
 mod events;
 mod frontier;
 mod git;
@@ -62,6 +64,7 @@ mod runs;
 mod scope;
 mod script_runner;
 mod session;
+mod settle;
 mod signals;
 mod stop;
 
@@ -72,7 +75,7 @@ pub use awaited_gates::list_awaited_gates;
 pub use call_path::{CLEAN_UP_PATH, are_in_other_forks};
 pub use decidable_call::{DecidableCall, DecisionRefusal};
 pub use deferred_cleanup::names_missed_clean_up;
-pub use drive::RunResult;
+pub use end_run::RunResult;
 pub use events::Event;
 pub use fixture::run_fixture;
 pub use flow::NATIVES;

@@ -4,7 +4,7 @@
 //! finds one to work in, and each of them says so.
 
 use super::{
-    drive,
+    evaluate,
     limits::MemoryAllowance,
     modules::PreloadedModules,
     runbook::Runbook,
@@ -58,7 +58,7 @@ pub(super) fn call_prelude_function(
         return Err(PreludeError::Endless);
     }
     answer.map_err(|e| {
-        let mut failure = drive::to_failure(runbook, &e);
+        let mut failure = evaluate::to_failure(runbook, &e);
         if failure.fault.message == script_error::OUTSIDE_RUN {
             failure.fault.message =
                 format!("`{name}` sees no operations, and nothing that works in a run only");

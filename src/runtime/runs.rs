@@ -3,7 +3,8 @@
 use super::{
     VERSION,
     check::{list_named_targets, require_runnable},
-    drive::{self, RunResult},
+    end_run::RunResult,
+    evaluate,
     events::Event,
     git::read_git_state,
     observer::RunObserver,
@@ -224,7 +225,7 @@ impl Runtime {
         runbook: Runbook,
         params: Value,
     ) -> Result<RunResult, Refusal> {
-        let result = drive::run_on_thread(&self.tokio, context, runbook, params);
+        let result = evaluate::run_on_thread(&self.tokio, context, runbook, params);
         // A world whose file cannot be written says so when it is next used.
         drop(context.clock.align_world_times());
         Ok(result?)
@@ -310,7 +311,7 @@ impl Runtime {
         run.record_resume(VERSION, None)?;
         let setup = self.setup_run(journal, run, None, observer);
         let context = RunContext::new(RunSetup { confirmed, is_abandoning: true, ..setup });
-        Ok(drive::abandon_on_thread(&self.tokio, &context)?)
+        Ok(evaluate::abandon_on_thread(&self.tokio, &context)?)
     }
 
     /// Returns the setup of a run with these rights, for which nothing is confirmed, by the machine's clock.

@@ -6,8 +6,8 @@
 use super::{
     VERSION,
     check::{list_named_targets, require_runnable},
-    drive::{self, RunResult},
-    engine, limits,
+    end_run::RunResult,
+    engine, evaluate, limits,
     observer::RunObserver,
     permit,
     prelude::{PreludeError, call_prelude_function},
@@ -65,7 +65,7 @@ impl StopRequester {
     pub fn request_stop(&self, by: &str) -> Result<(), journal::Error> {
         let Some(context) = lock_unpoisoned(&self.0).upgrade() else { return Ok(()) };
         context.journal.request_stop(context.run.id(), by)?;
-        drive::stop_if_requested(&context);
+        evaluate::stop_if_requested(&context);
         Ok(())
     }
 
@@ -219,7 +219,7 @@ impl<'a> ScriptRunner<'a> {
         });
         *lock_unpoisoned(&resources.stop_requester.0) = Arc::downgrade(&context);
         let driven = catch_unwind(AssertUnwindSafe(|| {
-            drive::evaluate_with_engine(&mut self.engine, &context, runbook, &self.params)
+            evaluate::evaluate_with_engine(&mut self.engine, &context, runbook, &self.params)
         }));
         // Deferred clean-up and the run refer to each other, and the engine refers to the run; both are freed here.
         lock_unpoisoned(&context.deferred).clear();

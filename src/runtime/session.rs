@@ -2,7 +2,7 @@
 
 use super::{
     VERSION,
-    drive::{self, RunResult},
+    end_run::{RunResult, end_run},
     engine,
     limits::STACK_BYTES,
     modules::{ModuleSources, PreloadedModules},
@@ -187,7 +187,7 @@ impl Session {
         } else {
             Conclusion::Failed(Box::new(self.failure.unwrap_or_else(unsaid)))
         };
-        drive::end_run(&self.context, &self.engine, conclusion)
+        end_run(&self.context, &self.engine, conclusion)
     }
 }
 
