@@ -5,11 +5,11 @@ use super::{
     *,
 };
 
-/// Something that is answered as made and never seen.
-struct Unseen;
+/// Something that is never seen, and the answer to whoever asks for it.
+pub(super) struct UnseenMaking(pub(super) fn() -> Result<Value>);
 
 #[async_trait]
-impl MakeEffect for Unseen {
+impl MakeEffect for UnseenMaking {
     fn subject(&self) -> String {
         "the restore point `weekly`".into()
     }
@@ -31,7 +31,7 @@ impl MakeEffect for Unseen {
     }
 
     async fn send_request(&self) -> Result<Value> {
-        Ok(json!("weekly"))
+        (self.0)()
     }
 }
 
@@ -48,7 +48,8 @@ async fn what_can_come_no_more_is_not_said_to_be_left_behind() {
     ] {
         let host = MemoryHost::default();
         let args = decode_args("backup::pitr::mark", Some(json!("weekly")), json!({"timeout": "10s"}));
-        let taken = perform_make(&call_context(&fleet, &host, None), &args, &*provider, &Unseen).await;
+        let answered = UnseenMaking(|| Ok(json!("weekly")));
+        let taken = perform_make(&call_context(&fleet, &host, None), &args, &*provider, &answered).await;
         let Err(EffectFailure::Failed(error)) = taken else { panic!("it is not there: {taken:?}") };
         assert_eq!((error.code, error.side_effects), (Code::NotApplied, side_effects), "{error:?}");
         assert_eq!(error.left_behind, left_behind);

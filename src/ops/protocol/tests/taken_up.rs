@@ -1,9 +1,6 @@
 //! Calls that were begun before: what is said of them when their place, or what they ask for again, is refused.
 
-use super::{
-    super::{MakeEffect, perform_make},
-    *,
-};
+use super::{super::perform_make, makings::UnseenMaking, *};
 
 /// Asserts that an error tells of the request that got no answer, and of the later one only beside that.
 pub(super) fn assert_loss_is_told(taken: EffectResult<Value>, refusal: &str) {
@@ -73,43 +70,14 @@ async fn a_refusal_says_nothing_of_a_job_that_got_no_answer_before() {
     assert_loss_is_told(taken, "not allowed");
 }
 
-/// Something that is refused.
-struct RefusedMaking;
-
-#[async_trait]
-impl MakeEffect for RefusedMaking {
-    fn subject(&self) -> String {
-        "the restore point `weekly`".into()
-    }
-
-    fn kind(&self) -> EffectKind {
-        EffectKind::RestorePoint
-    }
-
-    fn things(&self) -> Vec<Thing> {
-        Vec::new()
-    }
-
-    async fn plan(&self) -> Result<Value> {
-        Ok(Value::Null)
-    }
-
-    async fn find(&self, _: &Value) -> Result<Option<Value>> {
-        Ok(None)
-    }
-
-    async fn send_request(&self) -> Result<Value> {
-        Err(Error::new(Code::Refused, "not now"))
-    }
-}
-
 #[tokio::test]
 async fn a_refusal_says_nothing_of_a_making_that_got_no_answer_before() {
     let (fleet, provider) = slow_sandbox();
     let (host, sent_by) = (MemoryHost::default(), fleet.clock().uptime());
     let args = decode_args("backup::pitr::mark", Some(json!("weekly")), json!({}));
     let lost = Some(Evidence::Make { before: Value::Null, sent_by });
-    let taken = perform_make(&call_context(&fleet, &host, lost), &args, &*provider, &RefusedMaking).await;
+    let refused = UnseenMaking(|| Err(Error::new(Code::Refused, "not now")));
+    let taken = perform_make(&call_context(&fleet, &host, lost), &args, &*provider, &refused).await;
     assert_loss_is_told(taken, "not now");
 }
 

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 use serde_json::Value;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 impl TestLab {
     /// Returns a folder of the lab.
@@ -167,4 +167,16 @@ pub(super) async fn make_branch(lab: &dyn Provider, request: &RestoreRequest, wi
 /// Opens a branch.
 pub(super) async fn open_branch(lab: &dyn Provider, name: &str) -> Arc<dyn Provider> {
     lab.branches().expect("branches").open(name).await.expect("opens")
+}
+
+pub(super) async fn insert_note(lab: &dyn Provider, text: &str) {
+    change_rows(lab, &format!("insert into notes (country, note) values ('SE', '{text}')")).await;
+}
+
+/// Returns the names of what is in the archive, sorted.
+pub(super) fn archived_files(test_lab: &TestLab) -> Vec<String> {
+    let files = fs::read_dir(test_lab.lab_folder("archive")).expect("an archive").flatten();
+    let mut names: Vec<String> = files.filter_map(|file| file.file_name().into_string().ok()).collect();
+    names.sort();
+    names
 }

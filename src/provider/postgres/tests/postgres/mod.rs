@@ -1,6 +1,7 @@
 //! One lab a test.
 
 mod branches;
+mod deletions;
 mod in_place;
 mod labs;
 mod moments;
