@@ -33,32 +33,51 @@ pub fn locate_quoted_commands(text: &str) -> String {
 }
 
 fn locate_commands_in(text: &str, options: &[LocationOption]) -> String {
-    let parts = text.split('`').enumerate();
-    let located = parts.map(|(at, part)| match at % 2 {
-        1 if part.starts_with("redrill ") => add_locations(part, options),
-        _ => part.to_owned(),
-    });
-    located.collect::<Vec<_>>().join("`")
+    let mut located = String::new();
+    let mut rest = text;
+    while let Some((before, quoted)) = rest.split_once("`redrill ") {
+        let command = split_at_unquoted(quoted, '`').next().unwrap_or_default();
+        located.push_str(before);
+        located.push('`');
+        located.push_str(&add_locations(&format!("redrill {command}"), options));
+        rest = &quoted[command.len()..];
+    }
+    located + rest
 }
 
 /// Returns a command with the options that it does not have yet.
 fn add_locations(command: &str, options: &[LocationOption]) -> String {
-    // What follows `--` are operands.
-    let (typed, operands) = match command.split_once(" -- ") {
-        Some((typed, operands)) => (typed, Some(operands)),
-        None => (command, None),
-    };
-    let is_it = |word: &str, name: &str| {
+    let mut words: Vec<String> = split_at_unquoted(command, ' ').map(str::to_owned).collect();
+    let at = find_operands(&words);
+    let is_it = |word: &String, name: &str| {
         word.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
     };
-    let has = |name: &str| typed.split(' ').any(|word| is_it(word, name));
-    let missing = options.iter().filter(|option| !has(option.name));
-    let words = missing.flat_map(|option| {
+    let has = |name: &str| words[..at].iter().any(|word| is_it(word, name));
+    let missing: Vec<_> = options.iter().filter(|option| !has(option.name)).collect();
+    let added = missing.into_iter().flat_map(|option| {
         let word = option.word.as_deref().map(quote_shell_word);
         [Some(option.name.to_owned()), word].into_iter().flatten()
     });
-    let located = std::iter::once(typed.to_owned()).chain(words).collect::<Vec<_>>().join(" ");
-    operands.map_or_else(|| located.clone(), |operands| format!("{located} -- {operands}"))
+    words.splice(at..at, added);
+    words.join(" ")
+}
+
+/// Returns where the operands of a command begin, with the `--` before them: what is added stands before that.
+fn find_operands(words: &[String]) -> usize {
+    words.iter().position(|word| word == "--").unwrap_or(words.len())
+}
+
+/// Splits text at a character, but not where a shell would take it as part of a quoted word.
+fn split_at_unquoted(text: &str, at: char) -> impl Iterator<Item = &str> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    text.split(move |c| {
+        let is_plain = !is_quoted && !is_escaped;
+        is_escaped = is_plain && c == '\\';
+        if c == '\'' && (is_plain || is_quoted) {
+            is_quoted = !is_quoted;
+        }
+        c == at && is_plain
+    })
 }
 
 /// Quotes a word for the shell where it needs it.
@@ -76,11 +95,10 @@ pub fn command_line_with(more: &str) -> String {
     join_command(&words, more)
 }
 
-/// Returns the command `redrill` with its words and `more`: behind them, or before them where nothing but operands follows.
+/// Returns the command `redrill` with its words and `more` behind them, but before the operands.
 fn join_command(words: &[String], more: &str) -> String {
     let mut line: Vec<String> = words.iter().map(|word| quote_shell_word(word)).collect();
-    let at = if words.iter().any(|word| word == "--") { 0 } else { line.len() };
-    line.insert(at, more.to_owned());
+    line.insert(find_operands(words), more.to_owned());
     line.insert(0, "redrill".to_owned());
     line.join(" ")
 }
@@ -113,6 +131,10 @@ mod tests {
                 "redrill db execute -t x -- --state",
                 "redrill db execute -t x --config 'a b.toml' --state s --state-unsafe -- --state",
             ),
+            (
+                r"redrill runs decide x '/it'\''s -- --state#0' redo",
+                r"redrill runs decide x '/it'\''s -- --state#0' redo --config 'a b.toml' --state s --state-unsafe",
+            ),
         ] {
             assert_eq!(add_locations(command, &options), located);
             assert_eq!(add_locations(command, &[]), command);
@@ -120,6 +142,9 @@ mod tests {
         let text = "wait, or `redrill resume x`; `redrill` is the program, and `runs` a word";
         let located = text.replace("resume x", "resume x --state s");
         assert_eq!(locate_commands_in(text, &options[1..2]), located);
+        let odd = "`a is open: `redrill runs decide x '/`b`#0' fail` fails it";
+        let located = odd.replace("fail`", "fail --state s`");
+        assert_eq!(locate_commands_in(odd, &options[1..2]), located);
     }
 
     #[test]
@@ -128,6 +153,6 @@ mod tests {
             join_command(&words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>(), "--adopt")
         };
         assert_eq!(join(&["run", "a b.rhai"]), "redrill run 'a b.rhai' --adopt");
-        assert_eq!(join(&["db", "execute", "--", "-x"]), "redrill --adopt db execute -- -x");
+        assert_eq!(join(&["db", "execute", "--", "-x"]), "redrill db execute --adopt -- -x");
     }
 }
