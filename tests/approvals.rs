@@ -198,12 +198,14 @@ fn nobody_decides_about_a_call_that_the_world_can_still_be_asked_about() {
         reason: "nobody knows".into(),
         mismatch: false,
         at_call: Some(at_call.to_owned()),
+        unconfirmed: None,
     };
     let waiting = || Record::Stopped {
         status: RunStatus::Waiting,
         reason: "an approval".into(),
         mismatch: false,
         at_call: Some("/approve#0".into()),
+        unconfirmed: None,
     };
     let (cut, unknown) = ("/parallel#0/0/backup::create#0", "/parallel#0/1/backup::create#0");
     for (records, about) in [
@@ -234,6 +236,7 @@ fn what_may_still_take_effect_is_decided_about_only_by_name_of_it_and_named_when
         reason: "nobody knows".into(),
         mismatch: false,
         at_call: Some(unknown.to_owned()),
+        unconfirmed: None,
     };
     let env = CliEnv::new();
     env.leave_run("0", vec![begin_record(unknown), undecided]);

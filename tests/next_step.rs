@@ -160,7 +160,7 @@ fn a_gate_in_the_clean_up_of_a_run_that_is_given_up_is_the_one_that_is_printed()
         // The gate of the script is open as well, and the run does not come to it any more.
         let passed = env.run_cli(&[decision, "last", "/approve#0"]);
         assert!(passed.code == 2 && passed.stderr.contains("does not come to the approval"), "{passed}");
-        assert_eq!(next_line(&passed), next_line(&waiting), "{passed}");
+        assert!(next_line(&passed).starts_with(&format!("redrill {decision} ")), "{passed}");
         let line = next_line(&waiting).replace("redrill approve", &format!("redrill {decision}"));
         let done = type_line(&env, &line);
         assert!(done.stderr.contains("//end/defer#0/approve#0"), "{done}");
@@ -331,9 +331,9 @@ fn the_decision_that_was_typed_is_the_one_that_is_printed() {
     assert!(done.stderr.contains(" rejected /parallel#0/"), "{done}");
 }
 
-/// Leaves a run that waits at a gate since two hours, and may destroy something.
-fn leave_old_gate(env: &CliEnv) {
-    let since = Moment(jiff::Timestamp::now() - jiff::SignedDuration::from_hours(2));
+/// Leaves a run that waits at a gate since some hours, by a clock that may have been set back since, and may destroy something.
+fn leave_gate(env: &CliEnv, hours: i64) {
+    let since = Moment(jiff::Timestamp::now() - jiff::SignedDuration::from_hours(hours));
     let clock = Arc::new(VirtualClock::starting_at(since));
     let journal = Journal::open(&env.path(".redrill"), clock).unwrap();
     let text = sandbox_runbook("\"db.destroy\"", "approve(\"go on?\");");
@@ -353,6 +353,7 @@ fn leave_old_gate(env: &CliEnv) {
             reason: "waits".into(),
             mismatch: false,
             at_call: Some(call),
+            unconfirmed: None,
         },
     ] {
         run.append_record(record, Durability::Synced).unwrap();
@@ -361,8 +362,14 @@ fn leave_old_gate(env: &CliEnv) {
 
 #[test]
 fn an_old_run_is_approved_and_resumed_by_the_same_rule_as_resumed() {
+    for hours in [2, -25] {
+        check_rule_of_old_runs(hours);
+    }
+}
+
+fn check_rule_of_old_runs(hours: i64) {
     let env = CliEnv::new();
-    leave_old_gate(&env);
+    leave_gate(&env, hours);
     let resumed = env.run_cli(&["resume", "last"]);
     let refused = env.run_cli(&["approve", "last", "--resume"]);
     for (done, word) in [(&resumed, "resume"), (&refused, "approve")] {
@@ -372,6 +379,9 @@ fn an_old_run_is_approved_and_resumed_by_the_same_rule_as_resumed() {
         assert!(line.starts_with(&format!("redrill {word} ")) && line.ends_with(" --yes"), "{done}");
     }
     assert!(refused.stderr.contains("nothing was decided"), "{refused}");
+    for shown in [env.run_cli(&["runs", "list"]), env.run_cli(&["runs", "show", "last"])] {
+        assert_eq!(next_line(&shown), next_line(&refused), "{shown}");
+    }
     assert!(!env.run_cli(&["runs", "show", "last"]).stdout.contains("decided"));
     let approved = type_line(&env, &next_line(&refused));
     assert!(approved.stderr.contains(" approved /approve#0"), "{approved}");
@@ -403,6 +413,7 @@ fn what_no_look_can_tell_is_decided_and_not_resumed_first() {
                     reason: "nobody knows".into(),
                     mismatch: false,
                     at_call: Some(call.clone()),
+                    unconfirmed: None,
                 },
             ],
         );
@@ -423,4 +434,98 @@ fn what_no_look_can_tell_is_decided_and_not_resumed_first() {
         let decided = type_line(&env, &line);
         assert!(decided.code == 0 && next_line(&decided).starts_with("redrill resume "), "{decided}");
     }
+}
+
+#[test]
+fn a_branch_whose_target_has_another_name_is_left_behind_and_told() {
+    let env = env_with(r#"branch::create(params.db, #{ into: "tmp", temporary: true }); approve("go on?")"#);
+    let target = |name: &str| format!("[targets.{name}]\nprovider = \"sim\"\nworld = \"sandbox\"\n");
+    env.write_file("redrill.toml", &target("p"));
+    assert_eq!(env.run_cli(&["run", "r.rhai", "-p", "db=p"]).code, 3);
+    env.write_file("redrill.toml", &target("q"));
+    let refused = env.run_cli(&["resume", "last"]);
+    assert!(next_line(&refused).starts_with("redrill runs abandon "), "{refused}");
+    let abandoned = type_line(&env, &next_line(&refused));
+    assert_eq!(abandoned.code, 1, "{abandoned}");
+    assert_eq!(env.list_runs()[0]["left_behind"], json!(["branch p/tmp"]), "{abandoned}");
+    env.write_file("redrill.toml", &target("p"));
+    let there = env.run_cli(&["branch", "list", "-t", "p", "-o", "json"]);
+    assert_eq!(there.parse_json()[0]["name"], "tmp", "{there}");
+}
+
+#[test]
+fn a_protected_target_that_the_text_does_not_name_is_named_in_what_is_printed() {
+    let env = env_with(
+        r#"backup::create("sandbox", #{ label: "a" }); db::execute(target(params.name), "update orders set id = id")"#,
+    );
+    let text = sandbox_runbook(NEEDS, "");
+    let header = r#"name: #{ type: "string", preset: "p" }"#;
+    assert!(text.contains("params: #{"), "{text}");
+    let script = std::fs::read_to_string(env.path("r.rhai")).unwrap();
+    env.write_file("r.rhai", &script.replacen("params: #{", &format!("params: #{{ {header},"), 1));
+    env.write_file("redrill.toml", "[targets.p]\nprovider = \"sim\"\nworld = \"sandbox\"\nprotect = true\n");
+    let refused = env.run_cli(&["run", "r.rhai"]);
+    assert!(refused.code == 6 && next_line(&refused).ends_with(" --confirm p"), "{refused}");
+    let listed = env.run_cli(&["runs", "list"]);
+    assert_eq!(next_line(&listed), next_line(&refused));
+    let bare = env.run_cli(&["resume", "last"]);
+    assert!(bare.code == 6 && next_line(&bare).ends_with(" --confirm p"), "{bare}");
+    assert_eq!(follow(&env, bare), "succeeded");
+}
+
+#[test]
+fn whoever_says_no_to_a_gate_that_is_not_there_is_not_given_a_yes_to_type() {
+    let env = env_with(GATE);
+    assert_eq!(env.run_cli(&["run", "r.rhai"]).code, 3);
+    let refused = env.run_cli(&["reject", "last", "other", "--resume"]);
+    let line = next_line(&refused);
+    assert!(
+        refused.code == 2 && line.starts_with("redrill reject ") && line.ends_with(" --resume"),
+        "{refused}"
+    );
+    assert_eq!(follow(&env, refused), "failed");
+}
+
+#[test]
+fn nothing_is_decided_about_a_session_whose_process_is_gone() {
+    let env = env_with(GATE);
+    let mut child = env.start_session(&["repl", "-t", "sandbox"], "backup::create(db);\nsleep(\"10m\");\n");
+    env.wait_for_run(|run| run["calls"].as_u64().unwrap_or(0) >= 2);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let refused = env.run_cli(&["approve", "last", "--resume"]);
+    assert!(refused.code == 2 && refused.stderr.contains("nothing was decided"), "{refused}");
+    assert_eq!(follow(&env, refused), "abandoned");
+}
+
+#[test]
+fn a_run_that_can_be_ended_is_not_offered_for_removal() {
+    let env = env_with(GATE);
+    assert_eq!(env.run_cli(&["run", "r.rhai"]).code, 3);
+    let refused = env.run_cli(&["runs", "prune", "last"]);
+    assert!(refused.code == 2 && next_line(&refused).starts_with("redrill approve "), "{refused}");
+    assert_eq!(follow(&env, refused), "succeeded");
+}
+
+#[test]
+fn a_decision_takes_the_run_over_from_the_process_that_waits() {
+    let env = env_with(GATE);
+    assert_eq!(env.run_cli(&["run", "r.rhai"]).code, 3);
+    let journal = Journal::open(&env.path(".redrill"), Arc::new(SystemClock)).unwrap();
+    let id = journal.resolve_run_id("last").unwrap();
+    let run = journal.acquire_run(&id).unwrap();
+    let held = env.run_cli(&["approve", "last"]);
+    assert!(held.code == 2 && held.stderr.contains("nothing was decided"), "{held}");
+    let line = held.stderr.split('`').find(|part| part.ends_with("--take-over")).expect("it is offered");
+    let decided = std::thread::scope(|scope| {
+        let holder = scope.spawn(move || {
+            while journal.stop_requested_by(run.id()).unwrap().is_none() {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+        });
+        let decided = type_line(&env, line);
+        holder.join().unwrap();
+        decided
+    });
+    assert!(decided.code == 0 && decided.stderr.contains(" approved /approve#0"), "{decided}");
 }

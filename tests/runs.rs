@@ -186,7 +186,7 @@ fn an_interrupted_run_says_how_to_go_on_and_goes_on() {
     ---- stdout
     rows_affected  1
     ---- stderr
-    Test  run [run], last record [time] ago
+    Test  run [run], last record [time] old
     ▸ one
       · backup::create (done before)
     ✓ one  [time]

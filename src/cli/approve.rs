@@ -6,12 +6,13 @@ use super::{
     resume::{ResumeCommand, confirm_stale_run, missing_target_error},
     run::{RunOptions, check_not_ended, open_journal},
     run_output::ReportFormat,
+    takeover,
 };
 use crate::{
     base::{shell, terminal},
     journal::{self, FoldedCall, Journal, Run, RunFold},
-    report::{CliError, exit_code, find_next_step, list_targets_to_confirm},
-    runtime::{LostTarget, OpenApproval, Runtime, is_gate, list_awaited_gates},
+    report::{CliError, RecordAge, exit_code, find_next_step, list_targets_to_confirm},
+    runtime::{LostTarget, OpenApproval, Runtime, SESSION, is_gate, list_awaited_gates},
 };
 
 /// `approve` and `reject`.
@@ -39,12 +40,16 @@ impl ApproveCommand {
     pub(super) fn record_decision(self, runtime: &Runtime, approves: bool) -> Result<u8, CliError> {
         let journal = open_journal(runtime)?;
         let id = journal.resolve_run_id(&self.run)?;
-        check_not_ended(&id, journal.summarize_run(&id)?.status)?;
+        let summary = journal.summarize_run(&id)?;
+        check_not_ended(&id, summary.status)?;
+        if summary.runbook == SESSION {
+            return Err(refuse_session(&id));
+        }
         let retyped =
             RetypedCommand { given: &self, word: if approves { "approve" } else { "reject" }, run: &id };
         let by = current_user();
         let approval = {
-            let run = journal.acquire_run(&id)?;
+            let run = retyped.acquire_run(&journal)?;
             let approval = retyped.choose_approval(runtime, &journal, &run)?;
             retyped.check_run_goes_on(runtime, &journal, &run)?;
             approval.record_decision(&run, approves, &by)?;
@@ -95,6 +100,22 @@ impl RetypedCommand<'_> {
         self.write_line(self.given.approval.as_deref(), more)
     }
 
+    /// Acquires the run; with `--take-over`, from the process that has it.
+    fn acquire_run(&self, journal: &Journal) -> Result<Run, CliError> {
+        if self.given.options.take_over {
+            return Ok(takeover::claim_run(journal, self.run, true)?.0);
+        }
+        journal.acquire_run(self.run).map_err(|error| match error {
+            journal::Error::Held { .. } | journal::Error::HeldByUnknown { .. } => {
+                let take_over = self.write_again("--take-over");
+                add_that_nothing_was_decided(error.into()).with_hint(format!(
+                    "decide where it waits; or have that process stop, and decide here: `{take_over}`"
+                ))
+            }
+            error => error.into(),
+        })
+    }
+
     /// Returns the approval that was named; where none was, the only one that the run waits for.
     fn choose_approval(
         &self,
@@ -103,20 +124,17 @@ impl RetypedCommand<'_> {
         run: &Run,
     ) -> Result<OpenApproval, CliError> {
         let part = self.given.approval.as_deref();
-        let awaited = list_awaited_gates(&journal.read_records(self.run)?);
+        let records = journal.read_records(self.run)?;
+        let (awaited, (fold, _)) = (list_awaited_gates(&records), RunFold::from_entries(&records));
         let mut approvals = OpenApproval::list_in_run(run).map_err(journal::Error::from)?;
         approvals.retain(|open| awaited.contains(&open.name));
-        // Whoever writes a whole name means that call, although the name may be a part of another one.
-        let is_exact = part.is_some_and(|part| run.is_recorded(part));
-        approvals.retain(|open| {
-            part.is_none_or(|part| open.name == part || !is_exact && open.name.contains(part))
-        });
+        approvals.retain(|open| part.is_none_or(|part| fold.is_named(part, &open.name)));
         if approvals.len() > 1 {
             return Err(self.refuse_several(&approvals));
         }
         match approvals.pop() {
             Some(approval) => Ok(approval),
-            None => Err(self.refuse_unknown(runtime, journal, &awaited)?),
+            None => Err(self.refuse_unknown(runtime, &fold, &awaited)),
         }
     }
 
@@ -134,36 +152,35 @@ impl RetypedCommand<'_> {
     }
 
     /// Returns the error of a command that names no approval which the run waits for, and says what it names instead.
-    fn refuse_unknown(
-        &self,
-        runtime: &Runtime,
-        journal: &Journal,
-        awaited: &[String],
-    ) -> Result<CliError, CliError> {
-        let (id, next) = (self.run, find_next_step(runtime, self.run).command);
+    fn refuse_unknown(&self, runtime: &Runtime, fold: &RunFold, awaited: &[String]) -> CliError {
+        let id = self.run;
+        // Whoever wanted to reject is not given an approval to type.
+        let next = match awaited {
+            [first, others @ ..] if self.word == "reject" => {
+                self.write_line(Some(first.as_str()).filter(|_| !others.is_empty()), "")
+            }
+            _ => find_next_step(runtime, id).command,
+        };
         let refused =
             |what: &str| CliError::usage(format!("{what}; nothing was decided")).with_next_command(next);
         let Some(part) = self.given.approval.as_deref().filter(|part| !part.is_empty()) else {
-            return Ok(refused(&format!("the run `{id}` waits for no approval")));
+            return refused(&format!("the run `{id}` waits for no approval"));
         };
-        let (fold, _) = RunFold::from_entries(&journal.read_records(id)?);
-        let mut named: Vec<_> = fold.calls().filter(|(name, _)| name.contains(part)).collect();
-        named.sort_by_key(|(name, call)| (*name != part, !call.is_open()));
+        let mut named: Vec<_> = fold.calls().filter(|(name, _)| fold.is_named(part, name)).collect();
+        named.sort_by_key(|(_, call)| !call.is_open());
         let error = refused(&match named.first() {
             None => format!("the run `{id}` has no approval `{part}`"),
             Some((name, call)) => describe_other_call(name, call),
         });
-        let decidable = fold.decidable_calls().find(|(name, call)| !is_gate(&call.op) && name.contains(part));
+        let is_decidable =
+            |(name, call): &(&str, &FoldedCall)| !is_gate(&call.op) && fold.is_named(part, name);
+        let decidable = fold.decidable_calls().find(is_decidable);
         if let Some((name, _)) = decidable {
             let decide = format!("redrill runs decide {id} {}", shell::quote_shell_word(name));
-            return Ok(error.with_hint(format!("`{decide} redo`, or `fail` or `done`, decides about it")));
+            return error.with_hint(format!("`{decide} redo`, or `fail` or `done`, decides about it"));
         }
         let waits: Vec<String> = awaited.iter().map(|name| shell::quote_shell_word(name)).collect();
-        Ok(if waits.is_empty() {
-            error
-        } else {
-            error.with_hint(format!("it waits for {}", waits.join(", ")))
-        })
+        if waits.is_empty() { error } else { error.with_hint(format!("it waits for {}", waits.join(", "))) }
     }
 
     /// Refuses a decision after which the run could not go on here: it would be recorded, and nothing done.
@@ -180,7 +197,7 @@ impl RetypedCommand<'_> {
         }
         self.check_confirmations(runtime)?;
         let needs = Runtime::read_recorded_needs(journal, run)?;
-        let age = runtime.clock().now().duration_since(run.last_record_at());
+        let age = RecordAge::of_run(runtime, run.last_record_at());
         confirm_stale_run(age, &needs, self.given.yes, &|more| self.write_again(more))
             .map_err(add_that_nothing_was_decided)
     }
@@ -217,6 +234,13 @@ impl RetypedCommand<'_> {
         .with_exit(exit_code::REFUSED)
         .with_next_command(self.write_again(&words.join(" "))))
     }
+}
+
+/// Returns the error for a session that waits for an approval: its process is gone, and nothing goes on with what is decided.
+fn refuse_session(id: &str) -> CliError {
+    CliError::usage(format!("`{id}` is a session, and its process is gone; nothing was decided"))
+        .with_hint("it cannot go on; what it began can be settled, and its temporary branches removed")
+        .with_next_command(format!("redrill runs abandon {id}"))
 }
 
 /// Says of a call that is no approval which the run waits for what it is.

@@ -3,13 +3,13 @@
 use super::{operations::perform_read, output, questions::current_user, run::open_journal};
 use crate::{
     base::{shell, terminal, value},
-    journal::{Decision, Journal, ScriptError, describe_landing_end},
+    journal::{Decision, Journal, RunFold, ScriptError, describe_landing_end},
     ops::{
         self,
         args::CallArgs,
         spec::{Operation, ReturnShape},
     },
-    report::{CliError, find_next_step, write_confirmations},
+    report::{CliError, find_next_step, write_consent_options},
     runtime::{DecidableCall, DecisionRefusal, Runtime},
 };
 use clap::ValueEnum;
@@ -95,10 +95,8 @@ fn end_call_quarantine(
     anyway: bool,
 ) -> Result<u8, CliError> {
     let landings = journal.list_landing_ends(id)?;
-    let named: Vec<_> = match landings.get_key_value(given) {
-        Some(exact) => vec![exact],
-        None => landings.iter().filter(|(call, _)| call.contains(given)).collect(),
-    };
+    let (fold, _) = RunFold::from_entries(&journal.read_intact_records(id)?.0);
+    let named: Vec<_> = landings.iter().filter(|(call, _)| fold.is_named(given, call)).collect();
     let [(call, until)] = named[..] else { return Err(no_left_call_error(id, given, landings.keys())) };
     let until = describe_landing_end(*until);
     if !anyway || !matches!(resolution, CallResolution::Fail) {
@@ -179,7 +177,7 @@ fn gate_error(runtime: &Runtime, id: &str, gate: &str, is_awaited: bool) -> CliE
         ))
         .with_next_command(find_next_step(runtime, id).command);
     }
-    let (gate_word, confirm) = (shell::quote_shell_word(gate), write_confirmations(runtime, id));
+    let (gate_word, confirm) = (shell::quote_shell_word(gate), write_consent_options(runtime, id));
     CliError::usage(format!("`{gate}` is an approval, which is approved or rejected; nothing was decided"))
         .with_hint(format!("or `redrill reject {id} {gate_word} --resume{confirm}`"))
         .with_next_command(format!("redrill approve {id} {gate_word} --resume{confirm}"))

@@ -2,13 +2,9 @@
 
 use super::{output, run::open_journal};
 use crate::{
-    base::{
-        moment::{Moment, Span},
-        shell::command_line_with,
-        terminal,
-    },
-    journal::{Journal, RunSummary, describe_landing_end},
-    report::{CliError, DataFormat, format_moment},
+    base::{moment::Span, shell::command_line_with, terminal},
+    journal::{self, Journal, RunSummary, describe_landing_end},
+    report::{CliError, DataFormat, find_next_step, format_moment},
     runtime::Runtime,
 };
 use serde_json::{Value, json};
@@ -38,7 +34,7 @@ impl PruneCommand {
     /// Shows what would be removed, and removes it where a person says so.
     pub(super) fn prune_runs(&self, runtime: &Runtime) -> Result<u8, CliError> {
         let journal = open_journal(runtime)?;
-        let chosen = self.choose_runs(&journal, runtime.clock().now())?;
+        let chosen = self.choose_runs(runtime, &journal)?;
         if chosen.is_empty() {
             terminal::print_message("there is nothing to remove");
             return Ok(0);
@@ -61,15 +57,14 @@ impl PruneCommand {
     }
 
     /// Returns the runs that were named; where none was, the ended ones that are old enough and left nothing behind.
-    fn choose_runs(&self, journal: &Journal, now: Moment) -> Result<Vec<RunSummary>, CliError> {
-        let find_run = |given: &String| Ok(journal.summarize_run(&journal.resolve_run_id(given)?)?);
+    fn choose_runs(&self, runtime: &Runtime, journal: &Journal) -> Result<Vec<RunSummary>, CliError> {
         if !self.runs.is_empty() {
-            return self.runs.iter().map(find_run).collect();
+            return self.runs.iter().map(|given| find_removable_run(runtime, journal, given)).collect();
         }
         let age = self.older_than.or(self.keep.is_none().then_some(AGE_PRESET));
         let is_old = |run: &RunSummary| {
             let ended = run.finished_at.filter(|_| run.status.is_final());
-            ended.is_some_and(|at| age.is_none_or(|age| now.duration_since(at) > age))
+            ended.is_some_and(|at| age.is_none_or(|age| runtime.clock().now().duration_since(at) > age))
         };
         let mut ended = journal.list_runs()?;
         ended.retain(|run| run.status.is_final());
@@ -85,6 +80,23 @@ impl PruneCommand {
         }
         Ok(chosen)
     }
+}
+
+/// Returns the run that was named: one that has ended, or whose records are not those that were written.
+///
+/// # Errors
+/// It goes on, or can be ended.
+fn find_removable_run(runtime: &Runtime, journal: &Journal, given: &str) -> Result<RunSummary, CliError> {
+    let run = journal.summarize_run(&journal.resolve_run_id(given)?)?;
+    let is_cut = matches!(
+        journal.read_intact_records(&run.id)?.1,
+        Some(journal::Error::Broken { is_linked: false, .. })
+    );
+    if run.status.is_final() || is_cut {
+        return Ok(run);
+    }
+    let error = journal::Error::NotEnded { run: run.id.clone(), status: run.status };
+    Err(CliError::from(error).with_next_command(find_next_step(runtime, &run.id).command))
 }
 
 fn print_runs(runs: &[RunSummary]) -> Result<(), CliError> {
@@ -116,13 +128,12 @@ fn print_pending_requests(journal: &Journal, runs: &[RunSummary]) -> Result<(), 
     Ok(())
 }
 
-/// Says of runs that have not ended and are named that nobody knows what they left. One that can end is refused when
-/// its turn comes.
+/// Says of runs whose records are not those that were written that nobody knows what they left.
 fn print_broken(runs: &[RunSummary]) {
     for run in runs.iter().filter(|run| !run.status.is_final()) {
         terminal::print_message(&format!(
-            "{} has not ended, and is removed only if its records are not those that were written: nobody knows then what it \
-             left, and nothing looks for that any more",
+            "{} has not ended, and its records are not those that were written: nobody knows then what it left, and nothing looks \
+             for that any more",
             run.id
         ));
     }

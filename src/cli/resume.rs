@@ -8,18 +8,15 @@ use super::{
     takeover::{self, MAX_TAKEOVERS},
 };
 use crate::{
-    base::{moment::Span, shell, terminal, value},
+    base::{shell, terminal, value},
     journal::{RunError, RunStatus, RunSummary, Source},
-    ops::spec::{Effect, Permission},
+    ops::spec::Permission,
     provider::{self, Code},
-    report::{CliError, DataFormat, diff_sources, exit_code, find_next_step, format_seconds},
+    report::{CliError, DataFormat, RecordAge, diff_sources, exit_code, find_next_step},
     runtime::{Refusal, ResumeRequest, RunObserver, RunResult, Runbook, Runtime, SESSION, StopReason},
 };
 use serde_json::{Value, json};
 use std::{path::Path, sync::Arc};
-
-/// The age of the last record from which a run that may destroy asks before it is resumed.
-const STALE_AFTER: Span = Span::from_secs(30 * 60);
 
 /// `resume`.
 #[derive(Debug, clap::Args)]
@@ -103,9 +100,16 @@ impl ResumeCommand {
             recorded
         };
         let again = |more: &str| self.resume_command_with(&summary.id, more);
-        let age = runtime.clock().now().duration_since(run.last_record_at());
+        let age = RecordAge::of_run(runtime, run.last_record_at());
         confirm_stale_run(age, &runbook.header.needs, self.yes, &again)?;
-        let confirmed = confirm_targets(runtime, &runbook, &params, &self.options.confirm, &again)?;
+        let confirmed = confirm_targets(
+            runtime,
+            &runbook,
+            &params,
+            run.targets_come_to(),
+            &self.options.confirm,
+            &again,
+        )?;
         let resume = ResumeRequest { run, runbook, params, confirmed, abandon: false };
         match runtime.resume_run(journal, resume, watch) {
             Err(Refusal::Target(error)) if error.code == Code::NotFound => {
@@ -134,21 +138,19 @@ impl ResumeCommand {
     }
 }
 
-/// Asks before a run goes on whose last record is old and which may destroy something; `again` is the command with a word
-/// more.
+/// Asks before a run goes on whose last record is old, or from the future, and which may destroy something; `again` is the
+/// command with a word more.
 ///
 /// # Errors
 /// Nobody says yes.
 pub(super) fn confirm_stale_run(
-    age: Span,
+    age: RecordAge,
     needs: &[Permission],
     yes: bool,
     again: &dyn Fn(&str) -> String,
 ) -> Result<(), CliError> {
-    let destroys = needs.iter().find(|need| need.effect == Effect::Destroy);
-    let Some(right) = destroys.filter(|_| age > STALE_AFTER && !yes) else { return Ok(()) };
-    let since = format_seconds(age.as_secs_f64().floor());
-    let message = format!("the last record of the run is {since} old, and the run may `{right}`");
+    let Some(right) = age.right_to_ask_about(needs).filter(|_| !yes) else { return Ok(()) };
+    let message = format!("the last record of the run is {}, and the run may `{right}`", age.describe());
     let yes = terminal::can_prompt()
         && ["y", "yes"]
             .contains(&terminal::prompt_line(&format!("{message}. Go on? [y/N]"))?.to_lowercase().as_str());

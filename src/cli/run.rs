@@ -105,7 +105,7 @@ pub(super) fn start_run(
     // A runbook that will be refused is not worth a question.
     let confirmed = match check::find_blocking(&check::check_runbook(&runbook)) {
         Some(_) => BTreeSet::new(),
-        None => confirm_targets(runtime, &runbook, &values, confirm, &shell::command_line_with)?,
+        None => confirm_targets(runtime, &runbook, &values, vec![], confirm, &shell::command_line_with)?,
     };
     let start = |runbook| {
         let (params, confirmed) = (params.clone(), confirmed.clone());
@@ -126,11 +126,12 @@ pub(super) fn confirm_targets(
     runtime: &Runtime,
     runbook: &Runbook,
     params: &Value,
+    come_to: Vec<String>,
     given: &[String],
     again: &dyn Fn(&str) -> String,
 ) -> Result<BTreeSet<String>, CliError> {
     let mut confirmed: BTreeSet<String> = given.iter().cloned().collect();
-    for name in runtime.targets_to_confirm(runbook, params) {
+    for name in runtime.targets_to_confirm(runbook, params, come_to) {
         if confirmed.contains(&name) {
             continue;
         }

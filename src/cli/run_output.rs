@@ -194,7 +194,7 @@ fn stop_reason(stop: &StopReason) -> &'static str {
         StopReason::Undecided { .. } => "undecided",
         StopReason::Mismatch { .. } => "mismatch",
         StopReason::Unreadable(_) => "unreadable",
-        StopReason::Refused { .. } => "refused",
+        StopReason::Refused { .. } | StopReason::Unconfirmed { .. } => "refused",
         StopReason::Leased(_) => "leased",
         StopReason::Journal(_) => "journal",
         StopReason::Abandoned => "abandoned",

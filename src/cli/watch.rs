@@ -4,7 +4,7 @@ use super::{activity::Activity, questions::QuestionPolicy};
 use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::{moment::Moment, terminal, value},
-    report::{format_metric, format_moment, format_seconds},
+    report::{RecordAge, format_metric, format_moment, format_seconds},
     runtime::{Answer, Event, Question, RunObserver, Withdrawal},
 };
 use std::{
@@ -86,8 +86,8 @@ impl RunObserver for TreeWatch {
                 terminal::print_message(&format!("{name} {moment} ({given})"));
             }
             Event::Resumed { run, title, age, .. } => {
-                let age = format_seconds(age.as_secs_f64().floor());
-                let run = terminal::stderr_painter().dim(&format!("run {run}, last record {age} ago"));
+                let age = RecordAge::from_span(*age).describe();
+                let run = terminal::stderr_painter().dim(&format!("run {run}, last record {age}"));
                 terminal::print_message(&format!("{}  {run}", terminal::stderr_painter().bold(title)));
             }
             Event::StepStarted { step, name } => {

@@ -46,6 +46,8 @@ pub struct RunFold {
     pub(super) reason: Option<String>,
     /// The call at which it stopped.
     stopped_at: Option<String>,
+    /// The protected target that nobody had named when it stopped.
+    unconfirmed: Option<String>,
     /// The version of the program that is writing: the one that started the run, or that resumed it last.
     version: Arc<str>,
     /// What it ends with, once it is ending.
@@ -91,15 +93,17 @@ impl RunFold {
         if !matches!(record, Record::Decided { .. } | Record::Adopted { .. }) {
             self.reason = None;
             self.stopped_at = None;
+            self.unconfirmed = None;
         }
         if let Record::Started { version, .. } | Record::Resumed { version, .. } = &record {
             self.version = version.as_str().into();
         }
         self.follow_editions(&record);
         match record {
-            Record::Stopped { reason, at_call, .. } => {
+            Record::Stopped { reason, at_call, unconfirmed, .. } => {
                 self.reason = Some(reason);
                 self.stopped_at = at_call;
+                self.unconfirmed = unconfirmed;
             }
             Record::Target { name, identity } => {
                 let identity = self.add_version(identity);
@@ -315,6 +319,16 @@ impl RunFold {
     pub(super) fn conclusion(&self) -> Result<Option<Conclusion>, UnreadableRecord> {
         let decode = |ending: &Versioned<_>| ending.decode_with("the end of the run", Conclusion::decode);
         self.ending.as_ref().map(decode).transpose()
+    }
+
+    /// Returns whether what somebody wrote names a call: it is the whole name, or a part of it where no call is called so.
+    pub fn is_named(&self, given: &str, call: &str) -> bool {
+        call == given || self.call(given).is_none() && call.contains(given)
+    }
+
+    /// Returns the names of the targets that the run has used or, where nobody had named one, was about to use; in no order.
+    pub fn targets_come_to(&self) -> impl Iterator<Item = &str> {
+        self.target_names().chain(self.unconfirmed.as_deref())
     }
 
     /// Returns the names of the targets that the run has used, in no order.

@@ -200,6 +200,9 @@ pub enum Record {
         /// The call whose outcome is unknown, or that waits for somebody; older journals name it in the reason only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at_call: Option<String>,
+        /// The protected target that it was about to use, and that nobody had named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unconfirmed: Option<String>,
     },
 }
 

@@ -135,6 +135,11 @@ impl Run {
         })
     }
 
+    /// Returns the name of every target that this run has used or, where nobody had named one, was about to use; in no order.
+    pub fn targets_come_to(&self) -> Vec<String> {
+        self.read_fold(|fold| fold.targets_come_to().map(str::to_owned).collect())
+    }
+
     /// Returns the name of every target that this run has used, in no order.
     pub fn target_names(&self) -> Vec<String> {
         self.read_fold(|fold| fold.target_names().map(str::to_owned).collect())

@@ -1,5 +1,6 @@
 //! What to type next about a run: made here and nowhere else, from what is recorded of it.
 
+use super::record_age::RecordAge;
 use crate::{
     base::shell::quote_shell_word,
     journal::{self, Decision, FoldedCall, Journal, JournalEntry, Record, RunFold, RunStatus, RunSummary},
@@ -40,11 +41,11 @@ pub fn find_next_step(runtime: &Runtime, run: &str) -> NextStep {
             return Ok(Some(step));
         }
         let (fold, _) = RunFold::from_entries(&entries);
-        let confirm = write_confirmations(runtime, run);
+        let consent = write_consent_options(runtime, run);
         if let Some(step) = step_beyond_looking(&journal, &summary, &fold)? {
             return Ok(Some(step));
         }
-        Ok(Some(step_from_records(&summary, &entries, &fold, &confirm)))
+        Ok(Some(step_from_records(&summary, &entries, &fold, &consent)))
     };
     read().ok().flatten().unwrap_or_else(|| NextStep::with_command(format!("redrill runs show {run}")))
 }
@@ -53,27 +54,27 @@ fn step_from_records(
     summary: &RunSummary,
     entries: &[JournalEntry],
     fold: &RunFold,
-    confirm: &str,
+    consent: &str,
 ) -> NextStep {
     let run = &summary.id;
     if summary.status.is_final() {
         return NextStep::with_command(format!("redrill runs show {run}"));
     }
     if fold.is_stuck() {
-        return step_from_stuck(summary, entries, confirm);
+        return step_from_stuck(summary, entries, consent);
     }
     if summary.runbook == SESSION {
         return NextStep::with_command(format!("redrill runs abandon {run}"));
     }
     if summary.status == RunStatus::Waiting {
-        if let Some(step) = step_at_gate(run, entries, confirm) {
+        if let Some(step) = step_at_gate(run, entries, consent) {
             return step;
         }
         if let Some(step) = step_at_held_call(run, fold) {
             return step;
         }
     }
-    NextStep::with_command(format!("redrill resume {run}{confirm}"))
+    NextStep::with_command(format!("redrill resume {run}{consent}"))
 }
 
 /// Returns what to type about a run that can neither go on nor clean up.
@@ -91,7 +92,7 @@ fn step_from_broken(wrong: &journal::Error) -> Option<NextStep> {
 
 /// Returns what to type about a run that met what is not as it was recorded, and would meet it again. One that is ending,
 /// or has no text, has met it where it is given up.
-fn step_from_stuck(summary: &RunSummary, entries: &[JournalEntry], confirm: &str) -> NextStep {
+fn step_from_stuck(summary: &RunSummary, entries: &[JournalEntry], consent: &str) -> NextStep {
     let run = &summary.id;
     let is_ending = entries.iter().any(|entry| matches!(entry.record, Record::Ending { .. }));
     if is_ending || summary.runbook == SESSION {
@@ -105,8 +106,8 @@ fn step_from_stuck(summary: &RunSummary, entries: &[JournalEntry], confirm: &str
         command: format!("redrill runs abandon {run}"),
         hint: Some(format!(
             "give it up\n      or, where its text differs, give it one that asks for all that was done: \
-             `redrill resume {run} --edited{confirm}`\n      or, where a target does, bring back the one that it began with: \
-             `redrill resume {run}{confirm}`"
+             `redrill resume {run} --edited{consent}`\n      or, where a target does, bring back the one that it began with: \
+             `redrill resume {run}{consent}`"
         )),
         is_decision: false,
     }
@@ -191,14 +192,14 @@ fn command_to_look(call: &FoldedCall) -> Option<String> {
 }
 
 /// Returns what to type about a gate that nobody has decided about.
-fn step_at_gate(run: &str, entries: &[JournalEntry], confirm: &str) -> Option<NextStep> {
+fn step_at_gate(run: &str, entries: &[JournalEntry], consent: &str) -> Option<NextStep> {
     let gates = list_awaited_gates(entries);
     let first = gates.first()?;
     // With one gate, there is nothing to choose.
     let which = if gates.len() > 1 { format!(" {}", quote_shell_word(first)) } else { String::new() };
     Some(NextStep {
-        command: format!("redrill approve {run}{which} --resume{confirm}"),
-        hint: Some(format!("or `redrill reject {run}{which} --resume{confirm}`")),
+        command: format!("redrill approve {run}{which} --resume{consent}"),
+        hint: Some(format!("or `redrill reject {run}{which} --resume{consent}`")),
         is_decision: false,
     })
 }
@@ -219,24 +220,52 @@ fn step_at_held_call(run: &str, fold: &RunFold) -> Option<NextStep> {
     })
 }
 
-/// Returns the options that name the protected targets which a run may change, with a space before each.
-pub fn write_confirmations(runtime: &Runtime, run: &str) -> String {
-    let names = list_targets_to_confirm(runtime, run);
-    let options: Vec<String> =
-        names.iter().map(|name| format!(" --confirm {}", quote_shell_word(name))).collect();
+/// Returns the options without which a run does not go on, with a space before each: those that name the protected targets
+/// which it may change, and `--yes` where its last record is so old that a person is asked.
+pub fn write_consent_options(runtime: &Runtime, run: &str) -> String {
+    let Some(recorded) = RecordedRunbook::read(runtime, run) else { return String::new() };
+    let mut options: Vec<String> = recorded
+        .list_targets_to_confirm(runtime)
+        .iter()
+        .map(|name| format!(" --confirm {}", quote_shell_word(name)))
+        .collect();
+    let age = RecordAge::of_run(runtime, recorded.summary.last_at);
+    if age.right_to_ask_about(&recorded.runbook.header.needs).is_some() {
+        options.push(" --yes".into());
+    }
     options.concat()
 }
 
 /// Returns the protected targets that a run may change, each of which must be named to resume it. Where its text does not
 /// read there are none: that keeps it from being resumed, and is said then.
 pub fn list_targets_to_confirm(runtime: &Runtime, run: &str) -> Vec<String> {
-    let read = || -> Result<Option<Vec<String>>, Refusal> {
-        let Some(journal) = runtime.open_existing_journal()? else { return Ok(None) };
-        let summary = journal.summarize_run(run)?;
-        let (fold, _) = RunFold::from_entries(&journal.read_records(run)?);
-        let sources = journal.read_sources(run, fold.source_edition())?;
-        let runbook = Runbook::from_recorded(&summary.runbook, sources)?;
-        Ok(Some(runtime.targets_to_confirm(&runbook, &summary.params)))
-    };
-    read().ok().flatten().into_iter().flatten().collect()
+    RecordedRunbook::read(runtime, run)
+        .map_or_else(Vec::new, |recorded| recorded.list_targets_to_confirm(runtime))
+}
+
+/// A run with the text that it goes by.
+struct RecordedRunbook {
+    summary: RunSummary,
+    fold: RunFold,
+    runbook: Runbook,
+}
+
+impl RecordedRunbook {
+    /// Reads the runbook of a run; nothing where something of it does not read.
+    fn read(runtime: &Runtime, run: &str) -> Option<Self> {
+        let read = || -> Result<Option<Self>, Refusal> {
+            let Some(journal) = runtime.open_existing_journal()? else { return Ok(None) };
+            let summary = journal.summarize_run(run)?;
+            let (fold, _) = RunFold::from_entries(&journal.read_records(run)?);
+            let sources = journal.read_sources(run, fold.source_edition())?;
+            let runbook = Runbook::from_recorded(&summary.runbook, sources)?;
+            Ok(Some(Self { summary, fold, runbook }))
+        };
+        read().ok().flatten()
+    }
+
+    fn list_targets_to_confirm(&self, runtime: &Runtime) -> Vec<String> {
+        let come_to = self.fold.targets_come_to().map(str::to_owned);
+        runtime.targets_to_confirm(&self.runbook, &self.summary.params, come_to)
+    }
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     base::shell::quote_shell_word,
     journal::{Failure, RunStatus},
-    runtime::{EvalError, RunResult, StopReason},
+    runtime::{EvalError, RunResult, StopReason, unconfirmed_message},
 };
 
 impl CliError {
@@ -29,7 +29,8 @@ impl CliError {
                 error.next = Some(format!("redrill runs abandon {run} --leave"));
                 error.hint = Some(hint_at_lost_cleanup(run));
             }
-            (Some(StopReason::Refused { hint, .. }), true) => {
+            (Some(StopReason::Refused { .. } | StopReason::Unconfirmed { .. }), true) => {
+                let hint = error.hint.take().unwrap_or_default();
                 error.next = Some(format!("redrill runs abandon {run} --leave"));
                 error.hint = Some(format!(
                     "{hint}, with `redrill runs abandon {run}`\n      or end it as it is, without clean-up"
@@ -58,6 +59,7 @@ impl CliError {
                     | StopReason::Interrupted
                     | StopReason::Undecided { .. }
                     | StopReason::Refused { .. }
+                    | StopReason::Unconfirmed { .. }
                     | StopReason::Mismatch { .. }
                     | StopReason::Leased(_)
             )
@@ -144,6 +146,10 @@ fn error_from_stop(stop: &StopReason, run: &str) -> CliError {
                 record.hint()
             ))
             .with_next_command(format!("redrill runs show {run}")),
+        StopReason::Unconfirmed { target } => {
+            let (message, hint) = unconfirmed_message(target);
+            stopped(&message, REFUSED).with_hint(hint)
+        }
         StopReason::Refused { message, hint } => stopped(message, REFUSED).with_hint(hint.clone()),
         StopReason::Leased(error) => CliError { next: Some(resume.clone()), ..CliError::from(error.clone()) },
         StopReason::Journal(error) => CliError { next: Some(resume.clone()), exit: FAILED, ..CliError::from(error.clone()) },

@@ -114,7 +114,9 @@ impl Call<'_> {
         match self.verify_targets() {
             Ok(()) => {}
             Err(IdentityError::Stopped(halt)) => return Err(halt),
-            Err(IdentityError::Unreachable(e)) => return self.finish_call(Err(e), Instant::now()),
+            Err(IdentityError::Unreachable(e)) => {
+                return self.finish_call(Err(self.name_unreached_branch(e)), Instant::now());
+            }
         }
         match self.request.op.protocol {
             Protocol::Read(perform) | Protocol::Wait(perform) => self.perform_read(perform),
@@ -399,6 +401,16 @@ impl Call<'_> {
             fault.left_behind = vec![left];
         }
         fault
+    }
+
+    /// Adds to the error of a target that could not be reached the branch that was to be removed there. That there is no such
+    /// target, under this name or for this token, does not say that a branch which was made is gone.
+    fn name_unreached_branch(&self, error: Error) -> Error {
+        let made = value::untag_as(self.request.args.get("branch"), value::BRANCH_TAG);
+        match self.left_by_failure().filter(|_| made.is_some()) {
+            Some(left) => error.with_left_behind(left),
+            None => error,
+        }
     }
 
     /// Returns what is there when the call fails and should not be: a branch that could not be removed.

@@ -86,6 +86,11 @@ fn find_failure(context: &RunContext, error: &EvalAltResult) -> Failure {
     script_error::to_failure(error, sources.first().map_or("", |main| main.path.as_str()), &text_of)
 }
 
+/// Returns whether a removal failed because its target, which was reached, does not have the branch.
+fn is_gone(fault: &ScriptError) -> bool {
+    fault.code == Code::NotFound.as_str() && fault.left_behind.is_empty()
+}
+
 /// Removes a branch that the call `made` has given back. A branch that is already gone is no error.
 fn remove_branch(scope: &CallScope, made: &str, branch: &Value) -> Result<(), Box<ScriptError>> {
     let Some(op) = ops::find_operation("branch::delete") else { return Ok(()) };
@@ -102,7 +107,7 @@ fn remove_branch(scope: &CallScope, made: &str, branch: &Value) -> Result<(), Bo
     };
     match run_call(scope, CallRequest { op, args, at: "the end of the run", implied: true }) {
         Ok(_) | Err(NativeError::Stopped) => Ok(()),
-        Err(NativeError::Raised(fault)) if fault.code == Code::NotFound.as_str() => Ok(()),
+        Err(NativeError::Raised(fault)) if is_gone(&fault) => Ok(()),
         Err(NativeError::Raised(mut fault)) => {
             fault.set_left_behind(vec![format!("branch {name}")]);
             Err(fault)

@@ -59,10 +59,7 @@ impl DecidableCall {
         let entries = journal.read_records(id)?;
         let (fold, _) = RunFold::from_entries(&entries);
         let open: Vec<_> = fold.decidable_calls().filter(|(_, open)| !is_gate(&open.op)).collect();
-        // Whoever writes a whole name means that call, although the name may be a part of another one.
-        let is_exact = fold.call(given).is_some();
-        let is_named = |name: &str| name == given || !is_exact && name.contains(given);
-        let named: Vec<_> = open.iter().copied().filter(|(name, _)| is_named(name)).collect();
+        let named: Vec<_> = open.iter().copied().filter(|(name, _)| fold.is_named(given, name)).collect();
         let [(name, FoldedCall { op, .. })] = named[..] else {
             return Err(refuse_decision(&entries, &open, given, named.is_empty()));
         };
@@ -96,10 +93,11 @@ fn refuse_decision(
     is_none: bool,
 ) -> DecisionRefusal {
     let (fold, _) = RunFold::from_entries(entries);
-    let (gates, cut_short): (Vec<_>, Vec<_>) =
-        fold.open_calls().filter(|(name, _)| name.contains(given)).partition(|(_, open)| is_gate(&open.op));
-    let is_named = |(name, _): &&(&str, &FoldedCall)| *name == given;
-    match (gates.iter().find(is_named).or(gates.first()), cut_short.first()) {
+    let (gates, cut_short): (Vec<_>, Vec<_>) = fold
+        .open_calls()
+        .filter(|(name, _)| fold.is_named(given, name))
+        .partition(|(_, open)| is_gate(&open.op));
+    match (gates.first(), cut_short.first()) {
         (Some((gate, _)), None) if is_none => {
             let is_awaited = list_awaited_gates(entries).iter().any(|awaited| awaited == gate);
             return DecisionRefusal::IsGate { call: (*gate).to_owned(), is_awaited };

@@ -2,7 +2,8 @@
 
 use super::{
     call_path::CLEAN_UP_PATH, clean_up::run_cleanups, deferred_cleanup, edit_barrier::DEFER,
-    leave::name_open_call, lost_history::remember_lost_history, run_context::RunContext, stop::StopReason,
+    leave::name_open_call, lost_history::remember_lost_history, permit::unconfirmed_message,
+    run_context::RunContext, stop::StopReason,
 };
 use crate::{
     base::lock::lock_unpoisoned,
@@ -104,22 +105,24 @@ pub(super) fn end_run(context: &Arc<RunContext>, engine: &Engine, conclusion: Co
 }
 
 /// Checks that everything that was deferred is due now: a run does not end without it. One that is given up names it
-/// among what it leaves behind.
+/// among what it leaves behind, and so does one of which a person allowed it to be missing.
 fn check_lost_cleanup(context: &RunContext) -> Result<(), StopReason> {
     let allowed = context.run.allowed_missing();
     let mut lost = context.run.calls_of(DEFER);
-    lost.retain(|name| !name.starts_with(CLEAN_UP_PATH) && !allowed.contains(name));
+    lost.retain(|name| !name.starts_with(CLEAN_UP_PATH));
     let due = lock_unpoisoned(&context.deferred);
     lost.retain(|name| !due.iter().any(|deferred| deferred.name == *name));
+    drop(due);
     lost.sort();
-    let texts = lost.iter().filter_map(|name| Some((name, context.run.recorded_call(name)?.args)));
-    let named: Vec<_> =
-        texts.map(|(name, args)| deferred_cleanup::name_missed_clean_up(name, Some(&args))).collect();
+    let name_it = |name: &String| {
+        let recorded = context.run.recorded_call(name)?;
+        Some(deferred_cleanup::name_missed_clean_up(name, Some(&recorded.args)))
+    };
+    // Whoever allowed that it is missing allowed that it is not done, and not that it is not told.
+    let is_told = |name: &&String| context.is_abandoning || allowed.contains(*name);
+    lock_unpoisoned(&context.left_behind).extend(lost.iter().filter(is_told).filter_map(name_it));
+    let named: Vec<_> = lost.iter().filter(|name| !is_told(name)).filter_map(name_it).collect();
     if named.is_empty() {
-        return Ok(());
-    }
-    if context.is_abandoning {
-        lock_unpoisoned(&context.left_behind).extend(named);
         return Ok(());
     }
     Err(StopReason::Mismatch {
@@ -155,6 +158,7 @@ pub(super) fn record_stop(context: &Arc<RunContext>, stop: StopReason) -> RunRes
         StopReason::Mismatch { message } | StopReason::Refused { message, .. } => {
             (RunStatus::Interrupted, message.clone())
         }
+        StopReason::Unconfirmed { target } => (RunStatus::Interrupted, unconfirmed_message(target).0),
         StopReason::Unreadable(record) => (RunStatus::Interrupted, record.to_string()),
         StopReason::Leased(e) | StopReason::Journal(e) => (RunStatus::Interrupted, e.to_string()),
         StopReason::Abandoned => (RunStatus::Interrupted, "the run was being abandoned".to_owned()),
@@ -165,11 +169,12 @@ pub(super) fn record_stop(context: &Arc<RunContext>, stop: StopReason) -> RunRes
             StopReason::Undecided { call, .. } | StopReason::Waiting { call, .. } => Some(call.clone()),
             _ => None,
         };
-        drop(
-            context
-                .run
-                .append_record(Record::Stopped { status, reason, mismatch, at_call }, Durability::Synced),
-        );
+        let unconfirmed = match &stop {
+            StopReason::Unconfirmed { target } => Some(target.clone()),
+            _ => None,
+        };
+        let stopped = Record::Stopped { status, reason, mismatch, at_call, unconfirmed };
+        drop(context.run.append_record(stopped, Durability::Synced));
         drop(context.journal.release_leases(context.run.id()));
     }
     if matches!(stop, StopReason::Undecided { .. }) {

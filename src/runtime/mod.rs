@@ -83,6 +83,7 @@ pub use leave::end_as_abandoned;
 pub use lost_target::LostTarget;
 pub use observer::{Answer, Choice, Question, RunObserver, Withdrawal};
 pub use open_approval::{APPROVE, OpenApproval, is_gate};
+pub use permit::unconfirmed_message;
 pub use read::is_read_only;
 pub use refusal::Refusal;
 pub use remainder::{Remainder, RemainderKind, RemainderRule};

@@ -39,7 +39,7 @@ pub(super) fn protected_targets(fleet: &Fleet, targets: &[String], needs: &[Perm
 }
 
 /// Returns the message and the hint of a refusal to change a protected target.
-pub(super) fn unconfirmed_message(name: &str) -> (String, String) {
+pub fn unconfirmed_message(name: &str) -> (String, String) {
     (
         format!("the target `{name}` is protected, and this may change it"),
         format!("name it: `--confirm {}`", shell::quote_shell_word(name)),
@@ -68,8 +68,8 @@ pub(super) fn verify_and_lease_target(
     if !protected_targets(&context.fleet, &[target.to_owned()], rights).is_empty()
         && !context.confirmed.contains(target)
     {
-        let (message, hint) = unconfirmed_message(target);
-        return Err(IdentityError::Stopped(context.stopper.stop_run(StopReason::Refused { message, hint })));
+        let target = target.to_owned();
+        return Err(IdentityError::Stopped(context.stopper.stop_run(StopReason::Unconfirmed { target })));
     }
     if known.is_none() {
         let identity = context

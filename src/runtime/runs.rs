@@ -337,9 +337,19 @@ impl Runtime {
         }
     }
 
-    /// Returns the protected targets that the runbook may change; a person must confirm each by name.
-    pub fn targets_to_confirm(&self, runbook: &Runbook, params: &Value) -> Vec<String> {
-        permit::protected_targets(&self.fleet, &list_named_targets(runbook, params), &runbook.header.needs)
+    /// Returns the protected targets that the runbook may change, by its text, its parameters, and what its run has `come_to`;
+    /// a person must confirm each by name.
+    pub fn targets_to_confirm(
+        &self,
+        runbook: &Runbook,
+        params: &Value,
+        come_to: impl IntoIterator<Item = String>,
+    ) -> Vec<String> {
+        let mut targets = list_named_targets(runbook, params);
+        targets.extend(come_to);
+        targets.sort();
+        targets.dedup();
+        permit::protected_targets(&self.fleet, &targets, &runbook.header.needs)
     }
 
     /// Refuses a run that names a target which is not configured, or changes a protected one whose name was not typed.

@@ -39,6 +39,8 @@ pub enum StopReason {
         /// What would allow it.
         hint: String,
     },
+    /// A protected target that it is about to use was not named.
+    Unconfirmed { target: String },
     /// Another run holds a lease on a target.
     Leased(journal::Error),
     /// The journal cannot be written.

@@ -1,5 +1,6 @@
 //! Which record may follow which, and what a run is after them.
 
+use super::{TestJournal, begin_record};
 use crate::{
     base::moment::Moment,
     journal::{record_order::next_status, *},
@@ -40,7 +41,7 @@ fn finished(status: RunStatus) -> Record {
     Record::Finished { status, error: None, left_behind: Vec::new() }
 }
 fn stopped(status: RunStatus) -> Record {
-    Record::Stopped { status, reason: "a signal".into(), mismatch: false, at_call: None }
+    Record::Stopped { status, reason: "a signal".into(), mismatch: false, at_call: None, unconfirmed: None }
 }
 fn ok<E>() -> Outcome<E> {
     Outcome::Ok(json!(1))
@@ -231,6 +232,7 @@ fn who_can_decide_about_which_call() {
         reason: "nobody knows".into(),
         mismatch: false,
         at_call: Some(call.into()),
+        unconfirmed: None,
     };
     let cut_short = [started(), begin("k")];
     assert_eq!((open(&cut_short), decidable(&cut_short)), (1, 0));
@@ -302,6 +304,7 @@ fn a_mismatch_that_drops_no_edition_is_met_again() {
         reason: "another call".into(),
         mismatch: true,
         at_call: None,
+        unconfirmed: None,
     };
     let edited = Record::Resumed { version: "7".into(), edited: true, digest: Some("d".into()) };
     assert!(fold(&[started(), begin("k"), mismatch.clone()]).is_stuck());
@@ -327,6 +330,7 @@ fn what_was_allowed_under_an_edited_text_is_allowed_after_the_next_edit_is_refus
         reason: "another call".into(),
         mismatch: true,
         at_call: None,
+        unconfirmed: None,
     };
     let records = [started(), edited("d"), allowed("old"), begin("k"), stopped(RunStatus::Interrupted)];
     let names = |fold: &RunFold| fold.allowed_missing().iter().cloned().collect::<Vec<_>>();
@@ -338,4 +342,20 @@ fn what_was_allowed_under_an_edited_text_is_allowed_after_the_next_edit_is_refus
     assert_eq!((next.source_edition(), names(&next)), (2, vec!["new".to_owned()]), "another text asks anew");
     next.apply_record(refused, AT).expect("legal");
     assert_eq!((next.source_edition(), names(&next)), (1, vec!["old".to_owned()]));
+}
+
+/// The whole name of a call means that call, although it is a part of another one's.
+#[test]
+fn a_whole_name_names_one_call() {
+    let test = TestJournal::new();
+    let run = test.create_run();
+    for call in ["/x#1", "/x#10"] {
+        run.append_record(begin_record(call), Durability::Synced).expect("written");
+    }
+    let (fold, _) = RunFold::from_entries(&test.journal.read_records(run.id()).expect("read"));
+    let named = |given: &str| ["/x#1", "/x#10"].map(|call| fold.is_named(given, call));
+    assert_eq!(
+        (named("/x#1"), named("/x#10"), named("x#"), named("y")),
+        ([true, false], [false, true], [true; 2], [false; 2])
+    );
 }

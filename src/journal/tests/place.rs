@@ -25,7 +25,7 @@ fn open_as(state: &Path, adopt: bool, rolled_back: bool) -> Journal {
 
 fn stopped_record() -> Record {
     let status = RunStatus::Interrupted;
-    Record::Stopped { status, reason: "a signal".into(), mismatch: false, at_call: None }
+    Record::Stopped { status, reason: "a signal".into(), mismatch: false, at_call: None, unconfirmed: None }
 }
 
 /// Leaves a run that has stopped, and returns its id.

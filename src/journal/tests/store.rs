@@ -98,6 +98,7 @@ fn a_summary_follows_the_run() {
         reason: "an approval".into(),
         mismatch: false,
         at_call: None,
+        unconfirmed: None,
     });
     assert_eq!((summary().status, summary().reason.as_deref()), (RunStatus::Waiting, Some("an approval")));
     add(Record::Decided { call: "w".into(), decision: json!({"kind": "fail"}), by: "ann".into() });

@@ -111,7 +111,8 @@ fn a_run_that_can_end_is_not_removed() {
     let id = leave_run(&test);
     let run = test.journal.acquire_run(&id).expect("taken");
     let status = RunStatus::Waiting;
-    let stopped = Record::Stopped { status, reason: "x".into(), mismatch: false, at_call: None };
+    let stopped =
+        Record::Stopped { status, reason: "x".into(), mismatch: false, at_call: None, unconfirmed: None };
     run.append_record(stopped, Durability::Synced).expect("written");
     drop(run);
     assert_eq!(test.journal.prune_run(&id), Err(Error::NotEnded { run: id, status }));

@@ -161,6 +161,7 @@ fn edited_sources_are_kept_beside_the_first_and_verified_like_them() {
         reason: "x".into(),
         mismatch,
         at_call: None,
+        unconfirmed: None,
     };
     run.append_record(mismatch(true), Durability::Synced).expect("written");
     assert_eq!(run.source_edition(), 0, "a text that does not match is dropped");

@@ -200,3 +200,15 @@ fn a_branch_that_the_script_removed_is_not_removed_again() {
     let heard = listener.heard.lock().expect("heard").join("\n");
     assert_eq!(heard.matches("call.started").count(), 2, "{heard}");
 }
+
+#[test]
+fn clean_up_that_a_person_allows_to_be_missing_is_told() {
+    let script = "defer(|| backup::create(db, #{ label: \"undone\" })); backup::create(db); branch::list(db)";
+    let env = edits::record_run_before_list(script, false);
+    let edited = script
+        .replace("defer(|| backup::create(db, #{ label: \"undone\" }));", "")
+        .replace("branch::list", "db::execute(db, \"update orders set id = id\"); branch::list");
+    let allowed = edits::resume_with_text(&env, &edited, &[Choice::Approve; 3]);
+    assert_eq!(allowed.status, RunStatus::Succeeded, "{allowed:?}");
+    assert!(allowed.left_behind.iter().any(|left| left.contains("undone")), "{allowed:?}");
+}

@@ -103,7 +103,12 @@ impl Supabase {
     /// # Errors
     /// What the API says.
     pub(in crate::provider::supabase) async fn list_branch_rows(&self) -> Result<Vec<BranchRow>> {
-        let mut rows: Vec<BranchRow> = self.get_project_resource("/branches").await?;
+        let listed = self.get_project_resource("/branches").await;
+        // A project that is not found does not say that a branch of it is gone.
+        let mut rows: Vec<BranchRow> = listed.map_err(|e| match e.code {
+            Code::NotFound => Error { code: Code::Refused, ..e },
+            _ => e,
+        })?;
         rows.retain(|row| !row.is_project_itself() && row.project_ref != self.reference);
         rows.sort_by(|a, b| (&a.created_at, &a.name).cmp(&(&b.created_at, &b.name)));
         Ok(rows)
