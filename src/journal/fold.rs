@@ -2,7 +2,9 @@
 
 use super::{
     Attempt, CallState, Conclusion, Decision, EDIT_GATE, FoldedCall, IllegalRecord, JournalEntry, Outcome,
-    Record, RecordedOutcome, RunStatus, UnreadableRecord, editions::Editions, record_order::next_status,
+    Record, RecordedOutcome, RunStatus, UnreadableRecord,
+    editions::{AddedRecords, Editions},
+    record_order::next_status,
 };
 use crate::base::moment::Moment;
 use serde::de::DeserializeOwned;
@@ -140,7 +142,9 @@ impl RunFold {
             Record::Started { .. }
             | Record::Resumed { .. }
             | Record::Adopted { .. }
-            | Record::EditAllowed { .. } => {}
+            | Record::EditAllowed { .. }
+            | Record::EditReached { .. }
+            | Record::EditDropped {} => {}
         }
         Ok(())
     }
@@ -155,6 +159,11 @@ impl RunFold {
         };
         let before = self.editions.in_force;
         let dropped = self.editions.follow_record(record, call, is_first);
+        self.forget_dropped(before, dropped);
+    }
+
+    /// Forgets what is dropped with an edition, when another one than `before` has come into force.
+    fn forget_dropped(&mut self, before: u32, dropped: Option<AddedRecords>) {
         if self.editions.in_force != before {
             self.calls.retain(|_, call| call.op != EDIT_GATE);
         }
@@ -194,6 +203,20 @@ impl RunFold {
     /// Returns the edition of the sources in force: 0 is the original, higher ones are edits.
     pub fn source_edition(&self) -> u32 {
         self.editions.in_force
+    }
+
+    /// Returns the edition of the sources by which the run is given up: the one in force, or the one before it while nothing
+    /// has taken effect under that.
+    pub fn edition_to_give_up(&self) -> u32 {
+        self.editions.without_trial()
+    }
+
+    /// Drops the edition in force, with what was recorded under it, if nothing has taken effect under it: so the run is
+    /// given up.
+    pub fn drop_trial_edition(&mut self) {
+        let before = self.editions.in_force;
+        let dropped = self.editions.drop_trial();
+        self.forget_dropped(before, dropped);
     }
 
     /// Returns whether the run stopped at a mismatch that a resume meets again.
@@ -370,7 +393,7 @@ impl RunFold {
     /// what led to that stays as it was.
     pub(super) fn is_outdated_by(&self, name: &str, order: u64) -> bool {
         let own = self.call_order(name);
-        own < order && self.editions.allowed.iter().all(|missing| self.call_order(missing) < own)
+        own < order && self.editions.allowance.names.iter().all(|missing| self.call_order(missing) < own)
     }
 
     /// Returns the names of the calls that were about to take effect, in no order.
@@ -395,8 +418,8 @@ impl RunFold {
     }
 
     /// Returns what the edition in force need not ask for before it does something new.
-    pub(super) fn allowed_missing(&self) -> &BTreeSet<String> {
-        &self.editions.allowed
+    pub(super) fn allowed_missing(&self) -> BTreeSet<String> {
+        self.editions.allowance.missing()
     }
 
     /// Returns how many calls there are.

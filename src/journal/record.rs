@@ -165,6 +165,14 @@ pub enum Record {
         missing: Vec<String>,
         by: String,
     },
+    /// The edition in force has asked, after all, for what somebody allowed it not to ask for first: the next edition has to
+    /// ask for it again before it does anything new.
+    EditReached {
+        /// The call or clean-up, by name.
+        name: String,
+    },
+    /// The edition in force was dropped because the run is given up, and nothing has taken effect under it.
+    EditDropped {},
     /// Somebody took over the state folder, and with it this run.
     Adopted {
         by: String,
@@ -215,6 +223,8 @@ impl Record {
             Record::End { .. } => "end",
             Record::Decided { .. } => "decided",
             Record::EditAllowed { .. } => "edit_allowed",
+            Record::EditReached { .. } => "edit_reached",
+            Record::EditDropped {} => "edit_dropped",
             Record::Adopted { .. } => "adopted",
             Record::Ending { .. } => "ending",
             Record::Finished { .. } => "finished",

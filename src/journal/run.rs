@@ -262,12 +262,27 @@ impl Run {
 
     /// Returns the recorded calls and clean-up that somebody allowed the edited sources not to ask for first.
     pub fn allowed_missing(&self) -> BTreeSet<String> {
-        self.lock_state().chain.fold.allowed_missing().clone()
+        self.lock_state().chain.fold.allowed_missing()
     }
 
     /// Returns the edition of the sources in force: 0 is the original, higher ones are edits.
     pub fn source_edition(&self) -> u32 {
         self.lock_state().chain.fold.editions.in_force
+    }
+
+    /// Returns the edition of the sources by which the run is given up: see [`super::RunFold::edition_to_give_up`].
+    pub fn edition_to_give_up(&self) -> u32 {
+        self.lock_state().chain.fold.edition_to_give_up()
+    }
+
+    /// Records that this process takes the run up to give it up, with the edition of [`Run::edition_to_give_up`].
+    ///
+    /// # Errors
+    /// As [`Run::append_record`].
+    pub fn record_giving_up(&self, version: &str) -> Result<(), Error> {
+        let is_on_trial = self.edition_to_give_up() != self.source_edition();
+        self.record_resume(version, None)?;
+        if is_on_trial { self.append_record(Record::EditDropped {}, Durability::Synced) } else { Ok(()) }
     }
 
     /// Records that this process resumes the run: with the sources that it has, or with edited ones, which are stored.

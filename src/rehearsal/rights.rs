@@ -3,14 +3,14 @@
 use super::{runbook_rules::RunbookRules, scenario_result::ScenarioResult};
 use crate::{
     base::value,
-    journal::{EDIT_GATE, Outcome, Record, RunFold},
+    journal::{APPROVE, EDIT_GATE, Outcome, Record, RunFold},
     ops::{
         self,
         args::CallArgs,
         spec::{Effect, Permission, parse_target_ref},
     },
     provider::sim::COLLEAGUE_KINDS,
-    runtime::{APPROVE, CLEAN_UP_PATH, are_in_other_forks, is_gate},
+    runtime::{CLEAN_UP_PATH, are_in_other_forks, is_gate},
 };
 use serde_json::Value;
 use std::collections::BTreeSet;

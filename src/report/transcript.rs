@@ -144,6 +144,12 @@ impl TranscriptWriter {
             Record::EditAllowed { missing, by } => {
                 self.push_line(at, &format!("{by} allowed something new before {}", missing.join(", ")));
             }
+            Record::EditReached { name } => {
+                self.push_line(at, &format!("the edited runbook asks for {name} after all"));
+            }
+            Record::EditDropped {} => {
+                self.push_line(at, "the edited runbook is dropped: nothing has taken effect under it");
+            }
             Record::Adopted { by, from, to, rolled_back } => {
                 self.steps.clear();
                 let from = from.as_ref().map_or_else(String::new, |from| format!("{}, ", name_place(from)));

@@ -103,9 +103,12 @@ impl EditBarrier {
         Some(Self { begun, state: Mutex::new(state), round: watch::Sender::new(0) })
     }
 
-    /// Notes that the script has asked for a call, a gate or a clean-up.
-    pub(super) fn note_asked(&self, name: &str) {
-        self.lock_state().asked.insert(name.to_owned());
+    /// Notes that the script has asked for a call, a gate or a clean-up; returns whether somebody had allowed it to be
+    /// missing. It is missing no more: what an edit puts before it from now on is asked about.
+    pub(super) fn note_asked(&self, name: &str) -> bool {
+        let mut state = self.lock_state();
+        state.asked.insert(name.to_owned());
+        state.allowed.remove(name)
     }
 
     /// Starts over: the script is evaluated from its top again.

@@ -3,12 +3,14 @@
 use super::{
     approval::Approval,
     call_path::{CLEAN_UP_PATH, are_in_other_forks},
-    open_approval::APPROVE,
     run_context::RunContext,
     scope::CallScope,
     stop::NativeError,
 };
-use crate::{base::lock::lock_unpoisoned, journal::EDIT_GATE};
+use crate::{
+    base::lock::lock_unpoisoned,
+    journal::{APPROVE, EDIT_GATE},
+};
 
 /// Waits, before a new call of an edited text, for the approval of that text: when the call stands behind a gate that was
 /// passed before the edit, and behind none that was passed since.

@@ -60,7 +60,8 @@ fn list_left_behind(
     id: &str,
     entries: &[JournalEntry],
 ) -> Result<Vec<String>, journal::Error> {
-    let fold = fold_what_fits(entries);
+    let mut fold = fold_what_fits(entries);
+    fold.drop_trial_edition();
     let (sources, landings) =
         (journal.read_sources(id, fold.source_edition())?, journal.list_landing_ends(id)?);
     let mut left: Vec<String> = Vec::new();

@@ -79,7 +79,7 @@ pub use flow::NATIVES;
 pub use leave::end_as_abandoned;
 pub use lost_target::LostTarget;
 pub use observer::{Answer, Choice, Question, RunObserver, Withdrawal};
-pub use open_approval::{APPROVE, OpenApproval, is_gate};
+pub use open_approval::{OpenApproval, is_gate};
 pub use read::is_read_only;
 pub use refusal::Refusal;
 pub use remainder::{Remainder, RemainderKind, RemainderRule};

@@ -393,7 +393,7 @@ const WAITING_EDITS: &[Edit] = &[
 ];
 
 /// Records a run to where it is killed or waits.
-fn record_run(script: &str) -> ScriptEnv {
+pub(super) fn record_run(script: &str) -> ScriptEnv {
     record_run_before_list(script, false)
 }
 

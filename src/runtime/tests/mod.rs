@@ -5,6 +5,7 @@ mod crashes;
 mod divergence;
 mod edited_gates;
 mod edits;
+mod edits_on_trial;
 mod forks;
 mod lost_requests;
 mod postgres;
@@ -134,7 +135,13 @@ impl ScriptEnv {
 
     fn take_up_run(&self, listener: Arc<Listener>, abandon: bool) -> Result<RunResult, Refusal> {
         let journal = Arc::new(self.runtime.open_journal()?);
-        let (run, runbook, params) = Runtime::acquire_run(&journal, &journal.resolve_run_id("last")?)?;
+        let id = journal.resolve_run_id("last")?;
+        let acquired = if abandon {
+            Runtime::acquire_run_to_abandon(&journal, &id)
+        } else {
+            Runtime::acquire_run(&journal, &id)
+        };
+        let (run, runbook, params) = acquired?;
         let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon };
         self.runtime.resume_run(journal, resume, listener)
     }
