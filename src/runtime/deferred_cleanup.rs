@@ -5,9 +5,9 @@ use super::{
     edit_barrier::{DEFER, Frontier},
     edit_gate::await_edit_approval,
     frontier::reach_frontier,
-    native_call::record_named_call,
+    native_call::record_typed_as,
     scope::{CallScope, format_position},
-    stop::NativeError,
+    stop::{NativeError, StopReason},
     values::to_json,
 };
 use rhai::{FnPtr, NativeCallContext as Cx};
@@ -37,9 +37,29 @@ pub(super) fn record_deferral(
     }
     // A run that is being settled records nothing new, and does what it had deferred.
     if !context.is_settling() || !is_new {
-        record_named_call(scope, name.clone(), DEFER, &args, &at, || Value::Null)?;
+        drop(record_typed_as(scope, &name, DEFER, &args, &at, || list_earlier(scope))?);
     }
+    check_order(scope, &name)?;
     Ok(name)
+}
+
+/// Stops the run where an edited script defers what was deferred in another order.
+pub(super) fn check_order(scope: &CallScope, name: &str) -> Result<(), NativeError> {
+    let context = scope.run_context();
+    let Some(edits) = &context.edits else { return Ok(()) };
+    match scope.list_deferred(&|earlier| edits.is_swapped(earlier, name)).first() {
+        None => Ok(()),
+        Some(earlier) => {
+            let message = edits.describe_swapped(earlier, name);
+            Err(context.stopper.stop_run(StopReason::Mismatch { message }))
+        }
+    }
+}
+
+/// Returns, for clean-up that an edit has put in, what of the texts before is deferred before it.
+fn list_earlier(scope: &CallScope) -> Option<Vec<String>> {
+    let edits = scope.run_context().edits.as_ref()?;
+    Some(scope.list_deferred(&|earlier| edits.has_begun(earlier)))
 }
 
 /// Returns what is compared of a clean-up: its text, the values that it captures, and the texts of what it calls.

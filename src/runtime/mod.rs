@@ -39,6 +39,7 @@ mod call_path;
 mod call_text;
 mod decidable_call;
 mod decision;
+mod deferral_place;
 mod deferred_cleanup;
 mod drive;
 mod edit_barrier;
