@@ -4,6 +4,7 @@ mod approvals;
 mod crashes;
 mod divergence;
 mod edited_clean_up;
+mod edited_forks;
 mod edited_gates;
 mod edits;
 mod edits_on_trial;
