@@ -3,6 +3,7 @@
 mod approvals;
 mod crashes;
 mod divergence;
+mod edit_gate_operators;
 mod edited_clean_up;
 mod edited_forks;
 mod edited_gates;

@@ -352,7 +352,7 @@ impl Sequence {
 }
 
 /// Returns the runtime of a new process.
-fn make_runtime(env: &TestEnv, clock: &Arc<VirtualClock>, consent: StateConsent) -> Runtime {
+pub(super) fn make_runtime(env: &TestEnv, clock: &Arc<VirtualClock>, consent: StateConsent) -> Runtime {
     let clock = Arc::clone(clock) as Arc<dyn Clock>;
     Runtime::with_clock(env.load_config(), clock).expect("a runtime").with_consent(consent)
 }
