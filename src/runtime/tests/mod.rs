@@ -10,6 +10,7 @@ mod edited_gates;
 mod edits;
 mod edits_on_trial;
 mod forks;
+mod left_behind;
 mod lost_requests;
 mod postgres;
 mod quarantines;
