@@ -85,8 +85,10 @@ impl Editions {
                 self.is_stuck = self.trial.is_none();
                 return self.drop_trial();
             }
-            // Also without a record of its own: `--leave` ends a run that stands still.
-            Record::EditDropped {} | Record::Finished { status: RunStatus::Abandoned, .. } => {
+            // `--leave` ends a run that nobody has taken up.
+            Record::Resumed { gives_up: true, .. }
+            | Record::Finished { status: RunStatus::Abandoned, .. } => {
+                self.is_stuck = false;
                 return self.drop_trial();
             }
             Record::Resumed { .. } => self.is_stuck = false,

@@ -48,6 +48,8 @@ pub struct RunFold {
     pub(super) reason: Option<String>,
     /// The call at which it stopped.
     stopped_at: Option<String>,
+    /// Whether it was last taken up to be given up.
+    is_given_up: bool,
     /// The version of the program that is writing: the one that started the run, or that resumed it last.
     version: Arc<str>,
     /// What it ends with, once it is ending.
@@ -97,6 +99,9 @@ impl RunFold {
         if let Record::Started { version, .. } | Record::Resumed { version, .. } = &record {
             self.version = version.as_str().into();
         }
+        if let Record::Resumed { gives_up, .. } = &record {
+            self.is_given_up = *gives_up;
+        }
         self.follow_editions(&record);
         match record {
             Record::Stopped { reason, at_call, .. } => {
@@ -143,8 +148,7 @@ impl RunFold {
             | Record::Resumed { .. }
             | Record::Adopted { .. }
             | Record::EditAllowed { .. }
-            | Record::EditReached { .. }
-            | Record::EditDropped {} => {}
+            | Record::EditReached { .. } => {}
         }
         Ok(())
     }
@@ -222,6 +226,11 @@ impl RunFold {
     /// Returns whether the run stopped at a mismatch that a resume meets again.
     pub fn is_stuck(&self) -> bool {
         self.editions.is_stuck
+    }
+
+    /// Returns whether the run was last taken up to be given up.
+    pub fn is_given_up(&self) -> bool {
+        self.is_given_up
     }
 
     /// Returns why the run has stopped, while it has.

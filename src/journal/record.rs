@@ -122,6 +122,9 @@ pub enum Record {
         /// The hash over those, when it does.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         digest: Option<String>,
+        /// Whether it is taken up to be given up: an edition under which nothing has taken effect is dropped with that.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        gives_up: bool,
     },
     /// A target name was resolved to an identity, at its first use.
     Target { name: String, identity: Value },
@@ -171,8 +174,6 @@ pub enum Record {
         /// The call or clean-up, by name.
         name: String,
     },
-    /// The edition in force was dropped because the run is given up, and nothing has taken effect under it.
-    EditDropped {},
     /// Somebody took over the state folder, and with it this run.
     Adopted {
         by: String,
@@ -224,7 +225,6 @@ impl Record {
             Record::Decided { .. } => "decided",
             Record::EditAllowed { .. } => "edit_allowed",
             Record::EditReached { .. } => "edit_reached",
-            Record::EditDropped {} => "edit_dropped",
             Record::Adopted { .. } => "adopted",
             Record::Ending { .. } => "ending",
             Record::Finished { .. } => "finished",
@@ -336,7 +336,10 @@ mod tests {
     fn a_field_that_came_later_is_skipped() {
         let text = r#"{"kind":"resumed","version":"2","edited":true,"from":"elsewhere"}"#;
         let read: Record = serde_json::from_str(text).expect("reads");
-        assert_eq!(read, Record::Resumed { version: "2".into(), edited: true, digest: None });
+        assert_eq!(
+            read,
+            Record::Resumed { version: "2".into(), edited: true, digest: None, gives_up: false }
+        );
     }
 
     #[test]

@@ -280,9 +280,9 @@ impl Run {
     /// # Errors
     /// As [`Run::append_record`].
     pub fn record_giving_up(&self, version: &str) -> Result<(), Error> {
-        let is_on_trial = self.edition_to_give_up() != self.source_edition();
-        self.record_resume(version, None)?;
-        if is_on_trial { self.append_record(Record::EditDropped {}, Durability::Synced) } else { Ok(()) }
+        let (version, digest) = (version.to_owned(), None);
+        let resumed = Record::Resumed { version, edited: false, digest, gives_up: true };
+        self.append_record(resumed, Durability::Synced)
     }
 
     /// Records that this process resumes the run: with the sources that it has, or with edited ones, which are stored.
@@ -291,7 +291,8 @@ impl Run {
     /// As [`Run::append_record`].
     pub fn record_resume(&self, version: &str, edited: Option<Vec<Source>>) -> Result<(), Error> {
         let digest = edited.as_deref().map(chain::digest_sources);
-        let record = Record::Resumed { version: version.to_owned(), edited: edited.is_some(), digest };
+        let (version, gives_up) = (version.to_owned(), false);
+        let record = Record::Resumed { version, edited: edited.is_some(), digest, gives_up };
         self.append_observed(record, |record| {
             let seq = {
                 let mut state = self.lock_state();
