@@ -268,6 +268,29 @@ fn a_run_whose_world_was_begun_anew_is_ended_by_what_is_printed() {
     }
 }
 
+/// A call that was cut short, on a target that is another by now: giving the run up meets that before it is ending.
+#[test]
+fn a_run_that_cannot_be_given_up_on_its_target_is_ended_as_it_is() {
+    let env = CliEnv::new();
+    let identity = json!({ "id": "sim:gone", "description": "the world of before" });
+    let args = json!({ "target": { "$target": "sandbox" }, "label": "a" });
+    let (call, op, key) = ("/backup::create#0".to_owned(), "backup::create".to_owned(), "k".to_owned());
+    env.leave_run(
+        "0",
+        vec![
+            Record::Target { name: "sandbox".into(), identity },
+            Record::Begin { call, op, args, key, at: "r.rhai:1:1".into() },
+        ],
+    );
+    let refused = env.run_cli(&["runs", "abandon", "last"]);
+    assert!(refused.code == 5 && next_line(&refused).ends_with(" --leave"), "{refused}");
+    for args in [["runs", "list"].as_slice(), &["runs", "show", "last"]] {
+        let shown = env.run_cli(args);
+        assert_eq!(next_line(&shown), next_line(&refused), "{shown}");
+    }
+    assert_eq!(follow(&env, refused), "abandoned");
+}
+
 #[test]
 fn an_approval_before_an_edit_is_brought_on_by_what_is_printed() {
     let env = env_with(GATE);

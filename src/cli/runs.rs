@@ -190,7 +190,7 @@ fn abandon_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u
         let journal = Arc::new(runtime.open_journal()?);
         // Nothing new is started on any target, so no name needs to be confirmed.
         let confirmed = runtime.fleet.target_configs().map(|target| target.name.clone()).collect();
-        let acquired = match Runtime::acquire_run(&journal, &summary.id) {
+        let acquired = match Runtime::acquire_run_to_abandon(&journal, &summary.id) {
             _ if summary.runbook == SESSION => None,
             // What no longer reads as a runbook still has its records.
             Err(Refusal::Runbook(error)) => {

@@ -1,9 +1,12 @@
 //! The editions of a run's sources: which text is in force, and what is dropped with one that does not match.
 
-use super::{FoldedCall, Record};
+use super::{FoldedCall, Record, RunStatus};
 use std::collections::BTreeSet;
 
-/// The gate of an edition of the sources: a person approves what an edited text does behind gates that were passed before.
+/// The gates of a text: a person approves what stands behind one.
+pub const APPROVE: &str = "approve";
+
+/// The gate of an edition of the sources: a person approves what an edited text does after gates that were passed before.
 /// It belongs to its edition, and is forgotten when another one takes its place.
 pub const EDIT_GATE: &str = "approve_edit";
 
@@ -16,8 +19,8 @@ pub(super) struct Editions {
     pub(super) newest: u32,
     /// Whether the run stopped at a mismatch, and no edition was dropped by it: the same text meets it again.
     pub(super) is_stuck: bool,
-    /// What the edition in force need not ask for before it does something new, because somebody allowed it.
-    pub(super) allowed: BTreeSet<String>,
+    /// What somebody allowed to be missing.
+    pub(super) allowance: Allowance,
     /// What the edition in force has added, while nothing has taken effect under it and it may still be dropped.
     trial: Option<EditionTrial>,
 }
@@ -28,14 +31,39 @@ struct EditionTrial {
     /// The edition to fall back to.
     before: u32,
     /// What somebody had allowed to be missing under that one.
-    allowed_before: BTreeSet<String>,
+    allowance_before: Allowance,
     added: AddedRecords,
+    /// Whether a gate that only this edition has was asked about. The next edition has to ask for it, too: whoever edits
+    /// again takes no gate out that somebody may have rejected.
+    has_asked: bool,
+}
+
+/// What an edited text need not ask for before it does something new, because somebody allowed it. It stays allowed for the
+/// texts that come after, until one of them asks for it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Allowance {
+    /// The names of calls and clean-up.
+    pub(super) names: BTreeSet<String>,
+    /// Those that a text has asked for since.
+    reached: BTreeSet<String>,
+}
+
+impl Allowance {
+    /// Returns what is allowed to be missing, and has been since.
+    pub(super) fn missing(&self) -> BTreeSet<String> {
+        self.names.difference(&self.reached).cloned().collect()
+    }
+
+    fn add(&mut self, missing: &[String]) {
+        self.names.extend(missing.iter().cloned());
+        self.reached.retain(|name| !missing.contains(name));
+    }
 }
 
 /// What was first recorded under an edition.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct AddedRecords {
-    /// The names of calls: they only read.
+    /// The names of calls: they only read, or wait for a person.
     pub(super) calls: BTreeSet<String>,
     /// The names of targets.
     pub(super) targets: BTreeSet<String>,
@@ -57,16 +85,18 @@ impl Editions {
                 self.is_stuck = self.trial.is_none();
                 return self.drop_trial();
             }
+            // `--leave` ends a run that nobody has taken up.
+            Record::Resumed { gives_up: true, .. }
+            | Record::Finished { status: RunStatus::Abandoned, .. } => {
+                self.is_stuck = false;
+                return self.drop_trial();
+            }
             Record::Resumed { .. } => self.is_stuck = false,
-            Record::EditAllowed { missing, .. } => self.allowed.extend(missing.iter().cloned()),
-            // Nothing has happened under an edition that waits for its own gate.
-            Record::Begin { op, .. } | Record::End { op, .. } if op == EDIT_GATE => {}
-            Record::Accepted { .. } if call.is_some_and(|call| call.op == EDIT_GATE) => {}
-            Record::Begin { .. } | Record::Accepted { .. } | Record::Ending { .. } => self.trial = None,
-            Record::End { .. } if call.is_some_and(FoldedCall::may_have_effect) => self.trial = None,
-            Record::End { call, .. } if is_first => self.add_to_trial(|added| {
-                added.calls.insert(call.clone());
-            }),
+            Record::EditAllowed { missing, .. } => self.allowance.add(missing),
+            Record::EditReached { name } => drop(self.allowance.reached.insert(name.clone())),
+            Record::Begin { call, op, .. } => self.follow_begin(call, op, is_first),
+            Record::End { call: name, op, .. } => self.follow_end(name, op, call, is_first),
+            Record::Ending { .. } => self.trial = None,
             Record::Target { name, .. } if is_first => {
                 self.add_to_trial(|added| {
                     added.targets.insert(name.clone());
@@ -77,23 +107,63 @@ impl Editions {
         None
     }
 
+    /// Follows the begin of a call: the edition in force counts from its first new effect. What had begun before, and is
+    /// made again, is no effect of it; nothing has happened while it waits for a person.
+    fn follow_begin(&mut self, call: &str, op: &str, is_first: bool) {
+        let Some(trial) = &mut self.trial else { return };
+        let is_new = is_first || trial.added.calls.contains(call);
+        match op {
+            EDIT_GATE => {}
+            APPROVE if is_new => {
+                trial.has_asked = true;
+                trial.added.calls.insert(call.to_owned());
+            }
+            _ if is_new => self.trial = None,
+            _ => {}
+        }
+    }
+
+    /// Follows the end of a call: what is taken up, and had begun before the edition, is no effect of it. A gate that was
+    /// decided about under an edition was decided for it.
+    fn follow_end(&mut self, name: &str, op: &str, call: Option<&FoldedCall>, is_first: bool) {
+        match op {
+            EDIT_GATE => {}
+            APPROVE if call.is_some_and(FoldedCall::may_have_effect) => self.trial = None,
+            _ if is_first => self.add_to_trial(|added| {
+                added.calls.insert(name.to_owned());
+            }),
+            _ => {}
+        }
+    }
+
     /// Puts the next edition in force; returns what is dropped with the one before.
     fn begin_edition(&mut self) -> Option<AddedRecords> {
         self.is_stuck = false;
+        if self.trial.as_ref().is_some_and(|trial| trial.has_asked) {
+            self.trial = None;
+        }
         let dropped = self.drop_trial();
         self.newest += 1;
-        let allowed_before = std::mem::take(&mut self.allowed);
-        let added = AddedRecords::default();
-        self.trial = Some(EditionTrial { before: self.in_force, allowed_before, added });
+        self.trial = Some(EditionTrial {
+            before: self.in_force,
+            allowance_before: self.allowance.clone(),
+            added: AddedRecords::default(),
+            has_asked: false,
+        });
         self.in_force = self.newest;
         dropped
     }
 
+    /// Returns the edition that is in force when the one on trial, if there is one, is dropped.
+    pub(super) fn without_trial(&self) -> u32 {
+        self.trial.as_ref().map_or(self.in_force, |trial| trial.before)
+    }
+
     /// Drops the edition in force, if it may still be dropped; returns what was recorded under it.
-    fn drop_trial(&mut self) -> Option<AddedRecords> {
-        let EditionTrial { before, allowed_before, added } = self.trial.take()?;
+    pub(super) fn drop_trial(&mut self) -> Option<AddedRecords> {
+        let EditionTrial { before, allowance_before, added, .. } = self.trial.take()?;
         self.in_force = before;
-        self.allowed = allowed_before;
+        self.allowance = allowance_before;
         Some(added)
     }
 

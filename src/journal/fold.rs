@@ -2,7 +2,9 @@
 
 use super::{
     Attempt, CallState, Conclusion, Decision, EDIT_GATE, FoldedCall, IllegalRecord, JournalEntry, Outcome,
-    Record, RecordedOutcome, RunStatus, UnreadableRecord, editions::Editions, record_order::next_status,
+    Record, RecordedOutcome, RunStatus, UnreadableRecord,
+    editions::{AddedRecords, Editions},
+    record_order::next_status,
 };
 use crate::base::moment::Moment;
 use serde::de::DeserializeOwned;
@@ -48,6 +50,8 @@ pub struct RunFold {
     stopped_at: Option<String>,
     /// The protected target that nobody had named when it stopped.
     unconfirmed: Option<String>,
+    /// Whether it was last taken up to be given up.
+    is_given_up: bool,
     /// The version of the program that is writing: the one that started the run, or that resumed it last.
     version: Arc<str>,
     /// What it ends with, once it is ending.
@@ -98,6 +102,9 @@ impl RunFold {
         if let Record::Started { version, .. } | Record::Resumed { version, .. } = &record {
             self.version = version.as_str().into();
         }
+        if let Record::Resumed { gives_up, .. } = &record {
+            self.is_given_up = *gives_up;
+        }
         self.follow_editions(&record);
         match record {
             Record::Stopped { reason, at_call, unconfirmed, .. } => {
@@ -144,7 +151,8 @@ impl RunFold {
             Record::Started { .. }
             | Record::Resumed { .. }
             | Record::Adopted { .. }
-            | Record::EditAllowed { .. } => {}
+            | Record::EditAllowed { .. }
+            | Record::EditReached { .. } => {}
         }
         Ok(())
     }
@@ -159,6 +167,11 @@ impl RunFold {
         };
         let before = self.editions.in_force;
         let dropped = self.editions.follow_record(record, call, is_first);
+        self.forget_dropped(before, dropped);
+    }
+
+    /// Forgets what is dropped with an edition, when another one than `before` has come into force.
+    fn forget_dropped(&mut self, before: u32, dropped: Option<AddedRecords>) {
         if self.editions.in_force != before {
             self.calls.retain(|_, call| call.op != EDIT_GATE);
         }
@@ -200,9 +213,28 @@ impl RunFold {
         self.editions.in_force
     }
 
+    /// Returns the edition of the sources by which the run is given up: the one in force, or the one before it while nothing
+    /// has taken effect under that.
+    pub fn edition_to_give_up(&self) -> u32 {
+        self.editions.without_trial()
+    }
+
+    /// Drops the edition in force, with what was recorded under it, if nothing has taken effect under it: so the run is
+    /// given up.
+    pub fn drop_trial_edition(&mut self) {
+        let before = self.editions.in_force;
+        let dropped = self.editions.drop_trial();
+        self.forget_dropped(before, dropped);
+    }
+
     /// Returns whether the run stopped at a mismatch that a resume meets again.
     pub fn is_stuck(&self) -> bool {
         self.editions.is_stuck
+    }
+
+    /// Returns whether the run was last taken up to be given up.
+    pub fn is_given_up(&self) -> bool {
+        self.is_given_up
     }
 
     /// Returns why the run has stopped, while it has.
@@ -384,7 +416,7 @@ impl RunFold {
     /// what led to that stays as it was.
     pub(super) fn is_outdated_by(&self, name: &str, order: u64) -> bool {
         let own = self.call_order(name);
-        own < order && self.editions.allowed.iter().all(|missing| self.call_order(missing) < own)
+        own < order && self.editions.allowance.names.iter().all(|missing| self.call_order(missing) < own)
     }
 
     /// Returns the names of the calls that were about to take effect, in no order.
@@ -409,8 +441,8 @@ impl RunFold {
     }
 
     /// Returns what the edition in force need not ask for before it does something new.
-    pub(super) fn allowed_missing(&self) -> &BTreeSet<String> {
-        &self.editions.allowed
+    pub(super) fn allowed_missing(&self) -> BTreeSet<String> {
+        self.editions.allowance.missing()
     }
 
     /// Returns how many calls there are.

@@ -44,9 +44,9 @@ pub struct FoldedCall {
     /// The number of the record at which it last began, or at which it ended if it never did.
     pub(super) order: u64,
     /// The number of the record at which it last began or ended.
-    pub(super) last: u64,
+    pub last: u64,
     /// The edition of the sources in force when that record was written, or when it ended, if it has.
-    pub(super) edition: u32,
+    pub edition: u32,
 }
 
 /// One attempt at a call.

@@ -44,7 +44,7 @@ mod unreadable;
 pub use chain::{VerifiedChain, digest_sources};
 pub use conclusion::{Conclusion, RunError};
 pub use decision::Decision;
-pub use editions::EDIT_GATE;
+pub use editions::{APPROVE, EDIT_GATE};
 pub use error::Error;
 pub use fold::RunFold;
 pub use folded_call::{Attempt, CallState, FoldedCall};

@@ -122,6 +122,9 @@ pub enum Record {
         /// The hash over those, when it does.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         digest: Option<String>,
+        /// Whether it is taken up to be given up: an edition under which nothing has taken effect is dropped with that.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        gives_up: bool,
     },
     /// A target name was resolved to an identity, at its first use.
     Target { name: String, identity: Value },
@@ -164,6 +167,12 @@ pub enum Record {
         /// The calls and clean-up that the script had not asked for, by name.
         missing: Vec<String>,
         by: String,
+    },
+    /// The edition in force has asked, after all, for what somebody allowed it not to ask for first: the next edition has to
+    /// ask for it again before it does anything new.
+    EditReached {
+        /// The call or clean-up, by name.
+        name: String,
     },
     /// Somebody took over the state folder, and with it this run.
     Adopted {
@@ -218,6 +227,7 @@ impl Record {
             Record::End { .. } => "end",
             Record::Decided { .. } => "decided",
             Record::EditAllowed { .. } => "edit_allowed",
+            Record::EditReached { .. } => "edit_reached",
             Record::Adopted { .. } => "adopted",
             Record::Ending { .. } => "ending",
             Record::Finished { .. } => "finished",
@@ -329,7 +339,10 @@ mod tests {
     fn a_field_that_came_later_is_skipped() {
         let text = r#"{"kind":"resumed","version":"2","edited":true,"from":"elsewhere"}"#;
         let read: Record = serde_json::from_str(text).expect("reads");
-        assert_eq!(read, Record::Resumed { version: "2".into(), edited: true, digest: None });
+        assert_eq!(
+            read,
+            Record::Resumed { version: "2".into(), edited: true, digest: None, gives_up: false }
+        );
     }
 
     #[test]

@@ -105,7 +105,8 @@ impl RecordQueue {
     /// As [`RecordQueue::append_record`].
     pub(super) fn record_resume(&self, version: &str, edited: Option<Vec<Source>>) -> Result<(), Error> {
         let digest = edited.as_deref().map(chain::digest_sources);
-        let record = Record::Resumed { version: version.to_owned(), edited: edited.is_some(), digest };
+        let (version, gives_up) = (version.to_owned(), false);
+        let record = Record::Resumed { version, edited: edited.is_some(), digest, gives_up };
         self.append_observed(record, |record| {
             let seq = {
                 let mut state = self.lock_state();

@@ -192,12 +192,27 @@ impl Run {
 
     /// Returns the recorded calls and clean-up that somebody allowed the edited sources not to ask for first.
     pub fn allowed_missing(&self) -> BTreeSet<String> {
-        self.read_fold(|fold| fold.allowed_missing().clone())
+        self.read_fold(RunFold::allowed_missing)
     }
 
     /// Returns the edition of the sources in force: 0 is the original, higher ones are edits.
     pub fn source_edition(&self) -> u32 {
         self.read_fold(|fold| fold.editions.in_force)
+    }
+
+    /// Returns the edition of the sources by which the run is given up: see [`super::RunFold::edition_to_give_up`].
+    pub fn edition_to_give_up(&self) -> u32 {
+        self.read_fold(RunFold::edition_to_give_up)
+    }
+
+    /// Records that this process takes the run up to give it up, with the edition of [`Run::edition_to_give_up`].
+    ///
+    /// # Errors
+    /// As [`Run::append_record`].
+    pub fn record_giving_up(&self, version: &str) -> Result<(), Error> {
+        let (version, digest) = (version.to_owned(), None);
+        let resumed = Record::Resumed { version, edited: false, digest, gives_up: true };
+        self.append_record(resumed, Durability::Synced)
     }
 
     /// Records that this process resumes the run: with the sources that it has, or with edited ones, which are stored.

@@ -12,12 +12,12 @@ use super::{
 use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::clock::{Clock as _, VirtualClock},
-    journal::{Failure, Outcome, Record, RecordObserver},
+    journal::{APPROVE, Failure, Outcome, Record, RecordObserver},
     provider::sim::{
         ColleagueTurn,
         faults::{FaultSource, RequestKind, RequestOutcome, SimRequest},
     },
-    runtime::{APPROVE, Answer, Choice, Event, Question, RunObserver, StopRequester, Withdrawal},
+    runtime::{Answer, Choice, Event, Question, RunObserver, StopRequester, Withdrawal},
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};

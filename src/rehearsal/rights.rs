@@ -3,14 +3,14 @@
 use super::{runbook_rules::RunbookRules, scenario_result::ScenarioResult};
 use crate::{
     base::value,
-    journal::{EDIT_GATE, Outcome, Record, RunFold},
+    journal::{APPROVE, EDIT_GATE, Outcome, Record, RunFold},
     ops::{
         self,
         args::CallArgs,
         spec::{Effect, Permission, parse_target_ref},
     },
     provider::sim::COLLEAGUE_KINDS,
-    runtime::{APPROVE, CLEAN_UP_PATH, are_in_other_forks, is_gate},
+    runtime::{CLEAN_UP_PATH, are_in_other_forks, is_gate},
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -81,7 +81,7 @@ pub(super) fn check_guard(rules: &RunbookRules<'_>, result: &ScenarioResult) -> 
     found
 }
 
-/// Returns the calls that change something and were begun while a gate stood open, or behind one that was passed before the
+/// Returns the calls that change something and were begun while a gate stood open, or after one that was passed before the
 /// text was edited, unless somebody approved the edited text. Branches of a rehearsed run go one at a time, so that none of
 /// them is beside a gate.
 pub(super) fn check_gates(result: &ScenarioResult) -> Vec<String> {
@@ -96,7 +96,7 @@ pub(super) fn check_gates(result: &ScenarioResult) -> Vec<String> {
             found.extend(open.map(|(gate, _)| format!("`{op}` at {at} was begun before {gate} was given")));
             if fold.call(call).is_none() && is_past_gate_of_other_text(&fold, call) {
                 found.push(format!(
-                    "`{op}` at {at} was begun behind a gate that was passed before the text was edited, and nobody approved that"
+                    "`{op}` at {at} was begun after a gate that was passed before the text was edited, and nobody approved that"
                 ));
             }
         }
@@ -106,14 +106,14 @@ pub(super) fn check_gates(result: &ScenarioResult) -> Vec<String> {
     found
 }
 
-/// Returns whether a new call stands behind a gate that was passed under another text, and neither behind one of its own text
+/// Returns whether a new call comes after a gate that was passed under another text, and neither behind one of its own text
 /// nor under a text that somebody approved as a whole.
 fn is_past_gate_of_other_text(fold: &RunFold, call: &str) -> bool {
     let passed = fold.ended_calls_of(APPROVE);
-    let stands_behind = |is_own: bool| {
-        passed.iter().any(|(gate, is_of_edition)| *is_of_edition == is_own && !are_in_other_forks(gate, call))
-    };
-    stands_behind(false) && !stands_behind(true) && fold.ended_calls_of(EDIT_GATE).is_empty()
+    let is_covered =
+        passed.iter().any(|(gate, is_of_edition)| *is_of_edition && !are_in_other_forks(gate, call));
+    let is_other = passed.values().any(|is_of_edition| !is_of_edition);
+    is_other && !is_covered && fold.ended_calls_of(EDIT_GATE).is_empty()
 }
 
 fn changes_anything(op: &str) -> bool {

@@ -195,15 +195,15 @@ impl<'a> ScenarioRunner<'a> {
             }
             scene.acts.push((process as usize, act));
         }
-        let edited = scene.edited_in_force()?;
-        let runbook = edited.as_ref().map_or(self.runbook, |edited| &edited.runbook);
         if scene.is_given_up {
+            let edited = scene.edited_to_give_up()?;
+            let runbook = edited.as_ref().map_or(self.runbook, |edited| &edited.runbook);
             return self.script_runner.abandon_run(&scene.resources, RUN_ID, runbook);
         }
-        if edited.is_some() {
-            return self.resume_with_edit(scene, runbook);
+        match scene.edited_in_force()? {
+            Some(edited) => self.resume_with_edit(scene, &edited.runbook),
+            None => self.script_runner.resume_run(&scene.resources, RUN_ID, self.runbook),
         }
-        self.script_runner.resume_run(&scene.resources, RUN_ID, runbook)
     }
 
     /// Resumes a run with an edited text, and looks whether one that does not match does anything.

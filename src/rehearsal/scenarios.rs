@@ -14,12 +14,13 @@ use super::{
 };
 use crate::{
     base::suggest,
+    journal::APPROVE,
     ops,
     provider::sim::{
         ColleagueTurn,
         faults::{RequestKind, RequestOutcome},
     },
-    runtime::{APPROVE, Runbook},
+    runtime::Runbook,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};

@@ -189,10 +189,18 @@ impl<'a> Scene<'a> {
 
     /// Returns the edited text, where it is the one by which the run goes.
     pub(super) fn edited_in_force(&self) -> Result<Option<Arc<EditedRunbook>>, Refusal> {
+        self.edited_where(|fold| fold.source_edition() > 0)
+    }
+
+    /// Returns the edited text, where it is the one by which the run is given up.
+    pub(super) fn edited_to_give_up(&self) -> Result<Option<Arc<EditedRunbook>>, Refusal> {
+        self.edited_where(|fold| fold.edition_to_give_up() > 0)
+    }
+
+    fn edited_where(&self, holds: impl Fn(&RunFold) -> bool) -> Result<Option<Arc<EditedRunbook>>, Refusal> {
         let Some(edited) = &self.edited else { return Ok(None) };
         let entries = self.resources.journal.read_records(RUN_ID)?;
-        let is_in_force = RunFold::from_entries(&entries).0.source_edition() > 0;
-        Ok(is_in_force.then(|| Arc::clone(edited)))
+        Ok(holds(&RunFold::from_entries(&entries).0).then(|| Arc::clone(edited)))
     }
 
     /// Returns how many effects each world has had.

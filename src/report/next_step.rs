@@ -61,7 +61,7 @@ fn step_from_records(
         return NextStep::with_command(format!("redrill runs show {run}"));
     }
     if fold.is_stuck() {
-        return step_from_stuck(summary, entries, consent);
+        return step_from_stuck(summary, fold, entries, consent);
     }
     if summary.runbook == SESSION {
         return NextStep::with_command(format!("redrill runs abandon {run}"));
@@ -91,11 +91,16 @@ fn step_from_broken(wrong: &journal::Error) -> Option<NextStep> {
 }
 
 /// Returns what to type about a run that met what is not as it was recorded, and would meet it again. One that is ending,
-/// or has no text, has met it where it is given up.
-fn step_from_stuck(summary: &RunSummary, entries: &[JournalEntry], consent: &str) -> NextStep {
+/// or has no text, or was taken up to be given up, has met it where it is given up.
+fn step_from_stuck(
+    summary: &RunSummary,
+    fold: &RunFold,
+    entries: &[JournalEntry],
+    consent: &str,
+) -> NextStep {
     let run = &summary.id;
     let is_ending = entries.iter().any(|entry| matches!(entry.record, Record::Ending { .. }));
-    if is_ending || summary.runbook == SESSION {
+    if is_ending || fold.is_given_up() || summary.runbook == SESSION {
         return NextStep {
             command: format!("redrill runs abandon {run} --leave"),
             hint: Some(hint_at_lost_cleanup(run)),

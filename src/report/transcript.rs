@@ -116,9 +116,13 @@ impl TranscriptWriter {
         let at = entry.at;
         match &entry.record {
             Record::Started { .. } => self.push_line(at, "started"),
-            Record::Resumed { version, edited, .. } => {
-                let edited = if *edited { " with an edited runbook" } else { "" };
-                self.push_line(at, &format!("resumed{edited} by version {version}"));
+            Record::Resumed { version, edited, gives_up, .. } => {
+                let how = match (*gives_up, *edited) {
+                    (true, _) => " to be given up,",
+                    (false, true) => " with an edited runbook",
+                    (false, false) => "",
+                };
+                self.push_line(at, &format!("resumed{how} by version {version}"));
             }
             Record::Target { name, identity } => {
                 let who = identity["description"].as_str().unwrap_or_default();
@@ -143,6 +147,9 @@ impl TranscriptWriter {
             }
             Record::EditAllowed { missing, by } => {
                 self.push_line(at, &format!("{by} allowed something new before {}", missing.join(", ")));
+            }
+            Record::EditReached { name } => {
+                self.push_line(at, &format!("the edited runbook asks for {name} after all"));
             }
             Record::Adopted { by, from, to, rolled_back } => {
                 self.steps.clear();

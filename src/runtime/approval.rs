@@ -12,7 +12,7 @@ use super::{
     edit_barrier::Frontier,
     frontier::reach_frontier,
     observer::{Answer, Choice, Question},
-    open_approval::{APPROVE, ApprovalCover},
+    open_approval::ApprovalCover,
     permit::{self, IdentityError},
     run_context::RunContext,
     scope::{CallScope, format_position},
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     base::value,
-    journal::{CallState, Decision, Durability, EDIT_GATE, Outcome, Record, ScriptError},
+    journal::{APPROVE, CallState, Decision, Durability, EDIT_GATE, Outcome, Record, ScriptError},
     ops::spec::{Effect, Permission},
     provider::model::Identity,
 };

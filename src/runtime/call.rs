@@ -8,6 +8,7 @@
 
 use super::{
     call_host::HostedCall,
+    deferred_cleanup,
     edit_barrier::Frontier,
     edit_gate::await_edit_approval,
     events::Event,
@@ -315,6 +316,7 @@ impl Call<'_> {
             Outcome::Ok(value) => {
                 let made = value::untag_as(&value, value::BRANCH_TAG);
                 if self.request.args.get_flag("temporary") && made.is_some() {
+                    deferred_cleanup::check_order(self.scope, self.name)?;
                     let (name, due) = (self.name.to_owned(), Cleanup::Branch(value.clone()));
                     self.scope.lock_deferred().push(DeferredCleanup { name, due });
                 }

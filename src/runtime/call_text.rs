@@ -7,6 +7,16 @@ pub(super) fn read_call_text(source: &str, line: usize, column: usize) -> Option
     read_until_closed(rest.chars().skip(column.checked_sub(1)?).collect(), ')')
 }
 
+/// Returns the texts of the calls of a function in a script, in the same form.
+pub(super) fn find_call_texts(source: &str, name: &str) -> Vec<String> {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let calls = source.match_indices(name).filter(|(at, _)| {
+        let rest = &source[at + name.len()..];
+        !source[..*at].ends_with(is_part) && rest.trim_start().starts_with('(')
+    });
+    calls.filter_map(|(at, _)| read_until_closed(source[at..].chars().collect(), ')')).collect()
+}
+
 /// Returns the texts of the functions and constants of a script that have this name, in the same form: functions of one name
 /// differ by their parameters.
 pub(super) fn find_definition_texts(source: &str, name: &str) -> Vec<String> {

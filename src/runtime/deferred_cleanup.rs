@@ -1,19 +1,22 @@
 //! Deferred clean-up in the records: an edited script that no longer defers what a run had deferred would lose it.
 
 use super::{
-    call_text::{find_definition_texts, read_call_text},
+    call_text::{find_call_texts, find_definition_texts, read_call_text},
     edit_barrier::{DEFER, Frontier},
     edit_gate::await_edit_approval,
     frontier::reach_frontier,
-    native_call::record_named_call,
+    native_call::record_typed_as,
     scope::{CallScope, format_position},
-    stop::NativeError,
+    stop::{NativeError, StopReason},
     values::to_json,
 };
 use rhai::{FnPtr, NativeCallContext as Cx};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The natives whose closures are clean-up.
+const DEFERRING_NATIVES: [&str; 2] = ["defer", "on_failure"];
 
 /// The most characters of a clean-up's text that are recorded, for people.
 const TEXT_LIMIT: usize = 120;
@@ -37,9 +40,29 @@ pub(super) fn record_deferral(
     }
     // A run that is being settled records nothing new, and does what it had deferred.
     if !context.is_settling() || !is_new {
-        record_named_call(scope, name.clone(), DEFER, &args, &at, || Value::Null)?;
+        drop(record_typed_as(scope, &name, DEFER, &args, &at, || list_earlier(scope))?);
     }
+    check_order(scope, &name)?;
     Ok(name)
+}
+
+/// Stops the run where an edited script defers what was deferred in another order.
+pub(super) fn check_order(scope: &CallScope, name: &str) -> Result<(), NativeError> {
+    let context = scope.run_context();
+    let Some(edits) = &context.edits else { return Ok(()) };
+    match scope.list_deferred(&|earlier| edits.is_swapped(earlier, name)).first() {
+        None => Ok(()),
+        Some(earlier) => {
+            let message = edits.describe_swapped(earlier, name);
+            Err(context.stopper.stop_run(StopReason::Mismatch { message }))
+        }
+    }
+}
+
+/// Returns, for clean-up that an edit has put in, what of the texts before is deferred before it.
+fn list_earlier(scope: &CallScope) -> Option<Vec<String>> {
+    let edits = scope.run_context().edits.as_ref()?;
+    Some(scope.list_deferred(&|earlier| edits.has_begun(earlier)))
 }
 
 /// Returns what is compared of a clean-up: its text, the values that it captures, and the texts of what it calls.
@@ -55,8 +78,18 @@ fn describe_clean_up(cx: &Cx<'_>, scope: &CallScope, closure: &FnPtr) -> Value {
         _ => json!([text, list_source_texts(scope)]),
     };
     let digest = Sha256::digest(compared.to_string());
-    let short: String = text.chars().take(TEXT_LIMIT).collect();
-    json!({ "text": short, "digest": data_encoding::HEXLOWER.encode(&digest[..8]) })
+    json!({ "text": shorten(&text), "digest": data_encoding::HEXLOWER.encode(&digest[..8]) })
+}
+
+/// Returns a clean-up's text as it is recorded.
+fn shorten(text: &str) -> String {
+    text.chars().take(TEXT_LIMIT).collect()
+}
+
+/// Returns the texts of the clean-up that a script may defer, as they would be recorded.
+pub(super) fn list_deferral_texts(source: &str) -> Vec<String> {
+    let calls = DEFERRING_NATIVES.into_iter().flat_map(|native| find_call_texts(source, native));
+    calls.map(|text| shorten(&text)).collect()
 }
 
 /// Returns whether the text of a deferral holds all that it defers: a closure written there, or a function by its name.
@@ -127,6 +160,11 @@ pub(super) fn name_missed_clean_up(name: &str, args: Option<&Value>) -> String {
         Some(text) => format!("what `{text}` {UNDONE} ({name})"),
         None => format!("what {name} {UNDONE}"),
     }
+}
+
+/// Names clean-up that a run may have deferred since its last record.
+pub(super) fn name_unrecorded_clean_up(text: &str) -> String {
+    format!("what `{text}` {UNDONE}, if the run came to it")
 }
 
 /// Names all clean-up of a run of which the records do not say what it had deferred.

@@ -7,7 +7,10 @@
 //! - What is missing was removed or moved, or something was put before it. A person may allow the latter; where nobody
 //!   can be asked, the run stops, and nothing new has happened.
 
-use super::call_path::CLEAN_UP_PATH;
+use super::{
+    call_path::{CLEAN_UP_PATH, are_in_other_forks},
+    deferral_place::DeferralPlace,
+};
 use crate::{
     base::{lock::lock_unpoisoned, value},
     journal::{EDIT_GATE, Run},
@@ -61,6 +64,16 @@ struct BegunCall {
     op: String,
     args: Value,
     is_open: bool,
+    /// Where it stands in the order of clean-up, if that is known.
+    place: Option<DeferralPlace>,
+}
+
+/// A call at a frontier that was done under another name, which the script has not asked for.
+struct Twin<'s> {
+    new: &'s Frontier,
+    name: &'s str,
+    /// Whether it is in an index of a fork that waits for a thread, and may be asked for there.
+    waits: bool,
 }
 
 #[derive(Default)]
@@ -83,6 +96,29 @@ struct BarrierState {
     is_open: bool,
 }
 
+impl BarrierState {
+    /// Returns the path of the fork whose index a call is in, and its name below that index, where the index waits for a
+    /// thread.
+    fn find_unstarted_fork<'n>(&self, name: &'n str) -> Option<(&str, &'n str)> {
+        self.unstarted.iter().find_map(|(path, indexes)| {
+            let (index, below) = split_fork(name, path)?;
+            indexes.contains(&index).then_some((path.as_str(), below))
+        })
+    }
+}
+
+/// Splits the name of a call in a fork: the index, and the name below it.
+fn split_fork<'n>(name: &'n str, path: &str) -> Option<(usize, &'n str)> {
+    let (index, below) = name.strip_prefix(path)?.strip_prefix('/')?.split_once('/')?;
+    Some((index.parse().ok()?, below))
+}
+
+/// Returns the name that a call below an index of a fork has in the index of another call there.
+fn move_to_fork(call: &str, path: &str, below: &str) -> Option<String> {
+    let (index, _) = split_fork(call, path)?;
+    Some(format!("{path}/{index}/{below}"))
+}
+
 impl EditBarrier {
     /// Returns the barrier of a run whose script was edited.
     pub(super) fn for_run(run: &Run) -> Option<Self> {
@@ -95,17 +131,41 @@ impl EditBarrier {
             .filter_map(|name| {
                 // The gate of an edition is no part of its text.
                 let call = run.recorded_call(&name).filter(|call| call.op != EDIT_GATE)?;
-                let is_open = call.is_open();
-                Some((name, BegunCall { op: call.op, args: call.args, is_open }))
+                let (is_open, place) = (call.is_open(), DeferralPlace::of_call(&call));
+                Some((name, BegunCall { op: call.op, args: call.args, is_open, place }))
             })
             .collect();
         let state = BarrierState { replaying: 1, allowed: run.allowed_missing(), ..BarrierState::default() };
         Some(Self { begun, state: Mutex::new(state), round: watch::Sender::new(0) })
     }
 
-    /// Notes that the script has asked for a call, a gate or a clean-up.
-    pub(super) fn note_asked(&self, name: &str) {
-        self.lock_state().asked.insert(name.to_owned());
+    /// Notes that the script has asked for a call, a gate or a clean-up; returns whether somebody had allowed it to be
+    /// missing. It is missing no more: what an edit puts before it from now on is asked about.
+    pub(super) fn note_asked(&self, name: &str) -> bool {
+        let mut state = self.lock_state();
+        state.asked.insert(name.to_owned());
+        state.allowed.remove(name)
+    }
+
+    /// Returns whether something had begun when the edited script was taken up.
+    pub(super) fn has_begun(&self, name: &str) -> bool {
+        self.begun.contains_key(name)
+    }
+
+    /// Returns whether clean-up which the script now defers earlier was deferred later, as it is recorded.
+    pub(super) fn is_swapped(&self, earlier: &str, later: &str) -> bool {
+        let place = |name: &str| self.begun.get(name)?.place.as_ref();
+        let (Some(own), Some(other)) = (place(earlier), place(later)) else { return false };
+        !are_in_other_forks(earlier, later) && own.precedes(earlier, other, later) == Some(false)
+    }
+
+    /// Says that clean-up has changed places.
+    pub(super) fn describe_swapped(&self, earlier: &str, later: &str) -> String {
+        format!(
+            "clean-up that was deferred has changed places, and would run in another order{}, and then{}\n  asked     the other way round",
+            self.describe_begun(later),
+            self.describe_begun(earlier)
+        )
     }
 
     /// Starts over: the script is evaluated from its top again.
@@ -171,11 +231,12 @@ impl EditBarrier {
         }
         let missing = self.find_missing(state);
         let is_allowed = missing.iter().all(|name| state.allowed.contains(name));
-        if !is_allowed || self.find_renamed_call(state).is_some() {
-            return Some(self.describe_missing(state, missing));
+        let twin = self.find_twin(state);
+        if is_allowed && twin.is_none() {
+            self.release_branches(state);
+            return None;
         }
-        self.release_branches(state);
-        None
+        Some(self.describe_missing(state, missing, twin.as_ref()))
     }
 
     /// Lets the branches that wait go on, although something is missing.
@@ -201,44 +262,56 @@ impl EditBarrier {
     /// Returns what had begun and was not asked for, but for what is over and waits for a thread. What is open is never
     /// passed over: a gate that nobody gave may be gone.
     fn find_missing(&self, state: &BarrierState) -> Vec<String> {
-        let waits = |name: &str| {
-            if self.begun[name].is_open {
-                return false;
-            }
-            state.unstarted.iter().any(|(path, indexes)| {
-                let below = name.strip_prefix(path.as_str()).and_then(|rest| rest.strip_prefix('/'));
-                let index = below.and_then(|rest| rest.split('/').next()?.parse().ok());
-                index.is_some_and(|index: usize| indexes.contains(&index))
-            })
-        };
-        let missing = self.begun.keys().filter(|name| !state.asked.contains(*name) && !waits(name));
-        missing.cloned().collect()
+        let waits = |name: &str, call: &BegunCall| !call.is_open && state.find_unstarted_fork(name).is_some();
+        let missing =
+            self.begun.iter().filter(|(name, call)| !state.asked.contains(*name) && !waits(name, call));
+        missing.map(|(name, _)| name.clone()).collect()
     }
 
     /// Returns a new call at a frontier that was done under another name, which the script has not asked for: a step was
-    /// renamed or moved.
-    fn find_renamed_call<'s>(&'s self, state: &'s BarrierState) -> Option<(&'s Frontier, &'s str)> {
-        let is_twin = |name: &str, new: &Frontier| {
-            let begun = &self.begun[name];
-            !state.asked.contains(name) && begun.op == new.op && begun.args == new.args
-        };
-        state.waiting.iter().filter(|(_, new)| !self.begun.contains_key(&new.call)).find_map(|(_, new)| {
-            let twin = self.begun.keys().find(|name| is_twin(name, new))?;
-            Some((new, twin.as_str()))
+    /// renamed or moved. One that nobody can have moved comes before one of which nobody can tell.
+    fn find_twin<'s>(&'s self, state: &'s BarrierState) -> Option<Twin<'s>> {
+        let new = state.waiting.iter().map(|(_, new)| new).filter(|new| !self.begun.contains_key(&new.call));
+        let twins = new.flat_map(|new| self.list_twins(state, new));
+        twins.min_by_key(|twin| twin.waits)
+    }
+
+    fn list_twins<'s>(&'s self, state: &'s BarrierState, new: &'s Frontier) -> Vec<Twin<'s>> {
+        let is_same = |call: &BegunCall| call.op == new.op && call.args == new.args;
+        let is_open = |name: &str| !state.asked.contains(name) && !state.allowed.contains(name);
+        let same = self.begun.iter().filter(|(name, call)| is_same(call) && is_open(name));
+        same.filter_map(|(name, _)| match state.find_unstarted_fork(name) {
+            None => Some(Twin { new, name, waits: false }),
+            // What the fork of the new call has done under this very name, each fork does for itself.
+            Some((path, below)) => {
+                let in_own_fork = move_to_fork(&new.call, path, below);
+                let is_own_doing = in_own_fork.and_then(|own| self.begun.get(&own)).is_some_and(is_same);
+                (!is_own_doing).then_some(Twin { new, name, waits: true })
+            }
         })
+        .collect()
     }
 
     /// Says what would happen, what had happened and is missing, and whether a person may allow it.
-    fn describe_missing(&self, state: &BarrierState, missing: Vec<String>) -> MissingCalls {
-        if let Some((new, twin)) = self.find_renamed_call(state) {
+    fn describe_missing(
+        &self,
+        state: &BarrierState,
+        mut missing: Vec<String>,
+        twin: Option<&Twin<'_>>,
+    ) -> MissingCalls {
+        let is_open = missing.iter().any(|name| self.begun[name].is_open);
+        let refusal = is_open.then_some("what is under way must be asked for before anything new happens");
+        if let Some(Twin { new, name, waits }) = twin {
             let difference = format!(
-                "the call {} was done before as {twin}\n  recorded  {}({})\n  asked     the same, in another place\n  at        {}",
+                "the call {} was done before as {name}\n  recorded  {}({})\n  asked     the same, in another place\n  at        {}",
                 new.call,
                 new.op,
                 value::strip_tags(&new.args),
                 new.at
             );
-            return MissingCalls { names: missing, difference, refusal: Some("a step was renamed or moved") };
+            missing.push((*name).to_owned());
+            let refusal = if *waits { refusal } else { Some("a step was renamed or moved") };
+            return MissingCalls { names: missing, difference, refusal };
         }
         let news = state.waiting.iter().map(|(_, new)| {
             format!("\n  asked     {} {}({}) at {}", new.call, new.op, value::strip_tags(&new.args), new.at)
@@ -249,8 +322,6 @@ impl EditBarrier {
             gone.collect::<Vec<_>>().concat(),
             news.collect::<Vec<_>>().concat()
         );
-        let is_open = missing.iter().any(|name| self.begun[name].is_open);
-        let refusal = is_open.then_some("what is under way must be asked for before anything new happens");
         MissingCalls { names: missing, difference, refusal }
     }
 

@@ -1,17 +1,22 @@
-//! The gate of an edited text: a gate that was passed before covers nothing that an edit puts behind it.
+//! The gate of an edited text: what was decided at a gate before covers nothing that an edit puts in.
+//!
+//! It comes before the first new effect in any fork, also in one that stands beside the gate of before: what a rejection
+//! drops has done nothing.
 
 use super::{
     approval::Approval,
     call_path::{CLEAN_UP_PATH, are_in_other_forks},
-    open_approval::APPROVE,
     run_context::RunContext,
     scope::CallScope,
     stop::NativeError,
 };
-use crate::{base::lock::lock_unpoisoned, journal::EDIT_GATE};
+use crate::{
+    base::lock::lock_unpoisoned,
+    journal::{APPROVE, EDIT_GATE},
+};
 
-/// Waits, before a new call of an edited text, for the approval of that text: when the call stands behind a gate that was
-/// passed before the edit, and behind none that was passed since.
+/// Waits, before a new call of an edited text, for the approval of that text: when some gate was passed before the edit, and
+/// the call stands behind none that was passed since.
 pub(super) fn await_edit_approval(scope: &CallScope, call: &str, at: &str) -> Result<(), NativeError> {
     #[cfg(test)]
     if super::mutant::skips_edit_gate() {
@@ -22,13 +27,13 @@ pub(super) fn await_edit_approval(scope: &CallScope, call: &str, at: &str) -> Re
         return Ok(());
     }
     let gates = context.run.ended_calls_of(APPROVE);
-    let is_before = |gate: &str| !are_in_other_forks(gate, call);
-    let covered = gates.iter().any(|(gate, is_of_edition)| *is_of_edition && is_before(gate));
-    let was_covered = gates.iter().any(|(gate, is_of_edition)| !is_of_edition && is_before(gate));
-    if covered || !was_covered {
+    let is_covered =
+        gates.iter().any(|(gate, is_of_edition)| *is_of_edition && !are_in_other_forks(gate, call));
+    let mut earlier =
+        gates.iter().filter(|(_, is_of_edition)| !**is_of_edition).map(|(gate, _)| gate.as_str()).peekable();
+    if is_covered || earlier.peek().is_none() {
         return Ok(());
     }
-    let earlier = gates.iter().filter(|(_, is_of_edition)| !**is_of_edition).map(|(gate, _)| gate.as_str());
     let approval = Approval {
         scope,
         context,

@@ -74,6 +74,8 @@ struct FanOut<'a> {
     /// What each fork calls, and with what.
     work: Vec<(FnPtr, Option<Dynamic>)>,
     limit: usize,
+    /// How many run at once at most, whatever the script says.
+    fork_limit: usize,
     /// Whether errors are results like others.
     collect: bool,
     at: String,
@@ -85,6 +87,9 @@ struct FanOut<'a> {
 struct FanOutState {
     /// Forks that may begin and have not, the next one first.
     waiting: BTreeSet<usize>,
+    /// Those of them that an edited script takes up first: something is under way in them, which has to be asked for before
+    /// anything new happens in the others.
+    open: BTreeSet<usize>,
     /// Whether it is recorded which forks have begun.
     closed: bool,
     begun: BTreeSet<usize>,
@@ -103,6 +108,7 @@ impl FanOutState {
     fn record_panic(&mut self, panicked: Option<Box<dyn Any + Send>>) {
         if let Some(payload) = panicked {
             self.waiting.clear();
+            self.open.clear();
             self.panic.get_or_insert(payload);
         }
     }
@@ -124,8 +130,9 @@ impl<'a> FanOut<'a> {
         let work =
             work.into_iter().map(|(f, item)| (copy_captures(f), item.map(|item| deep_copy(&item)))).collect();
         let (engine, made_in, at) = (cx.engine(), store_context(cx), format_position(cx));
-        let limit = limit.min(scope.run_context().fork_limit);
-        Ok(Self { scope, engine, made_in, work, limit, collect, at, state: Mutex::default() })
+        let fork_limit = scope.run_context().fork_limit;
+        let limit = limit.min(fork_limit);
+        Ok(Self { scope, engine, made_in, work, limit, fork_limit, collect, at, state: Mutex::default() })
     }
 
     /// Runs all forks. A failure that a person has overruled since no longer keeps the others from beginning.
@@ -179,18 +186,32 @@ impl<'a> FanOut<'a> {
             may_begin.difference(&state.begun).copied().filter(|i| *i < self.work.len()).collect();
         if let Some(edits) = &self.scope.run_context().edits {
             edits.note_waiting_forks(self.scope.path(), &state.waiting);
+            let open = self.find_forks(&self.scope.run_context().run.open_calls());
+            state.open = open.intersection(&state.waiting).copied().collect();
         }
         Ok(())
     }
 
+    /// Returns the forks in which calls were made.
+    fn find_forks(&self, calls: &[String]) -> BTreeSet<usize> {
+        let below = format!("{}/", self.scope.path());
+        let indexes =
+            calls.iter().filter_map(|call| call.strip_prefix(&below)?.split('/').next()?.parse().ok());
+        indexes.collect()
+    }
+
     /// Runs the admitted forks to their end, on threads with a large stack.
     fn run_admitted_forks(&self, cx: &Cx<'_>) -> RhaiResult<()> {
-        let count = lock_unpoisoned(&self.state).waiting.len().min(self.limit);
+        let count = {
+            let state = lock_unpoisoned(&self.state);
+            // What is under way at once goes on at once, though an edit has lowered the limit.
+            state.waiting.len().min(self.limit.max(state.open.len())).min(self.fork_limit)
+        };
         self.split_branch(count);
         let started = thread::scope(|threads| {
-            let start = |_| {
+            let start = |worker| {
                 let named = thread::Builder::new().name("branch".into()).stack_size(STACK_BYTES);
-                named.spawn_scoped(threads, || self.run_worker_branch()).is_ok()
+                named.spawn_scoped(threads, move || self.run_worker_branch(worker)).is_ok()
             };
             // With fewer threads than asked for it only takes longer.
             (0..count).map(start).take_while(|started| *started).count()
@@ -224,14 +245,14 @@ impl<'a> FanOut<'a> {
         }
     }
 
-    fn run_worker_branch(&self) {
-        self.run_worker();
+    fn run_worker_branch(&self, worker: usize) {
+        self.run_worker(worker);
         self.end_branch();
     }
 
-    /// Runs one fork after the other, on one thread.
-    fn run_worker(&self) {
-        while let Some(index) = self.next_fork() {
+    /// Runs one fork after the other, on the thread of this number.
+    fn run_worker(&self, worker: usize) {
+        while let Some(index) = self.next_fork(worker) {
             let scope = self.scope.enter_fork(index);
             let called = panic::catch_unwind(AssertUnwindSafe(|| self.invoke_fork(&scope, index)));
             let abandoned = take_fork_abandoned();
@@ -254,12 +275,14 @@ impl<'a> FanOut<'a> {
         }
     }
 
-    fn next_fork(&self) -> Option<usize> {
+    fn next_fork(&self, worker: usize) -> Option<usize> {
         if self.scope.run_context().stopper.is_stopped() {
             return None;
         }
         let mut state = lock_unpoisoned(&self.state);
-        let index = state.waiting.pop_first()?;
+        let first = state.waiting.first().copied().filter(|_| worker < self.limit);
+        let index = state.open.pop_first().or(first)?;
+        state.waiting.remove(&index);
         state.begun.insert(index);
         if let Some(edits) = &self.scope.run_context().edits {
             edits.note_started(self.scope.path(), index);
@@ -282,9 +305,7 @@ impl<'a> FanOut<'a> {
             return;
         }
         let below = format!("{}/", self.scope.path());
-        let known = self.scope.run_context().run.call_names_below(&below);
-        let known: BTreeSet<usize> =
-            known.iter().filter_map(|call| call[below.len()..].split('/').next()?.parse().ok()).collect();
+        let known = self.find_forks(&self.scope.run_context().run.call_names_below(&below));
         state.waiting.retain(|index| known.contains(index));
         state.closed = true;
         let begun: BTreeSet<usize> = state.begun.union(&state.waiting).copied().collect();

@@ -10,7 +10,6 @@ use super::{
     frontier::reach_frontier,
     native_call::{record_native_call, record_typed_as},
     native_options::{NativeOptions, read_span},
-    open_approval,
     run_context::{Cleanup, DeferredCleanup},
     scope::{CallScope, format_position, store_context},
     script_error::{
@@ -25,7 +24,7 @@ use crate::{
         moment::{Moment, Span},
         value,
     },
-    journal::{ScriptError, SideEffects},
+    journal::{APPROVE, ScriptError, SideEffects},
 };
 use rhai::{Array, Dynamic, Engine, FnPtr, Map, NativeCallContext as Cx};
 use serde_json::{Value, json};
@@ -89,7 +88,7 @@ pub static NATIVES: &[Native] = &[
     Native::in_run("wait_until", |engine, name| {
         engine.register_fn(name, |cx: Cx<'_>, options: Map, f: FnPtr| wait_until(&cx, &options, &f));
     }),
-    Native::in_run(open_approval::APPROVE, |engine, name| {
+    Native::in_run(APPROVE, |engine, name| {
         engine.register_fn(name, |cx: Cx<'_>, message: &str| approval::run_approval(&cx, message));
     }),
     Native::in_run("measure", |engine, name| {

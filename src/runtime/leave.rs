@@ -2,7 +2,9 @@
 //! and its texts alone.
 
 use super::{
-    deferred_cleanup::{name_all_missed_clean_up, name_missed_clean_up},
+    deferred_cleanup::{
+        list_deferral_texts, name_all_missed_clean_up, name_missed_clean_up, name_unrecorded_clean_up,
+    },
     edit_barrier::DEFER,
     lost_history::name_lost_history,
     open_approval::is_gate,
@@ -11,7 +13,7 @@ use crate::{
     base::{moment::Moment, value},
     journal::{
         self, Durability, FoldedCall, Journal, JournalEntry, Outcome, Record, RecordedOutcome, RunFold,
-        RunStatus, describe_landing_end,
+        RunStatus, Source, describe_landing_end,
     },
     ops::{
         self,
@@ -21,9 +23,6 @@ use crate::{
     },
 };
 use serde_json::Value;
-
-/// The natives whose closures are clean-up.
-const DEFERRING_NATIVES: [&str; 2] = ["defer", "on_failure"];
 
 /// Ends a run as abandoned without touching its targets, and returns what it leaves behind.
 ///
@@ -60,7 +59,8 @@ fn list_left_behind(
     id: &str,
     entries: &[JournalEntry],
 ) -> Result<Vec<String>, journal::Error> {
-    let fold = fold_what_fits(entries);
+    let mut fold = fold_what_fits(entries);
+    fold.drop_trial_edition();
     let (sources, landings) =
         (journal.read_sources(id, fold.source_edition())?, journal.list_landing_ends(id)?);
     let mut left: Vec<String> = Vec::new();
@@ -77,12 +77,8 @@ fn list_left_behind(
     if fold.is_rolled_back() {
         left.push(name_lost_history());
     }
-    let deferred = list_deferred(&fold);
-    // Whatever has begun since the last record may have deferred something.
-    if deferred.is_empty() && sources.iter().any(|source| defers_clean_up(&source.text)) {
-        left.push(name_all_missed_clean_up());
-    }
-    left.extend(deferred);
+    left.extend(list_deferred(&fold));
+    left.extend(list_unrecorded_clean_up(&fold, entries, &sources));
     left.sort();
     left.dedup();
     Ok(left)
@@ -102,6 +98,27 @@ fn fold_what_fits(entries: &[JournalEntry]) -> RunFold {
 fn list_deferred(fold: &RunFold) -> Vec<String> {
     let deferred = fold.calls().filter(|(_, call)| call.op == DEFER);
     deferred.map(|(name, call)| name_missed_clean_up(name, Some(&call.args))).collect()
+}
+
+/// Returns the clean-up that a run may have come to since its last record: what its texts hold and no record has, where
+/// something was begun since clean-up was last recorded.
+fn list_unrecorded_clean_up(fold: &RunFold, entries: &[JournalEntry], sources: &[Source]) -> Vec<String> {
+    let texts = sources.iter().flat_map(|source| list_deferral_texts(&source.text));
+    let recorded: Vec<_> =
+        fold.calls().filter(|(_, call)| call.op == DEFER).map(|(_, call)| &call.args["text"]).collect();
+    if recorded.is_empty() {
+        return texts.take(1).map(|_| name_all_missed_clean_up()).collect();
+    }
+    let newest = entries.iter().rev().find(|entry| match &entry.record {
+        Record::Begin { op, .. } => !is_gate(op),
+        Record::End { op, .. } => op == DEFER,
+        _ => false,
+    });
+    if !newest.is_some_and(|entry| matches!(entry.record, Record::Begin { .. })) {
+        return Vec::new();
+    }
+    let is_recorded = |text: &String| recorded.iter().any(|known| known.as_str() == Some(text));
+    texts.filter(|text| !is_recorded(text)).map(|text| name_unrecorded_clean_up(&text)).collect()
 }
 
 /// Returns what a call asked for and nobody waits for any more, with the branch that it was to make.
@@ -132,12 +149,6 @@ fn name_wanted_branch(op: &str, args: &Value) -> Option<String> {
     let place = parse_target_ref(&args["target"]).ok()?;
     let name = args["into"].as_str()?;
     makes_branch(op, args)?.then(|| format!("branch {place}/{name}"))
-}
-
-/// Returns whether a text may defer clean-up.
-fn defers_clean_up(text: &str) -> bool {
-    let calls = |native: &str| text.split(native).skip(1).any(|rest| rest.trim_start().starts_with('('));
-    DEFERRING_NATIVES.into_iter().any(calls)
 }
 
 /// Returns what a call that has ended may have left.

@@ -1,12 +1,11 @@
 //! The approvals that a run waits for, as its records have them.
 
-use crate::journal::{self, CallState, Decision, Durability, EDIT_GATE, Record, Run, UnreadableRecord};
+use crate::journal::{
+    self, APPROVE, CallState, Decision, Durability, EDIT_GATE, Record, Run, UnreadableRecord,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
-
-/// The name of the approval native, in scripts and in the journal.
-pub const APPROVE: &str = "approve";
 
 /// Returns whether a recorded call is one at which a run waits for a person's approval.
 pub fn is_gate(op: &str) -> bool {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     base::lock::lock_unpoisoned,
-    journal::{self, CallState, ScriptError, Source, UnreadableRecord},
+    journal::{self, CallState, Durability, Record, ScriptError, Source, UnreadableRecord},
     ops::spec::Permission,
     provider::{Fleet, model::Identity},
 };
@@ -167,8 +167,11 @@ impl RunContext {
 
     /// Notes that the script has asked for a call, a gate or a clean-up.
     pub(super) fn note_asked(&self, name: &str) {
-        if let Some(edits) = &self.edits {
-            edits.note_asked(name);
+        let was_allowed_missing = self.edits.as_ref().is_some_and(|edits| edits.note_asked(name));
+        if was_allowed_missing && !self.is_settling() {
+            let reached = Record::EditReached { name: name.to_owned() };
+            // A journal that cannot be written stops the run before it does anything more.
+            drop(self.stop_on_journal_error(self.run.append_record(reached, Durability::Synced)));
         }
     }
 

@@ -53,7 +53,8 @@ pub struct StartRequest {
 /// The request to resume a run.
 pub struct ResumeRequest {
     pub run: journal::Run,
-    /// Its runbook, as it was recorded.
+    /// Its runbook: as it was recorded, or edited. Of a run that is abandoned it is that of
+    /// [`Runtime::acquire_run_to_abandon`].
     pub runbook: Runbook,
     /// Its parameters, as they were recorded.
     pub params: Value,
@@ -113,14 +114,37 @@ impl Runtime {
     /// There is no such run, another process has it, its text no longer parses, or its parameters do not read.
     pub fn acquire_run(journal: &Journal, id: &str) -> Result<(journal::Run, Runbook, Value), Refusal> {
         let run = journal.acquire_run(id)?;
+        let edition = run.source_edition();
+        Self::read_recorded_text(journal, run, edition)
+    }
+
+    /// Acquires a run to give it up, and returns it with its runbook and parameters: an edit under which nothing has taken
+    /// effect is dropped with that, and the text before it does the clean-up.
+    ///
+    /// # Errors
+    /// As [`Runtime::acquire_run`].
+    pub fn acquire_run_to_abandon(
+        journal: &Journal,
+        id: &str,
+    ) -> Result<(journal::Run, Runbook, Value), Refusal> {
+        let run = journal.acquire_run(id)?;
+        let edition = run.edition_to_give_up();
+        Self::read_recorded_text(journal, run, edition)
+    }
+
+    /// Returns a run with its runbook, as an edition of its sources has it, and its parameters.
+    fn read_recorded_text(
+        journal: &Journal,
+        run: journal::Run,
+        edition: u32,
+    ) -> Result<(journal::Run, Runbook, Value), Refusal> {
         let summary = journal.summarize_run(run.id())?;
         if !summary.params.is_object() {
             let what = format!("they are no map but {}", summary.params);
             let (subject, version) = ("the parameters".to_owned(), summary.version);
             return Err(UnreadableRecord { subject, what, version }.into());
         }
-        let runbook =
-            Runbook::from_recorded(&summary.runbook, journal.read_sources(run.id(), run.source_edition())?)?;
+        let runbook = Runbook::from_recorded(&summary.runbook, journal.read_sources(run.id(), edition)?)?;
         Ok((run, runbook, summary.params))
     }
 
@@ -266,7 +290,7 @@ impl Runtime {
         observer: Arc<dyn RunObserver>,
     ) -> Result<RunResult, Refusal> {
         let ResumeRequest { run, runbook, params, confirmed, abandon } = resume;
-        let edited = admit_text(&journal, &run, &runbook)?;
+        let edited = !abandon && admit_text(&journal, &run, &runbook)?;
         let now = |targets: &[String]| self.read_target_time(targets);
         let params = runbook.add_presets_of_new_params(params, &self.config, &now)?;
         let targets = list_named_targets(&runbook, &params);
@@ -281,7 +305,11 @@ impl Runtime {
             )?;
         }
         let age = self.clock.now().duration_since(run.last_record_at());
-        run.record_resume(VERSION, edited.then(|| runbook.sources()))?;
+        if abandon {
+            run.record_giving_up(VERSION)?;
+        } else {
+            run.record_resume(VERSION, edited.then(|| runbook.sources()))?;
+        }
         observer.on_event(&Event::Resumed {
             run: run.id(),
             runbook: &runbook.path,
@@ -308,7 +336,7 @@ impl Runtime {
         observer: Arc<dyn RunObserver>,
     ) -> Result<RunResult, Refusal> {
         let run = journal.acquire_run(id)?;
-        run.record_resume(VERSION, None)?;
+        run.record_giving_up(VERSION)?;
         let setup = self.setup_run(journal, run, None, observer);
         let context = RunContext::new(RunSetup { confirmed, is_abandoning: true, ..setup });
         Ok(evaluate::abandon_on_thread(&self.tokio, &context)?)

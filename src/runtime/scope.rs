@@ -32,7 +32,8 @@ struct CallScopeState {
     deferred: Arc<Mutex<Vec<DeferredCleanup>>>,
     /// Where in the records the newest effect, gate or wait stands that this fork, or the run outside any fork, has passed.
     passed: Arc<AtomicU64>,
-    is_fork: bool,
+    /// The scope that this fork was entered from; none outside any fork.
+    outer: Option<CallScope>,
 }
 
 /// The numbers that are claimed among the calls of one operation at one place.
@@ -74,7 +75,7 @@ impl CallScope {
             claimed: Mutex::default(),
             deferred,
             passed: Arc::default(),
-            is_fork: false,
+            outer: None,
         }))
     }
 
@@ -86,7 +87,7 @@ impl CallScope {
             claimed: Mutex::default(),
             deferred: Arc::default(),
             passed: Arc::new(self.passed_order().into()),
-            is_fork: true,
+            outer: Some(self.clone()),
         }))
     }
 
@@ -95,9 +96,19 @@ impl CallScope {
         lock_unpoisoned(&self.0.deferred)
     }
 
+    /// Returns the names of what is deferred so far: here, and before the forks that this is in.
+    pub(super) fn list_deferred(&self, is_wanted: &dyn Fn(&str) -> bool) -> Vec<String> {
+        let outer = self.0.outer.as_ref();
+        let mut names = outer.map_or_else(Vec::new, |outer| outer.list_deferred(is_wanted));
+        let own = self.lock_deferred();
+        let wanted = own.iter().filter(|deferred| is_wanted(&deferred.name));
+        names.extend(wanted.map(|deferred| deferred.name.clone()));
+        names
+    }
+
     /// Ends this fork at something new while the run is being abandoned; outside any fork, stops the run.
     pub(super) fn abandon_fork(&self) -> NativeError {
-        if self.0.is_fork {
+        if self.0.outer.is_some() {
             return stop::abandon_fork();
         }
         self.0.context.stopper.stop_run(StopReason::Abandoned)
@@ -166,14 +177,14 @@ impl CallScope {
 
     /// Returns the scope of the next use of a step called `name`.
     pub(super) fn enter_step(&self, name: &str) -> Self {
-        let CallScopeState { context, deferred, passed, is_fork, .. } = &*self.0;
+        let CallScopeState { context, deferred, passed, outer, .. } = &*self.0;
         Self(Arc::new(CallScopeState {
             context: Arc::clone(context),
             path: self.next_call_name(name),
             claimed: Mutex::default(),
             deferred: Arc::clone(deferred),
             passed: Arc::clone(passed),
-            is_fork: *is_fork,
+            outer: outer.clone(),
         }))
     }
 

@@ -176,7 +176,7 @@ impl<'a> ScriptRunner<'a> {
         })
     }
 
-    /// Abandons a run with the text that it goes by: begun calls are resolved, nothing new begins, then it cleans up.
+    /// Abandons a run with the text of [`journal::Run::edition_to_give_up`]: begun calls are resolved, nothing new begins, then it cleans up.
     ///
     /// # Errors
     /// [`Refusal`]: nothing was done.
@@ -188,7 +188,7 @@ impl<'a> ScriptRunner<'a> {
     ) -> Result<Result<RunResult, ProcessKilled>, Refusal> {
         self.run_until_killed(resources, runbook, true, || {
             let run = resources.journal.acquire_run(run)?;
-            run.record_resume(VERSION, None)?;
+            run.record_giving_up(VERSION)?;
             Ok(run)
         })
     }

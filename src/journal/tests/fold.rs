@@ -18,7 +18,7 @@ fn started() -> Record {
     Record::Started { runbook, title, digest, params: json!({}), version, git: None }
 }
 fn resumed() -> Record {
-    Record::Resumed { version: "1".into(), edited: false, digest: None }
+    Record::Resumed { version: "1".into(), edited: false, digest: None, gives_up: false }
 }
 fn begin(key: &str) -> Record {
     let (call, op) = ("a".into(), "load".into());
@@ -273,7 +273,12 @@ fn the_error_and_what_is_left_come_from_the_last_record() {
 
 #[test]
 fn what_does_not_read_names_the_version_that_wrote_it() {
-    let version = |version: &str| Record::Resumed { version: version.into(), edited: false, digest: None };
+    let version = |version: &str| Record::Resumed {
+        version: version.into(),
+        edited: false,
+        digest: None,
+        gives_up: false,
+    };
     let odd_error = || end(Outcome::Err(json!({"code": "X"})));
     let odd_decision =
         || Record::Decided { call: "a".into(), decision: json!({"kind": "undo"}), by: "ann".into() };
@@ -306,7 +311,8 @@ fn a_mismatch_that_drops_no_edition_is_met_again() {
         at_call: None,
         unconfirmed: None,
     };
-    let edited = Record::Resumed { version: "7".into(), edited: true, digest: Some("d".into()) };
+    let edited =
+        Record::Resumed { version: "7".into(), edited: true, digest: Some("d".into()), gives_up: false };
     assert!(fold(&[started(), begin("k"), mismatch.clone()]).is_stuck());
     assert!(!fold(&[started(), begin("k"), mismatch.clone(), edited.clone()]).is_stuck());
     let read =
@@ -321,9 +327,29 @@ fn a_mismatch_that_drops_no_edition_is_met_again() {
 }
 
 #[test]
-fn what_was_allowed_under_an_edited_text_is_allowed_after_the_next_edit_is_refused() {
+fn an_edition_on_trial_is_dropped_when_the_run_is_given_up() {
     let edited =
-        |digest: &str| Record::Resumed { version: "7".into(), edited: true, digest: Some(digest.into()) };
+        Record::Resumed { version: "7".into(), edited: true, digest: Some("d".into()), gives_up: false };
+    let given_up = Record::Resumed { version: "7".into(), edited: false, digest: None, gives_up: true };
+    let on_trial = fold(&[started(), begin("k"), edited.clone(), stopped(RunStatus::Interrupted)]);
+    assert_eq!((on_trial.source_edition(), on_trial.edition_to_give_up()), (1, 0));
+    let dropped = fold(&[started(), begin("k"), edited.clone(), given_up.clone()]);
+    assert_eq!((dropped.source_edition(), dropped.is_given_up()), (0, true));
+    // What had begun before is no effect of the edit, and what begins under it is one.
+    let taken_up = fold(&[started(), begin("k"), edited.clone(), end(ok()), given_up.clone()]);
+    assert_eq!(taken_up.source_edition(), 0);
+    let effective = fold(&[started(), edited, begin("k"), given_up, resumed()]);
+    assert_eq!((effective.source_edition(), effective.is_given_up()), (1, false));
+}
+
+#[test]
+fn what_was_allowed_under_an_edited_text_is_allowed_after_the_next_edit_is_refused() {
+    let edited = |digest: &str| Record::Resumed {
+        version: "7".into(),
+        edited: true,
+        digest: Some(digest.into()),
+        gives_up: false,
+    };
     let allowed = |missing: &str| Record::EditAllowed { missing: vec![missing.into()], by: "ann".into() };
     let refused = Record::Stopped {
         status: RunStatus::Interrupted,
@@ -333,13 +359,18 @@ fn what_was_allowed_under_an_edited_text_is_allowed_after_the_next_edit_is_refus
         unconfirmed: None,
     };
     let records = [started(), edited("d"), allowed("old"), begin("k"), stopped(RunStatus::Interrupted)];
-    let names = |fold: &RunFold| fold.allowed_missing().iter().cloned().collect::<Vec<_>>();
+    let names = |fold: &RunFold| fold.allowed_missing().into_iter().collect::<Vec<_>>();
     let mut next = fold(&records);
     assert_eq!((next.source_edition(), names(&next)), (1, vec!["old".to_owned()]));
     for record in [edited("e"), allowed("new")] {
         next.apply_record(record, AT).expect("legal");
     }
-    assert_eq!((next.source_edition(), names(&next)), (2, vec!["new".to_owned()]), "another text asks anew");
+    let both = vec!["new".to_owned(), "old".to_owned()];
+    assert_eq!(
+        (next.source_edition(), names(&next)),
+        (2, both),
+        "what is still missing is not asked about again"
+    );
     next.apply_record(refused, AT).expect("legal");
     assert_eq!((next.source_edition(), names(&next)), (1, vec!["old".to_owned()]));
 }

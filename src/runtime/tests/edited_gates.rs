@@ -93,22 +93,7 @@ fn a_rejection_that_the_script_handled_covers_no_edit_either() {
 }
 
 #[test]
-fn what_stands_behind_no_gate_or_behind_one_of_this_text_is_not_asked_about() {
-    const BESIDE: &str = r#"
-        parallel([
-            || { approve("left?"); backup::create(db, #{ label: "left" }) },
-            || backup::create(db, #{ label: "right" }),
-        ]);
-        branch::list(db)
-    "#;
-    let env = record_run_before_list(BESIDE, true);
-    let edited = BESIDE.replace(
-        "|| backup::create(db, #{ label: \"right\" })",
-        "|| { backup::create(db, #{ label: \"right\" }); backup::create(db, #{ label: \"new\" }) }",
-    );
-    let ended = resume_with_text(&env, &edited, &[Choice::Approve]);
-    assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Succeeded, 3), "{ended:?}");
-    // A gate of the edited text is asked about as it stands, and covers what follows.
+fn a_gate_of_the_edited_text_is_asked_about_as_it_stands_and_covers_what_follows() {
     let env = record_run_before_list(PASSED, true);
     let edited = put_before_list(PASSED, "approve(\"really?\"); backup::create(db, #{ label: \"new\" });");
     let waiting = resume_with_text(&env, &edited, &[]);
@@ -116,6 +101,95 @@ fn what_stands_behind_no_gate_or_behind_one_of_this_text_is_not_asked_about() {
     assert_eq!(call, "/approve#1");
     let ended = resume_with_text(&env, &edited, &[Choice::Approve]);
     assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Succeeded, 3), "{ended:?}");
+}
+
+/// What comes beside a gate that was passed, in the branch after it, or after both of them.
+const BESIDE: &str = r#"
+parallel([
+    || { backup::create(db, #{ label: "left" }); "left" },
+    || { approve("right?"); backup::create(db, #{ label: "right" }); "right" },
+]);
+branch::list(db)
+"#;
+
+#[test]
+fn nothing_new_of_an_edited_text_happens_in_any_branch_before_its_gate_is_given() {
+    let new = |label: &str| format!("backup::create(db, #{{ label: \"new {label}\" }}); ");
+    let in_left = |script: &str| script.replace("; \"left\"", &format!("; {}\"left\"", new("left")));
+    let in_right = |script: &str| script.replace("; \"right\"", &format!("; {}\"right\"", new("right")));
+    let behind = |script: &str| put_before_list(script, &new("behind"));
+    let in_each = |script: &str| {
+        script.replace("parallel([", "each([").replace("]);", "], #{ limit: 1 }, |f| f.call());")
+    };
+    for (name, script, edited, count) in [
+        ("in both branches", BESIDE.to_owned(), in_right(&in_left(BESIDE)), 2),
+        ("beside the gate", BESIDE.to_owned(), in_left(BESIDE), 1),
+        ("beside the gate, and after both", BESIDE.to_owned(), behind(&in_left(BESIDE)), 2),
+        ("before a branch that waits", in_each(BESIDE), in_right(&in_left(&in_each(BESIDE))), 2),
+    ] {
+        let env = record_run_before_list(&script, true);
+        assert_eq!(env.list_effects().len(), 2, "{name}");
+        assert_waits(name, &resume_with_text(&env, &edited, &[]), "right?");
+        let rejected = resume_with_text(&env, &edited, &[Choice::Reject]);
+        assert_mismatch(name, &rejected, "ann rejected the edited text");
+        assert_eq!(env.list_effects().len(), 2, "{name}: nothing new has happened");
+        let ended = resume_with_text(&env, &edited, &[Choice::Approve]);
+        assert_eq!(
+            (ended.status, env.list_effects().len()),
+            (RunStatus::Succeeded, 2 + count),
+            "{name}: {ended:?}"
+        );
+        // Where it was rejected, the recorded text goes on.
+        let env = record_run_before_list(&script, true);
+        resume_with_text(&env, &edited, &[Choice::Reject]);
+        let ended = env.resume_run(Arc::default()).expect("it is driven");
+        assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Succeeded, 2), "{name}: {ended:?}");
+    }
+}
+
+/// What was begun before an edit, and is taken up under it, is no effect of the edit.
+#[test]
+fn an_edit_that_is_rejected_after_an_open_call_was_taken_up_is_dropped() {
+    let script = PASSED.replace("branch::list(db)", "");
+    let env = ScriptEnv::new();
+    let second = |event: &str| event.contains("call.started") && event.contains("/backup::create#1");
+    let dying = Arc::new(Listener { die_before: Some(second), approves: true, ..Listener::default() });
+    drop(env.try_run_script(&script, dying));
+    assert_eq!(env.list_effects().len(), 1, "the second is begun, and not made");
+    let edited = format!("{script} backup::create(db, #{{ label: \"new\" }})");
+    let rejected = resume_with_text(&env, &edited, &[Choice::Reject]);
+    assert_mismatch("rejected", &rejected, "ann rejected the edited text");
+    let ended = env.resume_run(Arc::default()).expect("it is driven");
+    assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Succeeded, 2), "{ended:?}");
+}
+
+#[test]
+fn a_read_that_was_made_while_a_gate_stood_open_says_nothing_about_the_time_behind_it() {
+    const GATED: &str = r#"
+        backup::create(db, #{ label: "a" });
+        approve("go on?");
+        branch::list(db)
+    "#;
+    let before = "let at = now();\n approve(\"go on?\");";
+    let behind = "approve(\"go on?\"); let at = now();";
+    let env = ScriptEnv::new();
+    assert_eq!(env.run_script(GATED).status, RunStatus::Waiting);
+    // The time is read while the gate stands open, and then the gate is given.
+    let edited = GATED.replace("approve(\"go on?\");", before);
+    let listed = |event: &str| event.contains("call.started") && event.contains("branch::list");
+    let dying = Arc::new(Listener { die_before: Some(listed), approves: true, ..Listener::default() });
+    drop(env.try_resume_as(&edited, dying));
+    let count_times = || {
+        let journal = env.runtime.open_journal().expect("a journal");
+        let id = journal.resolve_run_id("last").expect("the run");
+        let entries = journal.read_records(&id).expect("its records");
+        let is_time = |record: &Record| matches!(record, Record::End { op, .. } if op == "now");
+        entries.iter().filter(|entry| is_time(&entry.record)).count()
+    };
+    assert_eq!(count_times(), 1);
+    let moved = GATED.replace("approve(\"go on?\");", behind);
+    let ended = resume_with_text(&env, &moved, &[]);
+    assert_eq!((ended.status, count_times()), (RunStatus::Succeeded, 2), "{ended:?}");
 }
 
 #[test]

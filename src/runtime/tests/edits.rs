@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What becomes of a run whose script was edited.
 #[derive(Clone, Copy)]
-enum Verdict {
+pub(super) enum Verdict {
     /// It goes on, and this many effects are new.
     GoesOn(usize),
     /// It stops before anything new, whoever is there, and the message says this.
@@ -18,7 +18,7 @@ enum Verdict {
 use Verdict::{Asks, GoesOn, Stops};
 
 /// One edit: what is replaced, by what, and what becomes of it.
-type Edit = (&'static str, &'static str, &'static str, Verdict);
+pub(super) type Edit = (&'static str, &'static str, &'static str, Verdict);
 
 /// What is recorded whole, but for the last read, at which the process is killed.
 const DONE: &str = r#"
@@ -278,7 +278,7 @@ const DONE_EDITS: &[Edit] = &[
         "clean-up that changed places",
         "defer(|| note(\"cleaned\"));\non_failure(|| note(\"failed\"));",
         "on_failure(|| note(\"failed\"));\ndefer(|| note(\"cleaned\"));",
-        GoesOn(0),
+        Stops("clean-up that was deferred has changed places"),
     ),
 ];
 
@@ -393,7 +393,7 @@ const WAITING_EDITS: &[Edit] = &[
 ];
 
 /// Records a run to where it is killed or waits.
-fn record_run(script: &str) -> ScriptEnv {
+pub(super) fn record_run(script: &str) -> ScriptEnv {
     record_run_before_list(script, false)
 }
 
@@ -454,7 +454,7 @@ fn play_edit(script: &str, (name, from, to, verdict): &Edit) {
 }
 
 /// Plays every edit, and names those that came to something else.
-fn play_edits(script: &str, edits: &[Edit]) {
+pub(super) fn play_edits(script: &str, edits: &[Edit]) {
     let is_wrong = |edit: &&Edit| catch_unwind(AssertUnwindSafe(|| play_edit(script, edit))).is_err();
     let wrong: Vec<_> = edits.iter().filter(is_wrong).map(|(name, ..)| name).collect();
     assert!(wrong.is_empty(), "{wrong:?}");

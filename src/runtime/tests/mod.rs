@@ -4,11 +4,16 @@ mod approvals;
 mod attempts;
 mod crashes;
 mod divergence;
+mod edit_gate_operators;
+mod edited_clean_up;
+mod edited_forks;
 mod edited_gates;
 mod edits;
+mod edits_on_trial;
 mod ends;
 mod forks;
 mod language;
+mod left_behind;
 mod lost_requests;
 mod postgres;
 mod quarantines;
@@ -138,7 +143,13 @@ impl ScriptEnv {
 
     fn take_up_run(&self, listener: Arc<Listener>, abandon: bool) -> Result<RunResult, Refusal> {
         let journal = Arc::new(self.runtime.open_journal()?);
-        let (run, runbook, params) = Runtime::acquire_run(&journal, &journal.resolve_run_id("last")?)?;
+        let id = journal.resolve_run_id("last")?;
+        let acquired = if abandon {
+            Runtime::acquire_run_to_abandon(&journal, &id)
+        } else {
+            Runtime::acquire_run(&journal, &id)
+        };
+        let (run, runbook, params) = acquired?;
         let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon };
         self.runtime.resume_run(journal, resume, listener)
     }

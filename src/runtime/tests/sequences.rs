@@ -7,9 +7,9 @@ use super::*;
 use crate::{
     base::clock::{Clock, VirtualClock},
     base::moment::{Moment, Span},
-    journal::{Decision, Outcome, StateConsent},
+    journal::{APPROVE, Decision, Outcome, StateConsent},
     provider::{OpenContext, sim::Sim},
-    runtime::{APPROVE, DecidableCall, OpenApproval, end_as_abandoned, is_gate},
+    runtime::{DecidableCall, OpenApproval, end_as_abandoned, is_gate},
 };
 use proptest::{
     prelude::*,
@@ -223,7 +223,12 @@ impl Sequence {
 
     fn take_up(&self, edit: Option<usize>, abandon: bool, process: Process) -> Result<RunResult, Refusal> {
         let journal = self.journal();
-        let (run, recorded, params) = Runtime::acquire_run(&journal, &self.id)?;
+        let acquired = if abandon {
+            Runtime::acquire_run_to_abandon(&journal, &self.id)
+        } else {
+            Runtime::acquire_run(&journal, &self.id)
+        };
+        let (run, recorded, params) = acquired?;
         if run.status().is_final() {
             return Err(std::io::Error::other("the run has ended").into());
         }
@@ -347,7 +352,7 @@ impl Sequence {
 }
 
 /// Returns the runtime of a new process.
-fn make_runtime(env: &TestEnv, clock: &Arc<VirtualClock>, consent: StateConsent) -> Runtime {
+pub(super) fn make_runtime(env: &TestEnv, clock: &Arc<VirtualClock>, consent: StateConsent) -> Runtime {
     let clock = Arc::clone(clock) as Arc<dyn Clock>;
     Runtime::with_clock(env.load_config(), clock).expect("a runtime").with_consent(consent)
 }

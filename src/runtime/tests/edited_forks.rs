@@ -1,0 +1,125 @@
+//! Edits of `parallel` and `each`: what waits for a thread is neither missing nor done elsewhere.
+
+use super::{
+    edits::{
+        Edit,
+        Verdict::{Asks, GoesOn, Stops},
+        play_edits, resume_with_text,
+    },
+    *,
+};
+use crate::journal::{Durability, Outcome};
+use serde_json::json;
+
+/// Items that do the same, one after the other.
+const SAME: &str = r#"
+each([1, 2], #{ limit: 1 }, |i| { backup::create(db, #{ label: "same" }); });
+branch::list(db)
+"#;
+
+/// Items of which one does something.
+const ONE: &str = r#"
+each([1, 2], #{ limit: 1 }, |i| { if i == 2 { backup::create(db, #{ label: "one" }); } });
+branch::list(db)
+"#;
+
+const SAME_EDITS: &[Edit] = &[(
+    "the same once more for every item",
+    "\"same\" });",
+    "\"same\" }); backup::create(db, #{ label: \"same\" });",
+    GoesOn(2),
+)];
+
+const ONE_EDITS: &[Edit] = &[("to another item", "i == 2", "i == 1", Asks(1))];
+
+#[test]
+fn what_an_item_does_for_itself_was_not_done_by_one_that_has_not_begun() {
+    play_edits(SAME, SAME_EDITS);
+    play_edits(ONE, ONE_EDITS);
+}
+
+/// An item that waits at a gate, beside one that is over.
+const GATED: &str = r#"
+each(["a", "b"], |x| {
+    backup::create(db, #{ label: x });
+    if x == "b" { approve("go on?"); backup::create(db, #{ label: "behind" }); }
+});
+"#;
+
+#[test]
+fn a_gate_that_stands_open_in_an_item_that_has_not_begun_is_asked_about() {
+    let env = ScriptEnv::new();
+    // Of the two branches either may be the quicker one: the first of them is over at the second resume.
+    assert_eq!(env.run_script(GATED).status, RunStatus::Waiting);
+    assert_eq!(env.resume_run(Arc::default()).expect("it is driven").status, RunStatus::Waiting);
+    assert_eq!(env.list_effects().len(), 2);
+    let edited = GATED
+        .replace("each([\"a\", \"b\"], |x|", "each([\"a\", \"b\"], #{ limit: 1 }, |x|")
+        .replace("\n});", "\n    step(\"new\", || backup::create(db, #{ label: `new ${x}` }));\n});");
+    let waiting = resume_with_text(&env, &edited, &[]);
+    assert_eq!(waiting.status, RunStatus::Waiting, "{waiting:?}");
+    assert_eq!(env.list_effects().len(), 2, "nothing new has happened");
+    let ended = resume_with_text(&env, &edited, &[Choice::Approve]);
+    assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Succeeded, 5), "{ended:?}");
+}
+
+#[test]
+fn items_that_were_under_way_at_once_are_taken_up_at_once_whatever_the_limit_is_now() {
+    const BOTH: &str = r#"
+        each(["a", "b"], |x| { approve(`${x}?`); backup::create(db, #{ label: x }); });
+    "#;
+    let env = ScriptEnv::new();
+    // The first question stops the run, perhaps before the second is asked.
+    for _ in 0..50 {
+        let stopped = env.run_script(BOTH);
+        assert_eq!(stopped.status, RunStatus::Waiting, "{stopped:?}");
+        let journal = env.runtime.open_journal().expect("a journal");
+        let run = journal.acquire_run(&journal.resolve_run_id("last").expect("the run")).expect("it is free");
+        if run.open_calls().len() == 2 {
+            break;
+        }
+    }
+    let edited =
+        BOTH.replace("|x| {", "#{ limit: 1 }, |x| {").replace("label: x });", "label: x }); note(x);");
+    let ended = resume_with_text(&env, &edited, &[Choice::Approve; 2]);
+    assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Succeeded, 2), "{ended:?}");
+}
+
+#[test]
+fn a_branch_that_failed_says_nothing_of_a_sleep_in_another() {
+    let script = r#"
+        parallel([|| { sleep("1h"); backup::create(db, #{ label: "late" }) }, || { fail("no") }])
+    "#;
+    let env = ScriptEnv::new();
+    let sleeps = |event: &str| event.contains("\"sleeping\"");
+    let dying = || Arc::new(Listener { die_before: Some(sleeps), ..Listener::default() });
+    drop(env.try_run_script(script, dying()));
+    // That the other branch has failed is on disk, whichever was the quicker one.
+    let journal = env.runtime.open_journal().expect("a journal");
+    let run = journal.acquire_run(&journal.resolve_run_id("last").expect("the run")).expect("it is free");
+    let call = "/parallel#0/failed#0".to_owned();
+    if !run.is_recorded(&call) {
+        run.record_resume(VERSION, None).expect("written");
+        let (op, args, at) = ("failed".to_owned(), Value::Null, "test".to_owned());
+        let outcome = Outcome::Ok(json!([0, 1]));
+        run.append_record(Record::End { call, op, args, at, outcome }, Durability::Synced).expect("written");
+    }
+    drop((run, journal));
+    for _ in 0..2 {
+        let slept = env.resume_run(dying());
+        assert!(slept.is_err(), "it sleeps on: {slept:?}");
+        assert_eq!(env.list_effects().len(), 0);
+    }
+}
+
+const GATED_EDITS: &[Edit] = &[(
+    "an effect moved before a gate in another item",
+    "if x == \"b\" { approve(\"go on?\");",
+    "if x == \"a\" {",
+    Stops("/each#0/1/approve#0"),
+)];
+
+#[test]
+fn a_gate_gone_from_an_item_is_missed_before_another_item_does_anything_new() {
+    play_edits(GATED, GATED_EDITS);
+}
