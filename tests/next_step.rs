@@ -552,3 +552,45 @@ fn a_decision_takes_the_run_over_from_the_process_that_waits() {
     });
     assert!(decided.code == 0 && decided.stderr.contains(" approved /approve#0"), "{decided}");
 }
+
+/// Returns a runbook with one more parameter.
+fn with_param(runbook: &str, param: &str) -> String {
+    assert!(runbook.contains("params: #{"), "{runbook}");
+    runbook.replacen("params: #{", &format!("params: #{{ {param}, "), 1)
+}
+
+#[test]
+fn what_an_edit_adds_to_the_parameters_stays_what_it_was() {
+    const MOMENT: &str = r#"let db = params.db; backup::create(db); approve(`back to ${params.to}?`); backup::pitr::restore(db, #{ to: #{ time: params.to }, into: "then" }); approve("and now?");"#;
+    let env = env_with("let db = params.db; backup::create(db); approve(\"go on?\");");
+    env.write_file("redrill.toml", "[targets.p]\nprovider = \"sim\"\nworld = \"sandbox\"\n");
+    assert_eq!(env.run_cli(&["run", "r.rhai", "-p", "db=p"]).code, 3);
+    assert_eq!(env.run_cli(&["approve", "last"]).code, 0);
+    let edited = MOMENT.replace("approve(`back", "approve(\"go on?\"); approve(`back");
+    env.write_file(
+        "r.rhai",
+        &with_param(&sandbox_runbook(NEEDS, &edited), "to: #{ type: \"time\", preset: \"-30m\" }"),
+    );
+    let waiting = env.run_cli(&["resume", "last", "--edited"]);
+    assert!(waiting.code == 3 && waiting.stderr.contains("(-30m)"), "{waiting}");
+    let shown = env.run_cli(&["runs", "show", "last"]);
+    assert!(shown.stdout.contains("to="), "{shown}");
+    assert_eq!(follow(&env, waiting), "succeeded");
+}
+
+#[test]
+fn a_protected_target_that_an_edit_adds_is_named_in_what_is_printed() {
+    let env = env_with("let db = params.db; backup::create(db); approve(\"go on?\");");
+    env.write_file("redrill.toml", "[targets.p]\nprovider = \"sim\"\nworld = \"sandbox\"\nprotect = true\n");
+    assert_eq!(env.run_cli(&["run", "r.rhai"]).code, 3);
+    let edited = "let db = params.db; backup::create(db); approve(\"go on?\"); db::execute(params.other, \"update orders set id = id\");";
+    env.write_file(
+        "r.rhai",
+        &with_param(&sandbox_runbook(NEEDS, edited), "other: #{ type: \"target\", preset: \"p\" }"),
+    );
+    let refused = env.run_cli(&["resume", "last", "--edited"]);
+    assert!(refused.code == 6 && next_line(&refused).ends_with(" --edited --confirm p"), "{refused}");
+    let waiting = type_line(&env, &next_line(&refused));
+    assert!(waiting.code == 3 && next_line(&waiting).ends_with(" --resume --confirm p"), "{waiting}");
+    assert_eq!(follow(&env, waiting), "succeeded");
+}

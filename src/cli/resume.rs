@@ -102,10 +102,11 @@ impl ResumeCommand {
         let again = |more: &str| self.resume_command_with(&summary.id, more);
         let age = RecordAge::of_run(runtime, run.last_record_at());
         confirm_stale_run(age, &runbook.header.needs, self.yes, &again)?;
+        let completed = runtime.complete_params(&runbook, params.clone())?.values;
         let confirmed = confirm_targets(
             runtime,
             &runbook,
-            &params,
+            &completed,
             run.targets_come_to(),
             &self.options.confirm,
             &again,

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     base::{shell::locate_command, terminal, value},
-    journal::{self, Journal, JournalEntry, Record, RunStatus, RunSummary},
+    journal::{self, Journal, JournalEntry, Record, RunFold, RunStatus, RunSummary},
     report::{self, CliError, DataFormat, exit_code, find_next_step, record_to_json, render_transcript},
     runtime::{Refusal, ResumeRequest, RunResult, Runtime, SESSION, end_as_abandoned},
 };
@@ -169,7 +169,8 @@ fn show_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u8, 
             let mut shown = summary_to_json(&summary);
             shown["title"] = summary.title.as_str().into();
             shown["error"] = json!(summary.error.as_ref().map(value::strip_tags));
-            shown["params"] = value::strip_tags(&summary.params);
+            let (fold, _) = RunFold::from_entries(&entries);
+            shown["params"] = value::strip_tags(&fold.complete_params(&summary.params));
             shown["records"] = entries.iter().map(record_to_json).collect();
             terminal::print_data(&shown.to_string());
         }

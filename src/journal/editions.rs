@@ -1,6 +1,7 @@
 //! The editions of a run's sources: which text is in force, and what is dropped with one that does not match.
 
 use super::{FoldedCall, Record, RunStatus};
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 /// The gates of a text: a person approves what stands behind one.
@@ -21,6 +22,8 @@ pub(super) struct Editions {
     pub(super) is_stuck: bool,
     /// What somebody allowed to be missing.
     pub(super) allowance: Allowance,
+    /// The parameters that the edition in force has and the run was not given, with their values.
+    pub(super) params: Map<String, Value>,
     /// What the edition in force has added, while nothing has taken effect under it and it may still be dropped.
     trial: Option<EditionTrial>,
 }
@@ -32,6 +35,8 @@ struct EditionTrial {
     before: u32,
     /// What somebody had allowed to be missing under that one.
     allowance_before: Allowance,
+    /// The parameters that were added up to that one.
+    params_before: Map<String, Value>,
     added: AddedRecords,
     /// Whether a gate that only this edition has was asked about. The next edition has to ask for it, too: whoever edits
     /// again takes no gate out that somebody may have rejected.
@@ -80,7 +85,7 @@ impl Editions {
         is_first: bool,
     ) -> Option<AddedRecords> {
         match record {
-            Record::Resumed { digest: Some(_), .. } => return self.begin_edition(),
+            Record::Resumed { digest: Some(_), params, .. } => return self.begin_edition(params.clone()),
             Record::Stopped { mismatch: true, .. } => {
                 self.is_stuck = self.trial.is_none();
                 return self.drop_trial();
@@ -136,8 +141,8 @@ impl Editions {
         }
     }
 
-    /// Puts the next edition in force; returns what is dropped with the one before.
-    fn begin_edition(&mut self) -> Option<AddedRecords> {
+    /// Puts the next edition in force, with the parameters that it adds; returns what is dropped with the one before.
+    fn begin_edition(&mut self, params: Map<String, Value>) -> Option<AddedRecords> {
         self.is_stuck = false;
         if self.trial.as_ref().is_some_and(|trial| trial.has_asked) {
             self.trial = None;
@@ -147,6 +152,7 @@ impl Editions {
         self.trial = Some(EditionTrial {
             before: self.in_force,
             allowance_before: self.allowance.clone(),
+            params_before: std::mem::replace(&mut self.params, params),
             added: AddedRecords::default(),
             has_asked: false,
         });
@@ -161,9 +167,10 @@ impl Editions {
 
     /// Drops the edition in force, if it may still be dropped; returns what was recorded under it.
     pub(super) fn drop_trial(&mut self) -> Option<AddedRecords> {
-        let EditionTrial { before, allowance_before, added, .. } = self.trial.take()?;
+        let EditionTrial { before, allowance_before, params_before, added, .. } = self.trial.take()?;
         self.in_force = before;
         self.allowance = allowance_before;
+        self.params = params_before;
         Some(added)
     }
 

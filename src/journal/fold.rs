@@ -1,8 +1,8 @@
 //! The fold: from a run's records to where it stands.
 
 use super::{
-    Attempt, CallState, Conclusion, Decision, EDIT_GATE, FoldedCall, IllegalRecord, JournalEntry, Outcome,
-    Record, RecordedOutcome, RunStatus, UnreadableRecord,
+    APPROVE, Attempt, CallState, Conclusion, Decision, EDIT_GATE, FoldedCall, IllegalRecord, JournalEntry,
+    Outcome, Record, RecordedOutcome, RunStatus, UnreadableRecord,
     editions::{AddedRecords, Editions},
     record_order::next_status,
 };
@@ -66,6 +66,17 @@ pub struct RunFold {
     /// The record that says that the journal was rolled back.
     rolled_back_at: Option<u64>,
     pub(super) editions: Editions,
+}
+
+/// How a gate ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GateEnd {
+    /// Under another text than the one in force: whatever was decided then covers nothing that an edit has put in.
+    UnderEarlierText,
+    /// Under the text in force, and a person approved it.
+    Approved,
+    /// Under the text in force, rejected or without an answer, and the script went on.
+    NotApproved,
 }
 
 impl RunFold {
@@ -353,6 +364,15 @@ impl RunFold {
         self.ending.as_ref().map(decode).transpose()
     }
 
+    /// Returns the parameters of a run that was `given` some: the edition in force may have added others.
+    pub fn complete_params(&self, given: &Value) -> Value {
+        let mut params = given.clone();
+        if let Some(params) = params.as_object_mut() {
+            params.extend(self.editions.params.clone());
+        }
+        params
+    }
+
     /// Returns whether what somebody wrote names a call: it is the whole name, or a part of it where no call is called so.
     pub fn is_named(&self, given: &str, call: &str) -> bool {
         call == given || self.call(given).is_none() && call.contains(given)
@@ -425,14 +445,15 @@ impl RunFold {
         started.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Returns the calls of one operation that are over, in the order of their names, each with whether it ended under the
-    /// edition in force, and well.
-    pub fn ended_calls_of(&self, op: &str) -> BTreeMap<String, bool> {
-        let ended = self.calls.iter().filter(|(_, call)| call.op == op && !call.is_open());
-        let is_of_edition = |call: &FoldedCall| {
-            call.edition == self.editions.in_force && matches!(call.outcome(), Some(Outcome::Ok(_)))
+    /// Returns the gates of the texts that are over, in the order of their names, each with how it ended.
+    pub fn ended_gates(&self) -> BTreeMap<String, GateEnd> {
+        let ended = self.calls.iter().filter(|(_, call)| call.op == APPROVE && !call.is_open());
+        let end_of = |call: &FoldedCall| match call.outcome() {
+            _ if call.edition != self.editions.in_force => GateEnd::UnderEarlierText,
+            Some(Outcome::Ok(_)) => GateEnd::Approved,
+            _ => GateEnd::NotApproved,
         };
-        ended.map(|(name, call)| (name.clone(), is_of_edition(call))).collect()
+        ended.map(|(name, call)| (name.clone(), end_of(call))).collect()
     }
 
     /// Returns the names of the calls of one operation, in no order.

@@ -46,7 +46,7 @@ pub use conclusion::{Conclusion, RunError};
 pub use decision::Decision;
 pub use editions::{APPROVE, EDIT_GATE};
 pub use error::Error;
-pub use fold::RunFold;
+pub use fold::{GateEnd, RunFold};
 pub use folded_call::{Attempt, CallState, FoldedCall};
 pub use holder::Holder;
 pub use new_run::{GitState, Lease, LeaseMode, NewRun, Source};
@@ -58,7 +58,7 @@ pub use record::{
     Durability, JournalEntry, Outcome, Record, RecordedOutcome, RunStatus, RunSummary, Tombstone,
 };
 pub use record_order::IllegalRecord;
-pub use record_queue::RecordObserver;
+pub use record_queue::{EditedSources, RecordObserver};
 pub use run::Run;
 pub use script_error::{Failure, ScriptError, SideEffects, SourceLocation};
 pub use store::Journal;

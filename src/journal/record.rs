@@ -6,7 +6,7 @@
 use super::{GitState, PlaceNote, ScriptError};
 use crate::base::moment::Moment;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::fmt;
 
 /// How a call ended.
@@ -125,6 +125,9 @@ pub enum Record {
         /// Whether it is taken up to be given up: an edition under which nothing has taken effect is dropped with that.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         gives_up: bool,
+        /// The parameters that those sources have and the run was not given, with the presets that hold from then on.
+        #[serde(default, skip_serializing_if = "Map::is_empty")]
+        params: Map<String, Value>,
     },
     /// A target name was resolved to an identity, at its first use.
     Target { name: String, identity: Value },
@@ -324,7 +327,7 @@ pub struct Tombstone {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Map, json};
 
     #[test]
     fn the_kept_text_has_sorted_keys_all_the_way_down() {
@@ -341,7 +344,13 @@ mod tests {
         let read: Record = serde_json::from_str(text).expect("reads");
         assert_eq!(
             read,
-            Record::Resumed { version: "2".into(), edited: true, digest: None, gives_up: false }
+            Record::Resumed {
+                version: "2".into(),
+                edited: true,
+                digest: None,
+                gives_up: false,
+                params: Map::new()
+            }
         );
     }
 

@@ -17,6 +17,7 @@ use crate::base::{
     lock::lock_unpoisoned,
     sqlite::{Db, PooledDb},
 };
+use serde_json::{Map, Value};
 use std::{
     sync::{Arc, Mutex, MutexGuard},
     time::Instant,
@@ -28,6 +29,13 @@ pub trait RecordObserver: Send + Sync {
     fn before_append(&self, record: &Record);
     /// Called after a record was appended: it is on disk, or buffered.
     fn after_append(&self, record: &Record);
+}
+
+/// The sources with which a run goes on in place of the recorded ones.
+pub struct EditedSources {
+    pub sources: Vec<Source>,
+    /// The parameters that they have and the run was not given, with their values.
+    pub params: Map<String, Value>,
 }
 
 /// The records of a held run: those that are written, and those that are to be.
@@ -103,10 +111,12 @@ impl RecordQueue {
     ///
     /// # Errors
     /// As [`RecordQueue::append_record`].
-    pub(super) fn record_resume(&self, version: &str, edited: Option<Vec<Source>>) -> Result<(), Error> {
-        let digest = edited.as_deref().map(chain::digest_sources);
-        let (version, gives_up) = (version.to_owned(), false);
-        let record = Record::Resumed { version, edited: edited.is_some(), digest, gives_up };
+    pub(super) fn record_resume(&self, version: &str, edited: Option<EditedSources>) -> Result<(), Error> {
+        let digest = edited.as_ref().map(|edited| chain::digest_sources(&edited.sources));
+        let (is_edited, version) = (edited.is_some(), version.to_owned());
+        let (sources, params) = edited.map(|edited| (edited.sources, edited.params)).unzip();
+        let params = params.unwrap_or_default();
+        let record = Record::Resumed { version, edited: is_edited, digest, gives_up: false, params };
         self.append_observed(record, |record| {
             let seq = {
                 let mut state = self.lock_state();
@@ -114,7 +124,7 @@ impl RecordQueue {
                 let row = state.chain.append_record(record, self.writer.clock.now())?;
                 state.pending.push(row);
                 let newest = state.chain.fold.editions.newest;
-                state.edited = edited.map(|sources| (newest, sources));
+                state.edited = sources.map(|sources| (newest, sources));
                 state.chain.tail.seq
             };
             self.write_up_to(seq, Reach::Synced)

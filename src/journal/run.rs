@@ -1,14 +1,14 @@
 //! A run that this process holds: the state of its calls, and the only way to append to it.
 
 use super::{
-    CallState, Conclusion, Durability, Error, FoldedCall, Record, RunStatus, Source, UnreadableRecord,
+    CallState, Conclusion, Durability, Error, FoldedCall, GateEnd, Record, RunStatus, UnreadableRecord,
     chain::Chain,
     fold::RunFold,
-    record_queue::{RecordQueue, RunWriter},
+    record_queue::{EditedSources, RecordQueue, RunWriter},
 };
 use crate::base::moment::Moment;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One run, held by this process until this is dropped.
@@ -184,15 +184,19 @@ impl Run {
         self.read_fold(|fold| fold.calls_of(op))
     }
 
-    /// Returns the calls of one operation that are over, in the order of their names, each with whether it ended under the
-    /// edition of the sources in force, and well.
-    pub fn ended_calls_of(&self, op: &str) -> BTreeMap<String, bool> {
-        self.read_fold(|fold| fold.ended_calls_of(op))
+    /// Returns the gates that are over, in the order of their names, each with how it ended.
+    pub fn ended_gates(&self) -> BTreeMap<String, GateEnd> {
+        self.read_fold(RunFold::ended_gates)
     }
 
     /// Returns the recorded calls and clean-up that somebody allowed the edited sources not to ask for first.
     pub fn allowed_missing(&self) -> BTreeSet<String> {
         self.read_fold(RunFold::allowed_missing)
+    }
+
+    /// Returns the parameters of the run, which was `given` some: its edited sources may have added others.
+    pub fn complete_params(&self, given: &Value) -> Value {
+        self.read_fold(|fold| fold.complete_params(given))
     }
 
     /// Returns the edition of the sources in force: 0 is the original, higher ones are edits.
@@ -210,8 +214,8 @@ impl Run {
     /// # Errors
     /// As [`Run::append_record`].
     pub fn record_giving_up(&self, version: &str) -> Result<(), Error> {
-        let (version, digest) = (version.to_owned(), None);
-        let resumed = Record::Resumed { version, edited: false, digest, gives_up: true };
+        let (version, digest, params) = (version.to_owned(), None, Map::new());
+        let resumed = Record::Resumed { version, edited: false, digest, gives_up: true, params };
         self.append_record(resumed, Durability::Synced)
     }
 
@@ -219,7 +223,7 @@ impl Run {
     ///
     /// # Errors
     /// As [`Run::append_record`].
-    pub fn record_resume(&self, version: &str, edited: Option<Vec<Source>>) -> Result<(), Error> {
+    pub fn record_resume(&self, version: &str, edited: Option<EditedSources>) -> Result<(), Error> {
         self.records.record_resume(version, edited)
     }
 

@@ -3,7 +3,7 @@
 use super::{runbook_rules::RunbookRules, scenario_result::ScenarioResult};
 use crate::{
     base::value,
-    journal::{APPROVE, EDIT_GATE, Outcome, Record, RunFold},
+    journal::{APPROVE, EDIT_GATE, GateEnd, Outcome, Record, RunFold},
     ops::{
         self,
         args::CallArgs,
@@ -109,11 +109,12 @@ pub(super) fn check_gates(result: &ScenarioResult) -> Vec<String> {
 /// Returns whether a new call comes after a gate that was passed under another text, and neither behind one of its own text
 /// nor under a text that somebody approved as a whole.
 fn is_past_gate_of_other_text(fold: &RunFold, call: &str) -> bool {
-    let passed = fold.ended_calls_of(APPROVE);
+    let gates = fold.ended_gates();
     let is_covered =
-        passed.iter().any(|(gate, is_of_edition)| *is_of_edition && !are_in_other_forks(gate, call));
-    let is_other = passed.values().any(|is_of_edition| !is_of_edition);
-    is_other && !is_covered && fold.ended_calls_of(EDIT_GATE).is_empty()
+        gates.iter().any(|(gate, end)| *end == GateEnd::Approved && !are_in_other_forks(gate, call));
+    let is_other = gates.values().any(|end| *end == GateEnd::UnderEarlierText);
+    let is_approved = fold.calls().any(|(_, call)| call.op == EDIT_GATE && !call.is_open());
+    is_other && !is_covered && !is_approved
 }
 
 fn changes_anything(op: &str) -> bool {

@@ -271,6 +271,7 @@ impl RecordedRunbook {
 
     fn list_targets_to_confirm(&self, runtime: &Runtime) -> Vec<String> {
         let come_to = self.fold.targets_come_to().map(str::to_owned);
-        runtime.targets_to_confirm(&self.runbook, &self.summary.params, come_to)
+        let params = self.fold.complete_params(&self.summary.params);
+        runtime.targets_to_confirm(&self.runbook, &params, come_to)
     }
 }

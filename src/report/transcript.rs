@@ -38,7 +38,8 @@ pub fn render_transcript(run: &RunSummary, entries: &[JournalEntry]) -> String {
 }
 
 fn render_summary(run: &RunSummary, entries: &[JournalEntry]) -> Vec<String> {
-    let params = value::strip_tags(&run.params);
+    let (fold, _) = RunFold::from_entries(entries);
+    let params = value::strip_tags(&fold.complete_params(&run.params));
     let params: Vec<String> = params
         .as_object()
         .into_iter()

@@ -145,7 +145,8 @@ impl Approval<'_> {
     fn targets_in_params(&self) -> Result<Vec<String>, NativeError> {
         let summary =
             self.context.stop_on_journal_error(self.context.journal.summarize_run(self.context.run.id()))?;
-        let values = summary.params.as_object().into_iter().flatten().map(|(_, value)| value);
+        let params = self.context.run.complete_params(&summary.params);
+        let values = params.as_object().into_iter().flatten().map(|(_, value)| value);
         let named = values.filter_map(|v| value::untag_as(v, value::TARGET_TAG)).filter_map(Value::as_str);
         Ok(named.map(str::to_owned).collect())
     }
@@ -179,7 +180,8 @@ impl Approval<'_> {
         let known: Vec<_> = targets.iter().map(|name| (name, known.get(name).map(|who| &who.id))).collect();
         let summary =
             self.context.stop_on_journal_error(self.context.journal.summarize_run(self.context.run.id()))?;
-        let mut covered = json!([self.context.run.id(), self.name, self.message, summary.params, known]);
+        let params = self.context.run.complete_params(&summary.params);
+        let mut covered = json!([self.context.run.id(), self.name, self.message, params, known]);
         // What an edited text does behind the gate is not what was approved before.
         let edition = self.context.run.source_edition();
         if let Some(parts) = covered.as_array_mut().filter(|_| edition > 0) {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     base::lock::lock_unpoisoned,
-    journal::{APPROVE, EDIT_GATE},
+    journal::{EDIT_GATE, GateEnd},
 };
 
 /// Waits, before a new call of an edited text, for the approval of that text: when some gate was passed before the edit, and
@@ -26,11 +26,12 @@ pub(super) fn await_edit_approval(scope: &CallScope, call: &str, at: &str) -> Re
     if context.edits.is_none() || context.run.is_ending() || call.starts_with(CLEAN_UP_PATH) {
         return Ok(());
     }
-    let gates = context.run.ended_calls_of(APPROVE);
+    let gates = context.run.ended_gates();
     let is_covered =
-        gates.iter().any(|(gate, is_of_edition)| *is_of_edition && !are_in_other_forks(gate, call));
+        gates.iter().any(|(gate, end)| *end == GateEnd::Approved && !are_in_other_forks(gate, call));
+    let is_earlier = |end: &GateEnd| *end == GateEnd::UnderEarlierText;
     let mut earlier =
-        gates.iter().filter(|(_, is_of_edition)| !**is_of_edition).map(|(gate, _)| gate.as_str()).peekable();
+        gates.iter().filter(|(_, end)| is_earlier(end)).map(|(gate, _)| gate.as_str()).peekable();
     if is_covered || earlier.peek().is_none() {
         return Ok(());
     }
@@ -55,7 +56,7 @@ fn describe_edit<'g>(context: &RunContext, earlier: impl Iterator<Item = &'g str
         |gate: &str| Some(format!("`{}`", context.run.recorded_call(gate)?.args["message"].as_str()?));
     let messages: Vec<_> = earlier.filter_map(message).collect();
     format!(
-        "the runbook was edited since a person decided about {}: may it do all that the edited text does from here on?",
+        "the runbook was edited since it came past {}: may it do all that the edited text does from here on?",
         messages.join(" and ")
     )
 }

@@ -237,7 +237,7 @@ impl Runbook {
         mut params: Value,
         config: &Config,
         now: &dyn Fn(&[String]) -> Result<Moment, Refusal>,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<ResolvedParams, Refusal> {
         let missing: Vec<_> =
             self.header.params.iter().filter(|(name, _)| params.get(name.as_str()).is_none()).collect();
         for (name, param) in missing {
@@ -247,7 +247,7 @@ impl Runbook {
             })?;
             params[name] = param.kind.parse_value(preset, config)?;
         }
-        self.freeze_relative_moments(&mut params, now)?;
-        Ok(params)
+        let relative = self.freeze_relative_moments(&mut params, now)?;
+        Ok(ResolvedParams { values: params, relative })
     }
 }

@@ -21,11 +21,11 @@ use crate::{
         moment::Moment,
     },
     config::Config,
-    journal::{self, Journal, NewRun, StateConsent, UnreadableRecord},
+    journal::{self, EditedSources, Journal, NewRun, StateConsent, UnreadableRecord},
     ops::spec::Permission,
     provider::Fleet,
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -145,7 +145,8 @@ impl Runtime {
             return Err(UnreadableRecord { subject, what, version }.into());
         }
         let runbook = Runbook::from_recorded(&summary.runbook, journal.read_sources(run.id(), edition)?)?;
-        Ok((run, runbook, summary.params))
+        let params = run.complete_params(&summary.params);
+        Ok((run, runbook, params))
     }
 
     /// Returns the rights that the recorded runbook of a run asks for.
@@ -268,6 +269,15 @@ impl Runtime {
         runbook.resolve_params(given, &self.config, &|targets| self.read_target_time(targets))
     }
 
+    /// Returns the parameters of a run with the presets of those that it was not given, because its runbook did not have
+    /// them then.
+    ///
+    /// # Errors
+    /// [`Refusal`]: one of them has no preset.
+    pub fn complete_params(&self, runbook: &Runbook, params: Value) -> Result<ResolvedParams, Refusal> {
+        runbook.add_presets_of_new_params(params, &self.config, &|targets| self.read_target_time(targets))
+    }
+
     /// Returns the time on the clock of targets: their worlds' where all are simulated, else the machine's.
     ///
     /// # Errors
@@ -291,8 +301,7 @@ impl Runtime {
     ) -> Result<RunResult, Refusal> {
         let ResumeRequest { run, runbook, params, confirmed, abandon } = resume;
         let edited = !abandon && admit_text(&journal, &run, &runbook)?;
-        let now = |targets: &[String]| self.read_target_time(targets);
-        let params = runbook.add_presets_of_new_params(params, &self.config, &now)?;
+        let ResolvedParams { values: params, relative } = self.complete_params(&runbook, params)?;
         let targets = list_named_targets(&runbook, &params);
         let clock = self.clock_of_resumed_run(&targets);
         if !abandon {
@@ -308,7 +317,12 @@ impl Runtime {
         if abandon {
             run.record_giving_up(VERSION)?;
         } else {
-            run.record_resume(VERSION, edited.then(|| runbook.sources()))?;
+            let given = journal.summarize_run(run.id())?.params;
+            let edited = edited.then(|| EditedSources {
+                sources: runbook.sources(),
+                params: list_added_params(&given, &params),
+            });
+            run.record_resume(VERSION, edited)?;
         }
         observer.on_event(&Event::Resumed {
             run: run.id(),
@@ -316,6 +330,13 @@ impl Runtime {
             title: &runbook.header.title,
             age,
         });
+        for param in &relative {
+            observer.on_event(&Event::Resolved {
+                name: &param.name,
+                moment: param.moment,
+                given: &param.given,
+            });
+        }
         let rights = Some(runbook.header.needs.clone());
         let setup = self.setup_run(journal, run, rights, observer);
         let context =
@@ -400,4 +421,11 @@ impl Runtime {
             }
         }
     }
+}
+
+/// Returns the parameters that a run was not given.
+fn list_added_params(given: &Value, params: &Value) -> Map<String, Value> {
+    let values = params.as_object().into_iter().flatten();
+    let added = values.filter(|(name, _)| given.get(name.as_str()).is_none());
+    added.map(|(name, value)| (name.clone(), value.clone())).collect()
 }

@@ -24,11 +24,11 @@ use super::{
 use crate::{
     base::{lock::lock_unpoisoned, moment::Moment},
     config::Config,
-    journal::{self, Failure, Holder, Journal, Lease, NewRun, ScriptError},
+    journal::{self, EditedSources, Failure, Holder, Journal, Lease, NewRun, ScriptError},
     provider::{self, Fleet},
 };
 use rhai::{Dynamic, Engine};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
     io,
@@ -171,7 +171,10 @@ impl<'a> ScriptRunner<'a> {
             let is_edited = admit_text(&resources.journal, &run, runbook)?;
             let leases = permit::leases_for_run(&run, &runbook.header.needs)?;
             resources.journal.acquire_leases(&leases, run.id(), &Holder::this_process())?;
-            run.record_resume(VERSION, is_edited.then(|| runbook.sources()))?;
+            run.record_resume(
+                VERSION,
+                is_edited.then(|| EditedSources { sources: runbook.sources(), params: Map::new() }),
+            )?;
             Ok(run)
         })
     }

@@ -18,7 +18,13 @@ fn started() -> Record {
     Record::Started { runbook, title, digest, params: json!({}), version, git: None }
 }
 fn resumed() -> Record {
-    Record::Resumed { version: "1".into(), edited: false, digest: None, gives_up: false }
+    Record::Resumed {
+        version: "1".into(),
+        edited: false,
+        digest: None,
+        gives_up: false,
+        params: serde_json::Map::new(),
+    }
 }
 fn begin(key: &str) -> Record {
     let (call, op) = ("a".into(), "load".into());
@@ -278,6 +284,7 @@ fn what_does_not_read_names_the_version_that_wrote_it() {
         edited: false,
         digest: None,
         gives_up: false,
+        params: serde_json::Map::new(),
     };
     let odd_error = || end(Outcome::Err(json!({"code": "X"})));
     let odd_decision =
@@ -311,8 +318,13 @@ fn a_mismatch_that_drops_no_edition_is_met_again() {
         at_call: None,
         unconfirmed: None,
     };
-    let edited =
-        Record::Resumed { version: "7".into(), edited: true, digest: Some("d".into()), gives_up: false };
+    let edited = Record::Resumed {
+        version: "7".into(),
+        edited: true,
+        digest: Some("d".into()),
+        gives_up: false,
+        params: serde_json::Map::new(),
+    };
     assert!(fold(&[started(), begin("k"), mismatch.clone()]).is_stuck());
     assert!(!fold(&[started(), begin("k"), mismatch.clone(), edited.clone()]).is_stuck());
     let read =
@@ -328,9 +340,20 @@ fn a_mismatch_that_drops_no_edition_is_met_again() {
 
 #[test]
 fn an_edition_on_trial_is_dropped_when_the_run_is_given_up() {
-    let edited =
-        Record::Resumed { version: "7".into(), edited: true, digest: Some("d".into()), gives_up: false };
-    let given_up = Record::Resumed { version: "7".into(), edited: false, digest: None, gives_up: true };
+    let edited = Record::Resumed {
+        version: "7".into(),
+        edited: true,
+        digest: Some("d".into()),
+        gives_up: false,
+        params: serde_json::Map::new(),
+    };
+    let given_up = Record::Resumed {
+        version: "7".into(),
+        edited: false,
+        digest: None,
+        gives_up: true,
+        params: serde_json::Map::new(),
+    };
     let on_trial = fold(&[started(), begin("k"), edited.clone(), stopped(RunStatus::Interrupted)]);
     assert_eq!((on_trial.source_edition(), on_trial.edition_to_give_up()), (1, 0));
     let dropped = fold(&[started(), begin("k"), edited.clone(), given_up.clone()]);
@@ -349,6 +372,7 @@ fn what_was_allowed_under_an_edited_text_is_allowed_after_the_next_edit_is_refus
         edited: true,
         digest: Some(digest.into()),
         gives_up: false,
+        params: serde_json::Map::new(),
     };
     let allowed = |missing: &str| Record::EditAllowed { missing: vec![missing.into()], by: "ann".into() };
     let refused = Record::Stopped {

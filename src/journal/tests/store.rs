@@ -103,7 +103,13 @@ fn a_summary_follows_the_run() {
     assert_eq!((summary().status, summary().reason.as_deref()), (RunStatus::Waiting, Some("an approval")));
     add(Record::Decided { call: "w".into(), decision: json!({"kind": "fail"}), by: "ann".into() });
     assert_eq!((summary().status, summary().reason.as_deref()), (RunStatus::Waiting, Some("an approval")));
-    add(Record::Resumed { version: "0.2.0".into(), edited: false, digest: None, gives_up: false });
+    add(Record::Resumed {
+        version: "0.2.0".into(),
+        edited: false,
+        digest: None,
+        gives_up: false,
+        params: serde_json::Map::new(),
+    });
     assert_eq!((summary().status, summary().reason), (RunStatus::Running, None));
     assert_eq!(summary().finished_at, None);
     let (error, left) = (json!({"code": "X"}), vec!["drill-abc".to_owned()]);
@@ -132,7 +138,13 @@ fn a_run_that_nobody_moves_does_not_read_running() {
     );
     let run = test.journal.acquire_run(&id).expect("taken");
     run.append_record(
-        Record::Resumed { version: "0.2.0".into(), edited: true, digest: None, gives_up: false },
+        Record::Resumed {
+            version: "0.2.0".into(),
+            edited: true,
+            digest: None,
+            gives_up: false,
+            params: serde_json::Map::new(),
+        },
         Durability::Synced,
     )
     .expect("written");

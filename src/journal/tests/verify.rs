@@ -1,7 +1,7 @@
 //! The chain: whatever is done to the rows of a run behind its back is found.
 
 use super::{SilentObserver, begin_record, end_record, new_run, ok_outcome, ticking_clock};
-use crate::journal::{Durability, Error, Journal, Record, RunStatus, Source};
+use crate::journal::{Durability, EditedSources, Error, Journal, Record, RunStatus, Source};
 use proptest::prelude::*;
 use rusqlite::params;
 use std::sync::Arc;
@@ -154,7 +154,8 @@ fn edited_sources_are_kept_beside_the_first_and_verified_like_them() {
     let fixture = JournalFixture::with_calls(1);
     let edited = |text: &str| vec![Source { path: "a.rhai".into(), text: text.into() }];
     let run = fixture.journal.acquire_run(&fixture.id).expect("taken");
-    run.record_resume("1", Some(edited("one"))).expect("written");
+    run.record_resume("1", Some(EditedSources { sources: edited("one"), params: serde_json::Map::new() }))
+        .expect("written");
     assert_eq!(run.source_edition(), 1);
     let mismatch = |mismatch| Record::Stopped {
         status: RunStatus::Interrupted,
@@ -165,7 +166,8 @@ fn edited_sources_are_kept_beside_the_first_and_verified_like_them() {
     };
     run.append_record(mismatch(true), Durability::Synced).expect("written");
     assert_eq!(run.source_edition(), 0, "a text that does not match is dropped");
-    run.record_resume("1", Some(edited("two"))).expect("written");
+    run.record_resume("1", Some(EditedSources { sources: edited("two"), params: serde_json::Map::new() }))
+        .expect("written");
     run.append_record(begin_record("late"), Durability::Synced).expect("written");
     run.append_record(mismatch(true), Durability::Synced).expect("written");
     assert_eq!(run.source_edition(), 2, "something took effect under this one");

@@ -35,7 +35,7 @@ fn an_approval_covers_nothing_that_an_edit_puts_behind_its_gate() {
         let edited = put_before_list(PASSED, put);
         for _ in 0..2 {
             let waiting = resume_with_text(&env, &edited, &[]);
-            assert_waits(put, &waiting, "edited since a person decided about `go on?`");
+            assert_waits(put, &waiting, "edited since it came past `go on?`");
             assert_eq!(env.list_effects().len(), 2, "{put}: nothing new has happened");
         }
         let ended = resume_with_text(&env, &edited, &[Choice::Approve]);
@@ -297,4 +297,27 @@ fn a_note_that_an_edit_puts_before_a_pause_ends_it_no_sooner() {
         drop(env.try_resume_as(&edited, dying()));
         assert_eq!(env.list_effects().len(), 1, "it sleeps on");
     }
+}
+
+/// A gate that is asked about under the edited text and rejected there is no gate of before the edit.
+#[test]
+fn a_gate_that_is_rejected_under_the_edited_text_changes_nothing_that_was_asked() {
+    let env = record_run_before_list(PASSED, true);
+    let edited = put_before_list(
+        PASSED,
+        "backup::create(db, #{ label: \"new\" }); if !attempt(|| approve(\"more?\")).ok { backup::create(db, #{ label: \"late\" }) }",
+    );
+    let waiting = resume_with_text(&env, &edited, &[Choice::Approve]);
+    assert!(
+        matches!(&waiting.stop, Some(StopReason::Waiting { call, .. }) if call == "/approve#1"),
+        "{waiting:?}"
+    );
+    let ended = resume_with_text(&env, &edited, &[Choice::Reject]);
+    assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Succeeded, 4), "{ended:?}");
+
+    let ungated = "backup::create(db, #{ label: \"a\" }); branch::list(db)";
+    let env = record_run_before_list(ungated, true);
+    let gate = "if !attempt(|| approve(\"mail?\")).ok { backup::create(db, #{ label: \"new\" }) }";
+    let ended = resume_with_text(&env, &put_before_list(ungated, gate), &[Choice::Reject]);
+    assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Succeeded, 2), "{ended:?}");
 }
