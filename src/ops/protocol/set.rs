@@ -9,6 +9,7 @@ use super::{
         EffectFailure, EffectResult, doubt_failure, never_landed_error, plan_failure, refuse_when_settling,
         refused_after_loss_error, wrong_evidence_failure,
     },
+    plan::plan_in_time,
     sending::{RequestAnswer, Sending},
     watch::{Look, Watched, watch},
 };
@@ -107,7 +108,8 @@ pub(in crate::ops) async fn perform_set(
     match &cx.recorded {
         None => {
             refuse_when_settling(cx).await?;
-            set.changes = effect.plan().await.map_err(|e| plan_failure(cx, sending.blame_earlier(e)))?;
+            set.changes =
+                plan_in_time(effect.plan()).await.map_err(|e| plan_failure(cx, sending.blame_earlier(e)))?;
             #[cfg(test)]
             super::mutant::note_planned_list(effect).await?;
             // Where a look may lag behind, only asking makes certain what it calls done already.
