@@ -17,6 +17,9 @@ pub(crate) struct TestLab {
 }
 
 impl TestLab {
+    /// The name of the target.
+    pub(crate) const NAME: &'static str = LAB;
+
     /// Makes a lab and starts it; `None` where the test is skipped.
     pub(crate) async fn start_lab() -> Option<Self> {
         Self::start_lab_with_mode(0o755).await

@@ -2,9 +2,11 @@
 //!
 //! - An override is a line of `postgresql.auto.conf`. All other configuration belongs to the administrator.
 //! - `ALTER SYSTEM` is not transactional: when the server refuses one setting, the ones before it are reverted.
+//! - A session that changes settings bears the name of the one that it changes now, so that one whose answer never came can
+//!   be ended.
 //! - Nothing here restarts a server. What waits for a restart is named.
 
-use super::sql::{self, Client, Database};
+use super::sql::{self, Client, Database, SessionName};
 use crate::{
     base::suggest,
     provider::{Code, Error, Result, Settings, model::Setting},
@@ -37,6 +39,12 @@ const SETTINGS_SQL: &str = "
                        where lower(f.name) = lower(s.name) and f.sourcefile like '%/postgresql.auto.conf'
                        order by f.seqno desc limit 1) f on true
     order by s.name";
+
+/// Tells whether the server has read the file of overrides since it was last changed, where it has one. A file's times have
+/// whole seconds, and the file is read a moment before the load time: what was loaded only just after counts as not loaded.
+const LOADED_SQL: &str = "
+    select coalesce(greatest(f.modification, f.change) + interval '2 seconds' <= pg_conf_load_time(), true)
+    from pg_stat_file('postgresql.auto.conf', true) f";
 
 /// A setting as the server shows it.
 struct ServerSetting {
@@ -81,30 +89,62 @@ impl Settings for Database {
             }
             done.push((&setting.name, setting.overridden.clone()));
         }
-        self.reload_configuration(client).await.map_err(Error::with_side_effects)?;
         let names: Vec<String> = values.keys().cloned().collect();
-        let now = self.get(&names).await.map_err(Error::with_side_effects)?;
+        let now = async {
+            self.reload_configuration(client).await?;
+            self.get(&names).await
+        };
+        let now = now.await.map_err(|e| match e.code {
+            // The file has the settings, and whether they hold must be looked up.
+            code if code.is_look_failure() => Error { code: Code::Unknown, retryable: false, ..e },
+            _ => e.with_side_effects(),
+        })?;
         Ok(now.into_iter().filter(|s| s.pending_restart).map(|s| s.name).collect())
+    }
+
+    async fn end_lost_requests(&self, names: &[String]) -> Result<()> {
+        let names: Vec<SessionName> = names.iter().map(|name| session_name(name)).collect();
+        sql::end_sessions(&self.address.connect().await?, &names).await
+    }
+
+    async fn find_unloaded(&self) -> Result<Option<String>> {
+        // A session begins with the load time of the server.
+        let client = self.address.connect().await?;
+        match sql::fetch_text(&client, LOADED_SQL).await {
+            Ok(loaded) if loaded.as_deref() == Some("t") => Ok(None),
+            Ok(_) => Ok(Some("the server is not seen to have read its files since".into())),
+            Err(e) if e.code == Code::Denied => Ok(Some(
+                "whether the server has read its files since cannot be seen: the role may not call `pg_stat_file`"
+                    .into(),
+            )),
+            Err(e) => Err(e),
+        }
     }
 }
 
 impl Database {
     /// Makes the server read its files again, and returns when it has.
     async fn reload_configuration(&self, client: Client) -> Result<()> {
-        const LOADED: &str = "select pg_conf_load_time()";
-        let before = sql::fetch_text(&client, LOADED).await?;
-        sql::fetch_text(&client, "select pg_reload_conf()").await?;
+        // Whatever makes the server read them later than this, it reads what was written before.
+        let asked_at = sql::fetch_text(&client, "select clock_timestamp()").await?.unwrap_or_default();
+        sql::send_change(&client, "select pg_reload_conf()").await?;
         drop(client);
+        let loaded = format!("select pg_conf_load_time() >= '{asked_at}'");
         for _ in 0..RELOAD_POLLS_MAX {
-            // A session keeps the load time it began with: only a new one shows the change.
-            if sql::fetch_text(&*self.address.connect().await?, LOADED).await? != before {
+            // A session begins with the load time of the server: a new one shows the change.
+            if sql::fetch_text(&*self.address.connect().await?, &loaded).await?.as_deref() == Some("t") {
                 return Ok(());
             }
             tokio::time::sleep(RELOAD_POLL_INTERVAL).await;
         }
-        Err(Error::new(Code::Timeout, "the server did not read its files again")
+        Err(Error::new(Code::NotApplied, "the server did not read its files again")
             .with_hint("look at its log, and ask it with `select pg_reload_conf()`"))
     }
+}
+
+/// Returns the name of a session that changes a setting, however that is spelled.
+fn session_name(setting: &str) -> SessionName {
+    SessionName::for_thing("set", &setting.to_ascii_lowercase())
 }
 
 async fn load_settings(client: &Client) -> Result<Vec<ServerSetting>> {
@@ -134,7 +174,7 @@ fn find_setting<'a>(all: &'a [ServerSetting], name: &str) -> Result<&'a ServerSe
     })
 }
 
-/// Overrides a setting, or takes its override away.
+/// Overrides a setting, or takes its override away, in a session that bears its name.
 async fn alter_system(client: &Client, name: &str, value: &Value) -> Result<()> {
     let quoted: Vec<String> =
         name.split('.').map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect();
@@ -144,6 +184,7 @@ async fn alter_system(client: &Client, name: &str, value: &Value) -> Result<()> 
         Value::String(text) => format!("alter system set {quoted} = {}", quote_setting(name, text)),
         other => format!("alter system set {quoted} = {}", quote_setting(name, &other.to_string())),
     };
+    sql::name_session(client, &session_name(name)).await?;
     sql::send_change(client, &statement).await.map(drop)
 }
 
@@ -257,6 +298,22 @@ mod tests {
             assert_eq!((late.code, late.side_effects), (Code::Unavailable, SideEffects::None), "{late:?}");
             assert!(late.message.contains("nothing was sent"), "{late}");
             assert_eq!(one(&db, "work_mem").await.0, json!(null));
+        }
+
+        /// A role that may not see when the file was changed is not told that it was loaded.
+        #[tokio::test]
+        async fn what_a_role_may_not_see_is_not_said() {
+            let Some(cluster) = TestCluster::start(&[]).await else { return };
+            cluster.run_statements(&["create role guest login"]).await;
+            let unseen = cluster.database_as("guest").find_unloaded().await.expect("it is an answer");
+            assert!(unseen.is_some_and(|why| why.contains("cannot be seen")));
+            cluster.run_statements(&["grant execute on function pg_stat_file(text, boolean) to guest"]).await;
+            while cluster.database_as("guest").find_unloaded().await.expect("it is seen").is_some() {
+                cluster.run_statements(&["select pg_reload_conf()"]).await;
+                tokio::time::sleep(RELOAD_POLL_INTERVAL).await;
+            }
+            cluster.run_statements(&["alter system set work_mem = '8MB'"]).await;
+            assert!(cluster.database_as("guest").find_unloaded().await.expect("it is seen").is_some());
         }
     }
 }
