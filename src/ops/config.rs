@@ -212,6 +212,7 @@ impl SetEffect for SettingsEffect<'_> {
 
     /// Plans every setting, also one that is as wanted: it may wait for the restart that the call asks for.
     async fn plan(&self) -> Result<ElementChanges> {
+        let values = self.settings.normalize(&self.values).await?;
         match self.settings.end_lost_requests(&self.list_names()).await {
             // That there is a lost one is not known here.
             Err(e) if e.code == Code::Unknown => {}
@@ -220,7 +221,7 @@ impl SetEffect for SettingsEffect<'_> {
         let now = self.read_settings().await?;
         let change = |setting: &Setting| ElementChange {
             before: setting_to_text(&setting.overridden),
-            wanted: setting_to_text(self.values.get(&setting.name).unwrap_or(&Value::Null)),
+            wanted: setting_to_text(values.get(&setting.name).unwrap_or(&Value::Null)),
         };
         let mut changes: ElementChanges =
             now.iter().map(|setting| (setting.name.clone(), change(setting))).collect();

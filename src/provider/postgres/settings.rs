@@ -6,7 +6,10 @@
 //!   be ended.
 //! - Nothing here restarts a server. What waits for a restart is named.
 
-use super::sql::{self, Client, Database, SessionName};
+use super::{
+    setting_lists::split_list,
+    sql::{self, Client, Database, SessionName},
+};
 use crate::{
     base::suggest,
     provider::{Code, Error, Result, Settings, model::Setting},
@@ -18,17 +21,6 @@ use std::time::Duration;
 /// How often, and how far apart, the server is polled until it has reloaded its configuration.
 const RELOAD_POLLS_MAX: u32 = 50;
 const RELOAD_POLL_INTERVAL: Duration = Duration::from_millis(100);
-
-/// Settings that are lists of names. Quoted as one string, a list would become a single name
-/// (`GUC_LIST_QUOTE` in PostgreSQL's `guc_tables.c`).
-const LIST_SETTINGS: &[&str] = &[
-    "local_preload_libraries",
-    "search_path",
-    "session_preload_libraries",
-    "shared_preload_libraries",
-    "temp_tablespaces",
-    "unix_socket_directories",
-];
 
 /// Selects all settings. One that our own session changes gets no effective value: other sessions have another.
 const SETTINGS_SQL: &str = "
@@ -102,6 +94,17 @@ impl Settings for Database {
         Ok(now.into_iter().filter(|s| s.pending_restart).map(|s| s.name).collect())
     }
 
+    async fn normalize(&self, values: &Map<String, Value>) -> Result<Map<String, Value>> {
+        let mut normalized = values.clone();
+        for (name, value) in &mut normalized {
+            let Value::String(text) = value else { continue };
+            if let Some(names) = split_list(name, text)? {
+                *text = join_list(&self.address.connect().await?, &names).await?;
+            }
+        }
+        Ok(normalized)
+    }
+
     async fn end_lost_requests(&self, names: &[String]) -> Result<()> {
         let names: Vec<SessionName> = names.iter().map(|name| session_name(name)).collect();
         sql::end_sessions(&self.address.connect().await?, &names).await
@@ -147,6 +150,14 @@ fn session_name(setting: &str) -> SessionName {
     SessionName::for_thing("set", &setting.to_ascii_lowercase())
 }
 
+/// Joins names as the server does when it stores them.
+async fn join_list(client: &Client, names: &[String]) -> Result<String> {
+    let quoted: Vec<String> =
+        names.iter().map(|name| format!("quote_ident({})", quote_literal(name))).collect();
+    let join = format!("select concat_ws(', ', {})", quoted.join(", "));
+    Ok(sql::fetch_text(client, &join).await?.unwrap_or_default())
+}
+
 async fn load_settings(client: &Client) -> Result<Vec<ServerSetting>> {
     let rows = sql::fetch_rows(client, SETTINGS_SQL).await?;
     let text = |value: Option<&str>| value.map_or(Value::Null, Value::from);
@@ -181,20 +192,22 @@ async fn alter_system(client: &Client, name: &str, value: &Value) -> Result<()> 
     let quoted = quoted.join(".");
     let statement = match value {
         Value::Null => format!("alter system reset {quoted}"),
-        Value::String(text) => format!("alter system set {quoted} = {}", quote_setting(name, text)),
-        other => format!("alter system set {quoted} = {}", quote_setting(name, &other.to_string())),
+        Value::String(text) => format!("alter system set {quoted} = {}", quote_setting(name, text)?),
+        other => format!("alter system set {quoted} = {}", quote_setting(name, &other.to_string())?),
     };
     sql::name_session(client, &session_name(name)).await?;
     sql::send_change(client, &statement).await.map(drop)
 }
 
-fn quote_setting(name: &str, text: &str) -> String {
-    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
-    if !LIST_SETTINGS.contains(&name.to_ascii_lowercase().as_str()) {
-        return quoted(text);
-    }
-    let items = text.split(',').map(|item| quoted(item.trim().trim_matches('"')));
-    items.collect::<Vec<_>>().join(", ")
+fn quote_setting(name: &str, text: &str) -> Result<String> {
+    Ok(match split_list(name, text)? {
+        None => quote_literal(text),
+        Some(names) => names.iter().map(|name| quote_literal(name)).collect::<Vec<_>>().join(", "),
+    })
+}
+
+fn quote_literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// Reverts the settings in `done` and returns `error`, naming an override that could not be reverted.
@@ -286,6 +299,62 @@ mod tests {
             db.set(map(&values), false).await.expect("they are set");
             assert_eq!(one(&db, "search_path").await.1, json!("\"$user\", public, shop"));
             assert_eq!(one(&db, "log_line_prefix").await.1, json!("it's "));
+        }
+
+        /// What is recorded as wanted is what the server then shows, however it was written.
+        #[tokio::test]
+        async fn every_value_is_stored_as_it_is_normalized() {
+            let Some(cluster) = TestCluster::start(&[]).await else { return };
+            let db = cluster.database();
+            for (name, typed, stored) in [
+                ("search_path", "a,b", "a, b"),
+                (
+                    "Search_Path",
+                    "\"$user\",Public,\"Shop\",\"a,b\",\"q\"\"q\"",
+                    "\"$user\", public, \"Shop\", \"a,b\", \"q\"\"q\"",
+                ),
+                ("search_path", "select, x", "\"select\", x"),
+                ("search_path", "", "\"\""),
+                ("temp_tablespaces", "", "\"\""),
+                ("temp_tablespaces", "pg_default,pg_default", "pg_default, pg_default"),
+                (
+                    "shared_preload_libraries",
+                    "auto_explain,\"$libdir/auto_explain\"",
+                    "auto_explain, \"$libdir/auto_explain\"",
+                ),
+                ("session_preload_libraries", " auto_explain", "auto_explain"),
+                ("unix_socket_directories", "/tmp/A,/tmp/b c", "\"/tmp/A\", \"/tmp/b c\""),
+                ("synchronous_standby_names", "FIRST 1 (a,\"B\")", "FIRST 1 (a,\"B\")"),
+                ("listen_addresses", "a,b", "a,b"),
+                ("log_destination", "stderr,csvlog", "stderr,csvlog"),
+                ("DateStyle", "iso,dmy", "iso,dmy"),
+                ("wal_consistency_checking", "heap,btree", "heap,btree"),
+                ("work_mem", "65536kB", "65536kB"),
+                ("work_mem", "64MB", "64MB"),
+                ("jit", "ON", "ON"),
+                ("jit", "true", "true"),
+                ("random_page_cost", "1.50", "1.50"),
+                ("bgwriter_lru_maxpages", "0x10", "0x10"),
+                ("log_min_messages", "WARNING", "WARNING"),
+                ("TimeZone", "utc", "utc"),
+                ("archive_command", "", ""),
+                ("log_line_prefix", "a\\b'c ", "a\\b'c "),
+            ] {
+                let values = map(&json!({ name: typed })).clone();
+                let normalized = db.normalize(&values).await.expect("it is fine");
+                assert_eq!(normalized, *map(&json!({ name: stored })), "{typed}");
+                db.set(&values, false).await.expect("it is set");
+                assert_eq!(one(&db, name).await.0, json!(stored), "{typed}");
+                // What is shown can be set again, and is the same.
+                assert_eq!(db.normalize(&normalized).await, Ok(normalized.clone()), "{typed}");
+            }
+            for wrong in [json!({"search_path": "a b"}), json!({"shared_preload_libraries": ""})] {
+                for refused in
+                    [db.normalize(map(&wrong)).await.map(drop), db.set(map(&wrong), false).await.map(drop)]
+                {
+                    assert_eq!(refused.expect_err("it is refused").code, Code::Invalid, "{wrong}");
+                }
+            }
         }
 
         #[tokio::test]
