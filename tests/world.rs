@@ -133,7 +133,8 @@ fn only_a_simulated_target_has_a_world() {
     let env = CliEnv::new();
     env.write_file(
         "redrill.toml",
-        "[targets.prod]\nprovider = \"postgres\"\nhost = \"/nowhere\"\n\n[targets.shop]\nprovider = \"sim\"\nprotect = true\n",
+        "[targets.prod]\nprovider = \"postgres\"\nhost = \"/nowhere\"\n\n[targets.shop]\nprovider = \"sim\"\nprotect = true\n\n\
+         [targets.\"my shop\"]\nprovider = \"sim\"\n",
     );
     for command in [&["world", "show", "-t"][..], &["world", "log", "-t"], &["world", "reset", "--yes", "-t"]]
     {
@@ -150,6 +151,13 @@ fn only_a_simulated_target_has_a_world() {
         "{protected}"
     );
     assert_succeeded(&env.run_cli(&["world", "reset", "-t", "shop", "--confirm", "shop"]));
+    assert_succeeded(&env.run_cli(&["world", "show", "-t", "my shop"]));
+    let unasked = env.run_cli(&["world", "reset", "-t", "my shop"]);
+    assert_eq!(
+        unasked.stderr.lines().last(),
+        Some("redrill world reset -t 'my shop' --yes"),
+        "it can be typed: {unasked}"
+    );
 }
 
 #[test]

@@ -272,7 +272,10 @@ impl ResetRequest<'_> {
             CliError::usage(format!("everything in the world of `{name}` would be gone"))
                 .with_exit(exit)
                 .with_hint("nothing was done")
-                .with_next_command(format!("redrill world reset -t {name} {again}"))
+                .with_next_command(format!(
+                    "redrill world reset -t {} {again}",
+                    shell::quote_shell_word(name)
+                ))
         };
         if !terminal::can_prompt() {
             return Err(refused());

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     base::lock::lock_unpoisoned,
     provider::{
-        Result, Settings,
+        Code, Result, Settings,
         model::{EffectKind, Setting},
     },
 };
@@ -135,8 +135,11 @@ struct SettingsEffect<'a> {
 impl SettingsEffect<'_> {
     /// Returns the settings that the call is about, in the order of their names.
     async fn read_settings(&self) -> Result<Vec<Setting>> {
-        let names: Vec<String> = self.values.keys().cloned().collect();
-        self.settings.get(&names).await
+        self.settings.get(&self.list_names()).await
+    }
+
+    fn list_names(&self) -> Vec<String> {
+        self.values.keys().cloned().collect()
     }
 
     /// Returns every override that the call is not about.
@@ -209,10 +212,16 @@ impl SetEffect for SettingsEffect<'_> {
 
     /// Plans every setting, also one that is as wanted: it may wait for the restart that the call asks for.
     async fn plan(&self) -> Result<ElementChanges> {
+        let values = self.settings.normalize(&self.values).await?;
+        match self.settings.end_lost_requests(&self.list_names()).await {
+            // That there is a lost one is not known here.
+            Err(e) if e.code == Code::Unknown => {}
+            ended => ended?,
+        }
         let now = self.read_settings().await?;
         let change = |setting: &Setting| ElementChange {
             before: setting_to_text(&setting.overridden),
-            wanted: setting_to_text(self.values.get(&setting.name).unwrap_or(&Value::Null)),
+            wanted: setting_to_text(values.get(&setting.name).unwrap_or(&Value::Null)),
         };
         let mut changes: ElementChanges =
             now.iter().map(|setting| (setting.name.clone(), change(setting))).collect();
@@ -245,6 +254,14 @@ impl SetEffect for SettingsEffect<'_> {
             row["warning"] = if is_taken_away { warnings.join("; ").into() } else { Value::Null };
         }
         Ok(SetLook { elements, unapplied: waits.then(|| "a setting waits for a restart".to_owned()), shown })
+    }
+
+    async fn end_lost_requests(&self) -> Result<()> {
+        self.settings.end_lost_requests(&self.list_names()).await
+    }
+
+    async fn find_half_done(&self) -> Result<Option<String>> {
+        self.settings.find_unloaded().await
     }
 
     /// Where an override goes only by a replacement of all, there is none for what has no override.

@@ -294,6 +294,21 @@ pub trait Settings: Send + Sync {
     /// Overrides settings; `null` takes an override away. Returns those that wait for a restart, which comes at once
     /// when `restart` says so.
     async fn set(&self, values: &Map<String, Value>, restart: bool) -> Result<Vec<String>>;
+    /// Returns values as the platform stores them, by which a look tells whether they are set. Every refusal of a value that
+    /// can be known comes from here.
+    async fn normalize(&self, values: &Map<String, Value>) -> Result<Map<String, Value>> {
+        Ok(values.clone())
+    }
+    /// Makes certain that no earlier request for these settings can take effect any more, where that is how requests land
+    /// ([`Provider::landing`]). [`Code::Unknown`] where it cannot be made certain for this target.
+    async fn end_lost_requests(&self, _names: &[String]) -> Result<()> {
+        Ok(())
+    }
+    /// Returns why the settings may not hold although they are stored, where a request that was not answered may have left
+    /// that so.
+    async fn find_unloaded(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
     /// Returns whether the platform takes an override away only by replacing them all.
     fn replaces_overrides(&self) -> bool {
         false

@@ -154,7 +154,7 @@ impl HostedCall<'_> {
         let mut all = self.stop_on_journal_error(journal.list_quarantines())?;
         let is_own = |one: &&Quarantine| one.run == self.context.run.id() && one.call == self.name;
         all.retain(|one| {
-            let is_here = is_in_the_way(one, thing) || is_own(&one) && is_of_rows(one, thing);
+            let is_here = is_in_the_way(one, thing) || is_own(&one) && is_beside(one, thing);
             is_here && one.time_left(&now) != Some(Span::ZERO)
         });
         // Who only looks what became of a call waits for nobody.
@@ -224,10 +224,10 @@ fn is_in_the_way(quarantine: &Quarantine, thing: &Thing) -> bool {
     quarantine.place == thing.place && same_part
 }
 
-/// Returns whether a quarantine is of the rows of a thing's place, as the thing is: it keeps nobody waiting there.
-fn is_of_rows(quarantine: &Quarantine, thing: &Thing) -> bool {
-    let are_rows = thing.part == ThingPart::Rows && quarantine.part.as_deref() == Some(ROWS);
-    are_rows && quarantine.place == thing.place
+/// Returns whether a quarantine is of the place of a call that claims rows there, whatever of it: the call's own keeps nobody
+/// waiting, and says what an earlier attempt left.
+fn is_beside(quarantine: &Quarantine, thing: &Thing) -> bool {
+    thing.part == ThingPart::Rows && quarantine.place == thing.place
 }
 
 /// A quarantine that a call waits for.

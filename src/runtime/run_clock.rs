@@ -11,6 +11,7 @@ use crate::{
         clock::{Clock, Uptime},
         lock::lock_unpoisoned,
         moment::{Moment, Span},
+        shell::quote_shell_word,
     },
     provider::{self, Fleet, Provider},
 };
@@ -81,7 +82,7 @@ impl RunClock {
         let moved: Vec<String> = leads
             .iter()
             .filter(|(_, lead)| *lead != Span::ZERO)
-            .map(|(name, _)| format!("`redrill world reset -t {name}`"))
+            .map(|(name, _)| format!("`redrill world reset -t {}`", quote_shell_word(name)))
             .collect();
         let message = format!(
             "the simulated worlds of `{first}` and `{second}` have different times: one is {ahead} ahead of this machine, the other {behind}"

@@ -9,6 +9,7 @@ use super::{
         EffectFailure, EffectResult, doubt_failure, never_landed_error, refuse_when_settling,
         refused_after_loss_error, wrong_evidence_failure,
     },
+    plan::plan_in_time,
     sending::{RequestAnswer, Sending},
     watch::{Look, Watched, watch},
 };
@@ -156,7 +157,7 @@ impl JobRequest<'_> {
     }
 
     async fn send_and_await(&self, sending: &mut Sending<'_>, lost: Error) -> EffectResult<Job> {
-        let planned = self.effect.plan().await.map_err(|e| sending.blame_earlier(e))?;
+        let planned = plan_in_time(self.effect.plan()).await.map_err(|e| sending.blame_earlier(e))?;
         let PlannedJob { traces, request } = planned;
         let answer = if sending.landing.is_fenced() {
             // What was begun is found by its key, and nothing of it can come later: there is nothing to write down.

@@ -30,13 +30,15 @@ pub(in crate::ops) async fn perform_opaque(
             refuse_when_settling(cx).await?;
             // What changes all of the target is waited for.
             let rows = Thing { part: ThingPart::Rows, ..thing.clone() };
-            let _claim = cx.host.claim_things(&[rows], Some(timeout)).await?;
+            let claim = cx.host.claim_things(&[rows], Some(timeout)).await?;
             // Nobody knows what it changes: what changes all of the target waits for it, and nothing else does. Whoever decides
             // about it or leaves it is told.
             cx.host.begin_quarantine(&[thing], &cx.fleet.clock().uptime(), None).await?;
             cx.host.record_evidence(&Evidence::Opaque { request }).await?;
             let answer = send.await.map_err(EffectFailure::from);
-            if !matches!(answer, Err(EffectFailure::Undecided(_))) {
+            // That this one was answered says nothing of an earlier one that was not.
+            let is_earlier_open = cx.is_redone() && claim.is_at_work;
+            if !is_earlier_open && !matches!(answer, Err(EffectFailure::Undecided(_))) {
                 cx.host.lift_quarantines().await?;
             }
             answer

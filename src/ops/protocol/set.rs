@@ -9,6 +9,7 @@ use super::{
         EffectFailure, EffectResult, doubt_failure, never_landed_error, plan_failure, refuse_when_settling,
         refused_after_loss_error, wrong_evidence_failure,
     },
+    plan::plan_in_time,
     sending::{RequestAnswer, Sending},
     watch::{Look, Watched, watch},
 };
@@ -51,6 +52,15 @@ pub(in crate::ops) trait SetEffect: Sync {
     fn list_unasked(&self, _changes: &ElementChanges) -> Vec<String> {
         Vec::new()
     }
+    /// Makes certain that a request whose answer never came can take effect no more, where that is how requests land.
+    async fn end_lost_requests(&self) -> Result<()> {
+        Ok(())
+    }
+    /// Returns what keeps elements that are as wanted from holding, where a request that was not answered may have left it
+    /// undone, and asking again does it.
+    async fn find_half_done(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
     /// Asks for the change.
     async fn send_request(&self, changes: &ElementChanges) -> Result<()>;
     /// Returns what the call gives back when a look has shown the change.
@@ -76,10 +86,21 @@ enum Standing {
     Unapplied,
     /// Every element is as before.
     AsBefore,
-    /// Some are as wanted, and others as before.
+    /// Some are as wanted, and others as before; or all are as wanted, and what makes them hold was not asked for.
     InPart,
     /// An element has a third value.
     Changed,
+}
+
+/// What a look follows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum LookAfter {
+    /// Nothing was asked for.
+    Nothing,
+    /// What was asked for got no answer.
+    Loss,
+    /// What was asked for was answered.
+    Answer,
 }
 
 /// A change as a look has shown it.
@@ -107,12 +128,13 @@ pub(in crate::ops) async fn perform_set(
     match &cx.recorded {
         None => {
             refuse_when_settling(cx).await?;
-            set.changes = effect.plan().await.map_err(|e| plan_failure(cx, sending.blame_earlier(e)))?;
+            set.changes =
+                plan_in_time(effect.plan()).await.map_err(|e| plan_failure(cx, sending.blame_earlier(e)))?;
             #[cfg(test)]
             super::mutant::note_planned_list(effect).await?;
             // Where a look may lag behind, only asking makes certain what it calls done already.
             if !set.is_needed() && sending.landing.is_fenced() {
-                let seen = set.watch_for(Span::ZERO).await?;
+                let seen = set.watch_for(Span::ZERO, LookAfter::Nothing).await?;
                 if seen.standing == Standing::AsWanted {
                     return Ok(effect.result(&set.changes, seen.look));
                 }
@@ -158,7 +180,7 @@ impl Set<'_> {
     /// Returns the value of a change that holds, and asks for nothing: whether it was made before, and changed since, nobody
     /// knows.
     async fn confirm_wanted(&self) -> EffectResult<Value> {
-        let seen = self.watch_for(Span::ZERO).await?;
+        let seen = self.watch_for(Span::ZERO, LookAfter::Loss).await?;
         match seen.standing {
             Standing::AsWanted => Ok(self.effect.result(&self.changes, seen.look)),
             _ => Err(doubt_failure("it does not hold now, and may have been changed since")),
@@ -222,10 +244,10 @@ impl Set<'_> {
             let lost = never_landed_error(self.effect.subject(), sending.landing);
             return self.await_lost(sending, lost).await.map(Some);
         }
-        let mut seen = self.watch_for(Span::ZERO).await?;
+        let mut seen = self.watch_for(Span::ZERO, LookAfter::Loss).await?;
         if seen.standing == Standing::Changed {
             // A look may still show what was before the last change but one.
-            seen = self.watch_for(sending.look_limit()).await?;
+            seen = self.watch_for(sending.look_limit(), LookAfter::Loss).await?;
         }
         match seen.standing {
             Standing::AsBefore | Standing::InPart => Ok(None),
@@ -253,11 +275,11 @@ impl Set<'_> {
                 RequestAnswer::Refused(why) if self.is_needed() => return Err(why.into()),
                 RequestAnswer::Refused(why) => return self.confirm_refused(sending, why).await,
                 RequestAnswer::Lost => {
-                    let seen = self.watch_for(sending.look_limit()).await?;
+                    let seen = self.watch_for(sending.look_limit(), LookAfter::Loss).await?;
                     match seen.standing {
-                        Standing::AsBefore | Standing::InPart if is_second || sending.is_past_landing() => {
-                            break;
-                        }
+                        Standing::AsBefore if sending.is_past_landing() => break,
+                        Standing::AsBefore | Standing::InPart if is_second => break,
+                        // What is half done is finished, also where nothing of the first can come any more.
                         Standing::AsBefore | Standing::InPart => {}
                         Standing::AsWanted if self.tells_nothing_yet(sending) => {}
                         _ => return self.conclude(seen, sending).await,
@@ -296,7 +318,7 @@ impl Set<'_> {
             return Ok(None);
         };
         let look = || async {
-            let (Look::Seen(seen) | Look::NotYet(seen, _)) = self.look().await?;
+            let (Look::Seen(seen) | Look::NotYet(seen, _)) = self.look(LookAfter::Nothing).await?;
             let holds = |name: &String| {
                 let found = seen.look.elements.get(name).unwrap_or(&Value::Null);
                 self.changes.get(name).is_some_and(|change| change.wanted == *found)
@@ -316,7 +338,7 @@ impl Set<'_> {
     /// Looks for a lost change until it cannot land any more; `why` is the error of one that did not.
     async fn await_lost(&self, sending: &Sending<'_>, why: Error) -> EffectResult<Value> {
         let look = || async {
-            Ok(match self.look().await? {
+            Ok(match self.look(LookAfter::Loss).await? {
                 Look::Seen(seen) if self.tells_nothing_yet(sending) => {
                     let phase = "waiting until what was lost can come no more";
                     Look::NotYet(
@@ -340,7 +362,7 @@ impl Set<'_> {
         if super::mutant::believes_answer() {
             return Ok(self.effect.result(&self.changes, self.effect.look(&self.changes).await?));
         }
-        let seen = self.watch_for(self.limit).await?;
+        let seen = self.watch_for(self.limit, LookAfter::Answer).await?;
         match seen.standing {
             Standing::AsWanted => Ok(self.effect.result(&self.changes, seen.look)),
             _ => Err(self.unapplied_error(&seen, sending).into()),
@@ -358,9 +380,19 @@ impl Set<'_> {
     }
 
     /// Looks how the elements stand.
-    async fn look(&self) -> Result<Look<SeenChange>> {
-        let look = self.effect.look(&self.changes).await?;
-        let standing = judge_look(&self.changes, &look);
+    async fn look(&self, after: LookAfter) -> Result<Look<SeenChange>> {
+        if after == LookAfter::Loss {
+            self.effect.end_lost_requests().await?;
+        }
+        let mut look = self.effect.look(&self.changes).await?;
+        let mut standing = judge_look(&self.changes, &look);
+        if after != LookAfter::Answer
+            && matches!(standing, Standing::AsWanted | Standing::Unapplied)
+            && let Some(why) = self.effect.find_half_done().await?
+        {
+            standing = Standing::InPart;
+            look.unapplied = Some(why);
+        }
         #[cfg(test)]
         let standing =
             if super::mutant::finds_other_list(&self.changes, &look) { Standing::Changed } else { standing };
@@ -375,8 +407,8 @@ impl Set<'_> {
     }
 
     /// Looks until the elements are as wanted and hold, for `limit` at most, and tells how they stand then.
-    async fn watch_for(&self, limit: Span) -> EffectResult<SeenChange> {
-        match watch(self.cx, self.provider, limit, || self.look()).await {
+    async fn watch_for(&self, limit: Span, after: LookAfter) -> EffectResult<SeenChange> {
+        match watch(self.cx, self.provider, limit, || self.look(after)).await {
             Ok(Watched::Seen(seen) | Watched::TimeUp(seen)) => Ok(seen),
             Err(e) => {
                 Err(EffectFailure::Undecided(format!("{} cannot be looked at: {e}", self.effect.subject())))

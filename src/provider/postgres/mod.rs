@@ -26,6 +26,7 @@ mod replicas;
 mod restore;
 mod restore_points;
 mod security;
+mod setting_lists;
 mod settings;
 mod sql;
 mod statements;

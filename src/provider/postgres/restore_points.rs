@@ -2,6 +2,7 @@
 //!
 //! - A name is taken while a backup leads to a restore point that has it, on whatever timeline: the archive is brought up to
 //!   date and searched before one is made.
+//! - One whose answer never came can come no more when its session has ended, and is then looked for.
 //! - A restore point counts as made when it is seen in the archive. The server does not flush one by itself, and one that is
 //!   lost with the server leads nowhere.
 
@@ -9,7 +10,7 @@ use super::{
     archive_view::ArchiveView,
     cluster::Cluster,
     engine::{BuiltinEngine, StoredBackup},
-    sql,
+    sql::{self, SessionName},
     wal::{Lsn, WalRestorePoint},
 };
 use crate::provider::{
@@ -53,17 +54,20 @@ pub(super) async fn make_restore_point(cluster: &Cluster, name: &str, key: &Call
     }
     check_point_name(name)?;
     let client = cluster.address.connect().await?;
+    match sql::end_sessions(&client, &[session_name(name)]).await {
+        // That another call has lost one of this name is not known here.
+        Err(e) if e.code == Code::Unknown => {}
+        ended => ended?,
+    }
     cluster.archive_marker().await?;
     check_name_is_free(cluster, name).await?;
     let after = fetch_wal_end(&client).await?;
+    sql::name_session(&client, &session_name(name)).await?;
     let record = RestorePointRecord { name: name.into(), after: Some(after.clone()), made: None };
     record_file::write_record(&record_path(cluster, key), &record)?;
     let statement = format!("select pg_create_restore_point('{}')", name.replace('\'', "''"));
-    // The statement was sent: without an answer its outcome is unknown, and is looked up in the WAL.
-    let end = sql::fetch_text(&client, &statement).await.map_err(|e| match e.code {
-        Code::Unavailable | Code::Timeout => Error { code: Code::Unknown, retryable: false, ..e },
-        _ => e,
-    })?;
+    // Without an answer its outcome is unknown, and is looked up in the WAL.
+    let end = sql::send_change(&client, &statement).await?;
     match find_answered_point(cluster, name, &after, end.as_deref()).await {
         Ok(Some(point)) => save_made_point(cluster, key, record, &point),
         Ok(None) => Err(unarchived_point_error(name, "it is not in the archive")),
@@ -108,6 +112,9 @@ pub(super) async fn find_restore_point(
     let Some(after) = record.after.clone() else {
         return Err(unknown("its record was written by another version of redrill"));
     };
+    // What was sent must not come after the look; its session is the only way in which it can.
+    let client = cluster.address.connect().await.map_err(|e| unknown(&e.message))?;
+    sql::end_sessions(&client, &[session_name(name)]).await.map_err(|e| unknown(&e.message))?;
     // A process died before it recorded the answer. The archive must be complete before it can prove absence.
     let points = archive_and_find_points(cluster, name, &after).await.map_err(|e| unknown(&e.message))?;
     match points.as_slice() {
@@ -115,6 +122,11 @@ pub(super) async fn find_restore_point(
         [only] => save_made_point(cluster, key, record, only).map(Some),
         several => Err(unknown(&format!("{} of this name were made at that time", several.len()))),
     }
+}
+
+/// Returns the name of a session that makes a restore point.
+fn session_name(point: &str) -> SessionName {
+    SessionName::for_thing("mark", point)
 }
 
 /// Refuses a name while a backup leads to a restore point that has it.

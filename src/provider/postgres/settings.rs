@@ -2,9 +2,14 @@
 //!
 //! - An override is a line of `postgresql.auto.conf`. All other configuration belongs to the administrator.
 //! - `ALTER SYSTEM` is not transactional: when the server refuses one setting, the ones before it are reverted.
+//! - A session that changes settings bears the name of the one that it changes now, so that one whose answer never came can
+//!   be ended.
 //! - Nothing here restarts a server. What waits for a restart is named.
 
-use super::sql::{self, Client, Database};
+use super::{
+    setting_lists::split_list,
+    sql::{self, Client, Database, SessionName},
+};
 use crate::{
     base::suggest,
     provider::{Code, Error, Result, Settings, model::Setting},
@@ -17,17 +22,6 @@ use std::time::Duration;
 const RELOAD_POLLS_MAX: u32 = 50;
 const RELOAD_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Settings that are lists of names. Quoted as one string, a list would become a single name
-/// (`GUC_LIST_QUOTE` in PostgreSQL's `guc_tables.c`).
-const LIST_SETTINGS: &[&str] = &[
-    "local_preload_libraries",
-    "search_path",
-    "session_preload_libraries",
-    "shared_preload_libraries",
-    "temp_tablespaces",
-    "unix_socket_directories",
-];
-
 /// Selects all settings. One that our own session changes gets no effective value: other sessions have another.
 const SETTINGS_SQL: &str = "
     select s.name, s.context, s.pending_restart, f.setting as overridden,
@@ -37,6 +31,12 @@ const SETTINGS_SQL: &str = "
                        where lower(f.name) = lower(s.name) and f.sourcefile like '%/postgresql.auto.conf'
                        order by f.seqno desc limit 1) f on true
     order by s.name";
+
+/// Tells whether the server has read the file of overrides since it was last changed, where it has one. A file's times have
+/// whole seconds, and the file is read a moment before the load time: what was loaded only just after counts as not loaded.
+const LOADED_SQL: &str = "
+    select coalesce(greatest(f.modification, f.change) + interval '2 seconds' <= pg_conf_load_time(), true)
+    from pg_stat_file('postgresql.auto.conf', true) f";
 
 /// A setting as the server shows it.
 struct ServerSetting {
@@ -81,30 +81,81 @@ impl Settings for Database {
             }
             done.push((&setting.name, setting.overridden.clone()));
         }
-        self.reload_configuration(client).await.map_err(Error::with_side_effects)?;
         let names: Vec<String> = values.keys().cloned().collect();
-        let now = self.get(&names).await.map_err(Error::with_side_effects)?;
+        let now = async {
+            self.reload_configuration(client).await?;
+            self.get(&names).await
+        };
+        let now = now.await.map_err(|e| match e.code {
+            // The file has the settings, and whether they hold must be looked up.
+            code if code.is_look_failure() => Error { code: Code::Unknown, retryable: false, ..e },
+            _ => e.with_side_effects(),
+        })?;
         Ok(now.into_iter().filter(|s| s.pending_restart).map(|s| s.name).collect())
+    }
+
+    async fn normalize(&self, values: &Map<String, Value>) -> Result<Map<String, Value>> {
+        let mut normalized = values.clone();
+        for (name, value) in &mut normalized {
+            let Value::String(text) = value else { continue };
+            if let Some(names) = split_list(name, text)? {
+                *text = join_list(&self.address.connect().await?, &names).await?;
+            }
+        }
+        Ok(normalized)
+    }
+
+    async fn end_lost_requests(&self, names: &[String]) -> Result<()> {
+        let names: Vec<SessionName> = names.iter().map(|name| session_name(name)).collect();
+        sql::end_sessions(&self.address.connect().await?, &names).await
+    }
+
+    async fn find_unloaded(&self) -> Result<Option<String>> {
+        // A session begins with the load time of the server.
+        let client = self.address.connect().await?;
+        match sql::fetch_text(&client, LOADED_SQL).await {
+            Ok(loaded) if loaded.as_deref() == Some("t") => Ok(None),
+            Ok(_) => Ok(Some("the server is not seen to have read its files since".into())),
+            Err(e) if e.code == Code::Denied => Ok(Some(
+                "whether the server has read its files since cannot be seen: the role may not call `pg_stat_file`"
+                    .into(),
+            )),
+            Err(e) => Err(e),
+        }
     }
 }
 
 impl Database {
     /// Makes the server read its files again, and returns when it has.
     async fn reload_configuration(&self, client: Client) -> Result<()> {
-        const LOADED: &str = "select pg_conf_load_time()";
-        let before = sql::fetch_text(&client, LOADED).await?;
-        sql::fetch_text(&client, "select pg_reload_conf()").await?;
+        // Whatever makes the server read them later than this, it reads what was written before.
+        let asked_at = sql::fetch_text(&client, "select clock_timestamp()").await?.unwrap_or_default();
+        sql::send_change(&client, "select pg_reload_conf()").await?;
         drop(client);
+        let loaded = format!("select pg_conf_load_time() >= '{asked_at}'");
         for _ in 0..RELOAD_POLLS_MAX {
-            // A session keeps the load time it began with: only a new one shows the change.
-            if sql::fetch_text(&*self.address.connect().await?, LOADED).await? != before {
+            // A session begins with the load time of the server: a new one shows the change.
+            if sql::fetch_text(&*self.address.connect().await?, &loaded).await?.as_deref() == Some("t") {
                 return Ok(());
             }
             tokio::time::sleep(RELOAD_POLL_INTERVAL).await;
         }
-        Err(Error::new(Code::Timeout, "the server did not read its files again")
+        Err(Error::new(Code::NotApplied, "the server did not read its files again")
             .with_hint("look at its log, and ask it with `select pg_reload_conf()`"))
     }
+}
+
+/// Returns the name of a session that changes a setting, however that is spelled.
+fn session_name(setting: &str) -> SessionName {
+    SessionName::for_thing("set", &setting.to_ascii_lowercase())
+}
+
+/// Joins names as the server does when it stores them.
+async fn join_list(client: &Client, names: &[String]) -> Result<String> {
+    let quoted: Vec<String> =
+        names.iter().map(|name| format!("quote_ident({})", quote_literal(name))).collect();
+    let join = format!("select concat_ws(', ', {})", quoted.join(", "));
+    Ok(sql::fetch_text(client, &join).await?.unwrap_or_default())
 }
 
 async fn load_settings(client: &Client) -> Result<Vec<ServerSetting>> {
@@ -134,30 +185,29 @@ fn find_setting<'a>(all: &'a [ServerSetting], name: &str) -> Result<&'a ServerSe
     })
 }
 
-/// Overrides a setting, or takes its override away.
+/// Overrides a setting, or takes its override away, in a session that bears its name.
 async fn alter_system(client: &Client, name: &str, value: &Value) -> Result<()> {
     let quoted: Vec<String> =
         name.split('.').map(|part| format!("\"{}\"", part.replace('"', "\"\""))).collect();
     let quoted = quoted.join(".");
     let statement = match value {
         Value::Null => format!("alter system reset {quoted}"),
-        Value::String(text) => format!("alter system set {quoted} = {}", quote_setting(name, text)),
-        other => format!("alter system set {quoted} = {}", quote_setting(name, &other.to_string())),
+        Value::String(text) => format!("alter system set {quoted} = {}", quote_setting(name, text)?),
+        other => format!("alter system set {quoted} = {}", quote_setting(name, &other.to_string())?),
     };
-    sql::fetch_rows(client, &statement).await.map(drop).map_err(|e| match e.code {
-        // The statement was sent, and the answer is lost: the file has it or not.
-        Code::Unavailable | Code::Timeout => Error { code: Code::Unknown, retryable: false, ..e },
-        _ => e,
+    sql::name_session(client, &session_name(name)).await?;
+    sql::send_change(client, &statement).await.map(drop)
+}
+
+fn quote_setting(name: &str, text: &str) -> Result<String> {
+    Ok(match split_list(name, text)? {
+        None => quote_literal(text),
+        Some(names) => names.iter().map(|name| quote_literal(name)).collect::<Vec<_>>().join(", "),
     })
 }
 
-fn quote_setting(name: &str, text: &str) -> String {
-    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
-    if !LIST_SETTINGS.contains(&name.to_ascii_lowercase().as_str()) {
-        return quoted(text);
-    }
-    let items = text.split(',').map(|item| quoted(item.trim().trim_matches('"')));
-    items.collect::<Vec<_>>().join(", ")
+fn quote_literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// Reverts the settings in `done` and returns `error`, naming an override that could not be reverted.
@@ -177,7 +227,13 @@ async fn revert_settings(client: &Client, done: &[(&String, Value)], error: Erro
 mod tests {
     mod postgres {
         use super::super::*;
-        use crate::provider::postgres::test_cluster::TestCluster;
+        use crate::{
+            base::{
+                clock::{Clock, SystemClock},
+                send_deadline::with_send_deadline,
+            },
+            provider::{SideEffects, postgres::test_cluster::TestCluster},
+        };
         use serde_json::json;
 
         fn map(value: &Value) -> &Map<String, Value> {
@@ -243,6 +299,90 @@ mod tests {
             db.set(map(&values), false).await.expect("they are set");
             assert_eq!(one(&db, "search_path").await.1, json!("\"$user\", public, shop"));
             assert_eq!(one(&db, "log_line_prefix").await.1, json!("it's "));
+        }
+
+        /// What is recorded as wanted is what the server then shows, however it was written.
+        #[tokio::test]
+        async fn every_value_is_stored_as_it_is_normalized() {
+            let Some(cluster) = TestCluster::start(&[]).await else { return };
+            let db = cluster.database();
+            for (name, typed, stored) in [
+                ("search_path", "a,b", "a, b"),
+                (
+                    "Search_Path",
+                    "\"$user\",Public,\"Shop\",\"a,b\",\"q\"\"q\"",
+                    "\"$user\", public, \"Shop\", \"a,b\", \"q\"\"q\"",
+                ),
+                ("search_path", "select, x", "\"select\", x"),
+                ("search_path", "", "\"\""),
+                ("temp_tablespaces", "", "\"\""),
+                ("temp_tablespaces", "pg_default,pg_default", "pg_default, pg_default"),
+                (
+                    "shared_preload_libraries",
+                    "auto_explain,\"$libdir/auto_explain\"",
+                    "auto_explain, \"$libdir/auto_explain\"",
+                ),
+                ("session_preload_libraries", " auto_explain", "auto_explain"),
+                ("unix_socket_directories", "/tmp/A,/tmp/b c", "\"/tmp/A\", \"/tmp/b c\""),
+                ("synchronous_standby_names", "FIRST 1 (a,\"B\")", "FIRST 1 (a,\"B\")"),
+                ("listen_addresses", "a,b", "a,b"),
+                ("log_destination", "stderr,csvlog", "stderr,csvlog"),
+                ("DateStyle", "iso,dmy", "iso,dmy"),
+                ("wal_consistency_checking", "heap,btree", "heap,btree"),
+                ("work_mem", "65536kB", "65536kB"),
+                ("work_mem", "64MB", "64MB"),
+                ("jit", "ON", "ON"),
+                ("jit", "true", "true"),
+                ("random_page_cost", "1.50", "1.50"),
+                ("bgwriter_lru_maxpages", "0x10", "0x10"),
+                ("log_min_messages", "WARNING", "WARNING"),
+                ("TimeZone", "utc", "utc"),
+                ("archive_command", "", ""),
+                ("log_line_prefix", "a\\b'c ", "a\\b'c "),
+            ] {
+                let values = map(&json!({ name: typed })).clone();
+                let normalized = db.normalize(&values).await.expect("it is fine");
+                assert_eq!(normalized, *map(&json!({ name: stored })), "{typed}");
+                db.set(&values, false).await.expect("it is set");
+                assert_eq!(one(&db, name).await.0, json!(stored), "{typed}");
+                // What is shown can be set again, and is the same.
+                assert_eq!(db.normalize(&normalized).await, Ok(normalized.clone()), "{typed}");
+            }
+            for wrong in [json!({"search_path": "a b"}), json!({"shared_preload_libraries": ""})] {
+                for refused in
+                    [db.normalize(map(&wrong)).await.map(drop), db.set(map(&wrong), false).await.map(drop)]
+                {
+                    assert_eq!(refused.expect_err("it is refused").code, Code::Invalid, "{wrong}");
+                }
+            }
+        }
+
+        #[tokio::test]
+        async fn nothing_is_sent_when_the_time_to_send_it_is_over() {
+            let Some(cluster) = TestCluster::start(&[]).await else { return };
+            let db = cluster.database();
+            let values = json!({"work_mem": "8MB"});
+            let late = with_send_deadline(SystemClock.uptime(), db.set(map(&values), false)).await;
+            let late = late.expect_err("it is over");
+            assert_eq!((late.code, late.side_effects), (Code::Unavailable, SideEffects::None), "{late:?}");
+            assert!(late.message.contains("nothing was sent"), "{late}");
+            assert_eq!(one(&db, "work_mem").await.0, json!(null));
+        }
+
+        /// A role that may not see when the file was changed is not told that it was loaded.
+        #[tokio::test]
+        async fn what_a_role_may_not_see_is_not_said() {
+            let Some(cluster) = TestCluster::start(&[]).await else { return };
+            cluster.run_statements(&["create role guest login"]).await;
+            let unseen = cluster.database_as("guest").find_unloaded().await.expect("it is an answer");
+            assert!(unseen.is_some_and(|why| why.contains("cannot be seen")));
+            cluster.run_statements(&["grant execute on function pg_stat_file(text, boolean) to guest"]).await;
+            while cluster.database_as("guest").find_unloaded().await.expect("it is seen").is_some() {
+                cluster.run_statements(&["select pg_reload_conf()"]).await;
+                tokio::time::sleep(RELOAD_POLL_INTERVAL).await;
+            }
+            cluster.run_statements(&["alter system set work_mem = '8MB'"]).await;
+            assert!(cluster.database_as("guest").find_unloaded().await.expect("it is seen").is_some());
         }
     }
 }

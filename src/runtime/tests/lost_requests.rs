@@ -7,7 +7,7 @@ use crate::{
         moment::{Moment, Span},
     },
     config::SANDBOX,
-    journal::{Journal, Quarantine, RecordObserver},
+    journal::{Decision, Journal, Quarantine, RecordObserver},
     provider::{
         Fleet, Provider,
         sim::{
@@ -15,7 +15,7 @@ use crate::{
             faults::{FaultSource, FaultySim, RequestKind, RequestOutcome, SimRequest},
         },
     },
-    runtime::ScriptRunner,
+    runtime::{DecidableCall, ScriptRunner},
 };
 use futures_util::FutureExt as _;
 use std::time::{Duration, Instant};
@@ -205,5 +205,26 @@ fn what_comes_while_somebody_thinks_ends_the_call_and_withdraws_the_question() {
     while !thinker.has_given_up.load(Ordering::SeqCst) {
         assert!(Instant::now() < deadline, "the question stands although its answer is not wanted any more");
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whoever decides to send it again does not know what the first one does.
+#[test]
+fn what_is_sent_again_keeps_what_is_kept_for_the_first_of_which_nobody_knows() {
+    const OPAQUE: &str = r#"const RUNBOOK = #{ title: "t", needs: ["supabase.destroy"] };
+    supabase::api("sandbox", "POST", "/clock", #{ body: #{ pass: "1h" } });
+    "#;
+    for (is_lost, kept) in [(true, 1), (false, 0)] {
+        let faults = LostAnswer { lands_after: Span::from_secs(60), is_over: AtomicBool::new(!is_lost) };
+        let env = LostEnv::with_faults(faults);
+        let mut ended = env.drive_script(OPAQUE, false, Arc::<Listener>::default());
+        if is_lost {
+            assert_eq!(ended.status, RunStatus::Undecided, "{ended:?}");
+            let call = DecidableCall::acquire(&env.journal, RUN, "/", true).expect("one is undecided");
+            call.record_decision(&Decision::Redo { error: None }, "bob".into()).expect("written");
+            ended = env.drive_script(OPAQUE, true, Arc::<Listener>::default());
+        }
+        assert_eq!(ended.status, RunStatus::Succeeded, "{ended:?}");
+        assert_eq!(env.journal.list_quarantines().expect("read").len(), kept);
     }
 }

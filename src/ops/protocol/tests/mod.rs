@@ -3,6 +3,7 @@
 mod jobs;
 mod lost;
 mod makings;
+mod postgres;
 mod recorded_jobs;
 mod removals;
 mod statements;
@@ -130,16 +131,32 @@ async fn perform_operation(
     given: Option<Value>,
     options: Value,
 ) -> EffectResult<Value> {
+    perform_operation_on(SANDBOX, cx, path, given, options).await
+}
+
+/// Performs an operation on a target, or takes it up.
+async fn perform_operation_on(
+    target: &str,
+    cx: &CallContext<'_>,
+    path: &str,
+    given: Option<Value>,
+    options: Value,
+) -> EffectResult<Value> {
     let op = ops::find_operation(path).expect("an operation");
     let Protocol::Effect(perform) = op.protocol else { panic!("`{path}` takes no effect") };
-    perform(cx, &decode_args(path, given, options)).await
+    perform(cx, &decode_args_on(target, path, given, options)).await
 }
 
 /// Returns the arguments of an operation on the sandbox.
 fn decode_args(path: &str, given: Option<Value>, options: Value) -> CallArgs {
+    decode_args_on(SANDBOX, path, given, options)
+}
+
+/// Returns the arguments of an operation on a target.
+fn decode_args_on(target: &str, path: &str, given: Option<Value>, options: Value) -> CallArgs {
     let op = ops::find_operation(path).expect("an operation");
     let Value::Object(options) = options else { panic!("options have names: {options}") };
-    CallArgs::decode(op, [SANDBOX.into()].into_iter().chain(given).collect(), options).expect("arguments")
+    CallArgs::decode(op, [target.into()].into_iter().chain(given).collect(), options).expect("arguments")
 }
 
 /// Takes a call of an operation up with what was recorded of it, and returns its value with the last evidence.

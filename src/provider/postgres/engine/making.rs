@@ -68,6 +68,7 @@ impl BuiltinEngine<'_> {
         disk::check_free_space(expected_bytes, self.folder)?;
         let started_at = self.cluster.clock.now();
         let stored = StoredBackup {
+            // It ends with the key, by which it is found also where the rest cannot be read.
             id: format!("{}-{key}", started_at.0.strftime("%Y%m%dT%H%M%SZ")),
             target: self.cluster.name.clone(),
             label: request.label.clone(),

@@ -187,18 +187,17 @@ impl<'a> BuiltinEngine<'a> {
     }
 
     fn list_folders(&self) -> Result<Vec<PathBuf>> {
-        let entries = match fs::read_dir(self.folder) {
-            Ok(entries) => entries.flatten(),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => {
-                return Err(Error::new(
-                    Code::Unavailable,
-                    format!("the backups in `{}` cannot be read: {e}", self.folder.display()),
-                ));
-            }
+        let unreadable = |e: io::Error| {
+            let message = format!("the backups in `{}` cannot be read: {e}", self.folder.display());
+            Error::new(Code::Unavailable, message)
         };
-        let shown = entries.filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
-        Ok(shown.map(|entry| entry.path()).collect())
+        let entries = match fs::read_dir(self.folder) {
+            Ok(entries) => entries.collect::<io::Result<Vec<_>>>().map_err(unreadable)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(unreadable(e)),
+        };
+        let is_shown = |entry: &fs::DirEntry| !entry.file_name().as_encoded_bytes().starts_with(b".");
+        Ok(entries.iter().filter(|entry| is_shown(entry)).map(fs::DirEntry::path).collect())
     }
 
     /// Returns one backup.
@@ -215,12 +214,27 @@ impl<'a> BuiltinEngine<'a> {
         })
     }
 
-    /// Returns the backup that was made with `key`.
+    /// Returns the backup that was made with `key`. One whose description cannot be read may be complete, and is not made again.
     ///
     /// # Errors
-    /// [`Code::Internal`].
+    /// [`Code::Unavailable`] when the folder cannot be read, [`Code::Internal`] when what may be that backup cannot.
     pub(super) fn find_backup_by_key(&self, key: &CallKey) -> Result<Option<StoredBackup>> {
-        Ok(self.list_backups()?.into_iter().find(|stored| stored.key == *key))
+        let folders = self.list_folders()?;
+        let is_its = |folder: &&PathBuf| {
+            folder.file_name().is_some_and(|name| name.to_string_lossy().ends_with(&format!("-{key}")))
+        };
+        for folder in folders.iter().filter(is_its) {
+            let stored = record_file::read_record::<StoredBackup>(&sidecar_path(folder)).map_err(|e| {
+                e.with_hint(format!(
+                    "it may be the backup of this very call; mend the file, or move `{}` away",
+                    folder.display()
+                ))
+            })?;
+            if let Some(stored) = stored.filter(|stored| stored.key == *key) {
+                return Ok(Some(stored));
+            }
+        }
+        Ok(None)
     }
 
     /// Saves the description of a backup.

@@ -12,6 +12,7 @@ use super::{
     connect::{Client, Database},
     fetch::{fetch_rows, fetch_text, limit_in_millis},
     refusal::{self, statement_error},
+    sessions::SessionName,
 };
 use crate::{
     base::moment::{Moment, Span},
@@ -167,11 +168,6 @@ impl OpenTransaction for PendingTransaction {
     }
 }
 
-/// Returns the name under which a session runs the statement of a call.
-fn session_name(key: &CallKey) -> String {
-    format!("redrill {key}")
-}
-
 /// Returns the prefix of the message that the transaction of a call leaves in the WAL.
 pub(in super::super) fn message_prefix(key: &CallKey) -> String {
     format!("redrill {key}")
@@ -179,7 +175,7 @@ pub(in super::super) fn message_prefix(key: &CallKey) -> String {
 
 /// Begins the transaction of a call, in a session that bears its key.
 pub(super) fn begin_sql(key: &CallKey) -> String {
-    format!("begin; set local application_name = '{}'", session_name(key))
+    format!("begin; set local application_name = '{}'", SessionName::for_call(key))
 }
 
 /// Takes back what a statement has set for its session, which a connection pool would give to somebody else, leaves a message
@@ -192,20 +188,10 @@ pub(super) async fn emit_commit_message(client: &Client, timeout: Span, key: &Ca
         statement::RELEASE_SESSION_SQL,
         limit_in_millis(timeout),
         limit_in_millis(COMMIT_GRACE),
-        session_name(key),
+        SessionName::for_call(key),
         message_prefix(key),
     );
     client.batch_execute(&sql).await.map_err(|e| statement_error(&e, &sql))
-}
-
-/// Ends every other session that runs a statement of a call, and returns whether none is left.
-pub(super) async fn terminate_sessions(client: &Client, key: &CallKey) -> Result<bool> {
-    let end = format!(
-        "select count(pg_terminate_backend(pid)) from pg_stat_activity \
-         where application_name = '{}' and pid <> pg_backend_pid()",
-        session_name(key)
-    );
-    Ok(fetch_text(client, &end).await?.as_deref() == Some("0"))
 }
 
 impl Database {

@@ -4,7 +4,7 @@
 //! - Root connects to a socket as the OS user who owns it, so that `peer` sees the cluster's own user.
 //! - A [`Client`] that is dropped closes its connection at once; a transaction that is open then is rolled back.
 
-use super::refusal;
+use super::{fetch::fetch_text, refusal};
 use crate::{
     base::secret,
     provider::{Code, Error, Result},
@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
     net::TcpStream,
     task::JoinHandle,
 };
@@ -60,6 +60,31 @@ impl Deref for Client {
 
     fn deref(&self) -> &Self::Target {
         &self.client
+    }
+}
+
+impl Client {
+    /// Returns whether a connection pooler stands between us and the server: what we were told at the start of the session
+    /// is then another process than the one that runs our statements.
+    ///
+    /// # Errors
+    /// As for [`fetch_text`].
+    pub(super) async fn is_pooled(&self) -> Result<bool> {
+        let at_start = self.read_start_pid().await.map_err(|e| Error::new(Code::Internal, e.to_string()))?;
+        let now = fetch_text(self, "select pg_backend_pid()").await?;
+        Ok(now != Some(at_start.to_string()))
+    }
+
+    /// Returns the process that the server named at the start of the session. The client library tells it to nobody but the
+    /// server, in a request to cancel a statement; this one goes nowhere.
+    async fn read_start_pid(&self) -> io::Result<i32> {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        self.client.cancel_token().cancel_query_raw(ours, NoTls).await.map_err(io::Error::other)?;
+        // Its length, what it is, then the process.
+        let mut request = [0; 12];
+        theirs.read_exact(&mut request).await?;
+        let [.., a, b, c, d] = request;
+        Ok(i32::from_be_bytes([a, b, c, d]))
     }
 }
 

@@ -10,13 +10,15 @@ mod commit;
 mod connect;
 mod fetch;
 mod refusal;
+mod sessions;
 mod values;
 
 pub(super) use commit::{CommitToken, ServerReading, message_prefix};
 pub(in crate::provider) use connect::Database;
 pub(super) use connect::{Client, DatabaseAddress};
-pub(super) use fetch::{fetch_rows, fetch_text};
+pub(super) use fetch::{fetch_rows, fetch_text, send_change};
 pub(super) use refusal::statement_error;
+pub(super) use sessions::{SessionName, end_sessions, name_session};
 
 use crate::{
     base::moment::Span,
@@ -31,6 +33,7 @@ use commit::PendingTransaction;
 use fetch::limit_in_millis;
 use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
+use sessions::{END_POLL_INTERVAL, terminate_sessions};
 use std::{future::Future, pin::pin, time::Duration};
 use tokio::time::Instant;
 use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow, Statement};
@@ -39,8 +42,6 @@ use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow, Statement};
 const ROWS_MAX: usize = 100_000;
 /// How many bytes of text the rows of a query may have in total.
 const BYTES_MAX: usize = 64 << 20;
-/// How often it is looked whether a session that was told to end has ended.
-const END_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long we wait beyond the server's own time limit before reporting that it does not answer.
 const ANSWER_GRACE: Duration = Duration::from_secs(5);
 #[async_trait]
@@ -68,7 +69,7 @@ impl Sql for Database {
         let client = self.address.connect().await?;
         let token = within_timeout(timeout, async {
             // An earlier attempt may still be at work, and would be in the way.
-            while !commit::terminate_sessions(&client, key).await? {
+            while !terminate_sessions(&client, &[SessionName::for_call(key)]).await? {
                 tokio::time::sleep(END_POLL_INTERVAL).await;
             }
             begin_transaction(&client, &commit::begin_sql(key), timeout).await?;
@@ -86,8 +87,11 @@ impl Sql for Database {
         statement::check_statement(sql)?;
         let client = self.address.connect().await?;
         let limit = format!("set statement_timeout = {}", limit_in_millis(timeout));
-        client.batch_execute(&limit).await.map_err(|e| statement_error(&e, &limit))?;
-        prepare_statement(&client, sql).await?;
+        within_timeout(timeout, async {
+            client.batch_execute(&limit).await.map_err(|e| statement_error(&e, &limit))?;
+            prepare_statement(&client, sql).await
+        })
+        .await?;
         let lost = |why: &str| {
             Error::new(Code::Unknown, format!("the statement was sent, and no answer came: {why}"))
         };
@@ -160,7 +164,7 @@ impl Database {
     /// As for connecting.
     pub(super) async fn terminate_unfinished_session(&self, key: &CallKey) -> Result<CommitState> {
         let client = self.address.connect().await?;
-        Ok(if commit::terminate_sessions(&client, key).await? {
+        Ok(if terminate_sessions(&client, &[SessionName::for_call(key)]).await? {
             CommitState::NotCommitted
         } else {
             CommitState::Open("its session was told to end".into())

@@ -8,5 +8,6 @@ mod moments;
 mod restore_points;
 mod statements;
 mod traps;
+mod unreadable_backups;
 
 use super::test_lab;
