@@ -144,8 +144,9 @@ impl CallContext<'_> {
         };
         let mut failures = LookFailures::default();
         let why = match self.poll(provider, timeout, &mut failures, look).await {
-            Ok(Some(value)) => return Ok(value),
-            Ok(None) => match failures.last {
+            Ok(PollEnd::Done(value)) => return Ok(value),
+            Ok(PollEnd::Failed(e)) => return Err(e),
+            Ok(PollEnd::TimeUp) => match failures.last {
                 Some(e) if !watch.is_own_work() => return Err(unseen_job_error(job, timeout, &e)),
                 last => unfinished_job_error(job, timeout, last.as_ref()),
             },
@@ -163,24 +164,31 @@ impl CallContext<'_> {
     /// Polls with `look` until it is done and returns its result; `None` when the time is up first.
     ///
     /// # Errors
-    /// The first error of a poll that says more than that the poll failed.
+    /// What it has failed with, or the first error of a poll that says more than that the poll failed.
     pub(super) async fn poll_until<F: Future<Output = Result<JobStatus>> + Send>(
         &self,
         provider: &dyn Provider,
         timeout: Span,
         look: impl FnMut() -> F + Send,
     ) -> Result<Option<Value>> {
-        self.poll(provider, timeout, &mut LookFailures::default(), look).await
+        match self.poll(provider, timeout, &mut LookFailures::default(), look).await? {
+            PollEnd::Done(value) => Ok(Some(value)),
+            PollEnd::Failed(e) => Err(e),
+            PollEnd::TimeUp => Ok(None),
+        }
     }
 
-    /// Does what [`CallContext::poll_until`] does, and keeps the errors that say only that a poll failed.
+    /// Polls with `look` until the end, and keeps the errors that say only that a poll failed.
+    ///
+    /// # Errors
+    /// The first error of a poll that says more.
     async fn poll<F: Future<Output = Result<JobStatus>> + Send>(
         &self,
         provider: &dyn Provider,
         timeout: Span,
         failures: &mut LookFailures,
         mut look: impl FnMut() -> F + Send,
-    ) -> Result<Option<Value>> {
+    ) -> Result<PollEnd> {
         let clock = self.fleet.clock();
         let watch = Stopwatch::start(clock.as_ref());
         let mut waited = Span::ZERO;
@@ -189,7 +197,8 @@ impl CallContext<'_> {
             log_poll(&answer);
             failures.last = None;
             let again_in = match answer {
-                Ok(JobStatus::Done(value)) => return Ok(Some(value)),
+                Ok(JobStatus::Done(value)) => return Ok(PollEnd::Done(value)),
+                Ok(JobStatus::Failed(e)) => return Ok(PollEnd::Failed(e)),
                 Ok(JobStatus::Running(progress)) => {
                     self.host.report_progress(&progress);
                     progress.again_in
@@ -203,18 +212,28 @@ impl CallContext<'_> {
                     failures.last = Some(e);
                     None
                 }
-                Ok(JobStatus::Failed(e)) | Err(e) => return Err(e),
+                Err(e) => return Err(e),
                 // Only a job has such an end, and its watch waits for it.
                 Ok(JobStatus::Lagging(..)) => None,
             };
             if watch.passed() >= timeout {
-                return Ok(None);
+                return Ok(PollEnd::TimeUp);
             }
             let pause = again_in.unwrap_or_else(|| next_poll_delay(waited));
             provider.let_time_pass(clock.as_ref(), pause).await;
             waited = Span(waited.0.saturating_add(pause.0));
         }
     }
+}
+
+/// What polling ended with.
+enum PollEnd {
+    /// It is done, with this value.
+    Done(Value),
+    /// It has failed, which may have any code; an error with the same code that comes from a look means something else.
+    Failed(Error),
+    /// The time was up first.
+    TimeUp,
 }
 
 /// What looks at a job have failed with.

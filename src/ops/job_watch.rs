@@ -112,14 +112,12 @@ impl JobWatch {
     }
 
     /// Returns the error of a job that is believed to be gone, which only a bound that somebody states makes certain.
-    pub(super) fn doubt(&self, job: &Job, error: Error) -> Error {
-        match self.landing {
-            Landing::Assumed(_) => {
-                let left_behind = vec![format!("{} {}, which may still appear", job.kind, job.id)];
-                Error { side_effects: SideEffects::Unknown, left_behind, ..error }
-            }
-            _ => error,
+    pub(super) fn doubt(&self, job: &Job, mut error: Error) -> Error {
+        if matches!(self.landing, Landing::Assumed(_)) {
+            error.side_effects = SideEffects::Unknown;
+            error.left_behind.push(format!("{} {}, which may still appear", job.kind, job.id));
         }
+        error
     }
 }
 
@@ -157,7 +155,7 @@ impl JobSighting {
     }
 }
 
-/// Cancels a job and returns `why` as its error, or the job's result if it turns out to be done. Of one that cannot be
+/// Cancels a job and returns `why` as its error, or the job's own end if it turns out to have one. Of one that cannot be
 /// cancelled, or is shown on after that was answered, and may still be at work, nobody knows what comes: [`Code::Unknown`].
 pub(super) async fn cancel_job(
     provider: &dyn Provider,
@@ -177,7 +175,9 @@ pub(super) async fn cancel_job(
     };
     match provider.poll_job(job).await {
         Ok(JobStatus::Done(value)) if !is_doubtful(true) => Ok(value),
-        Ok(JobStatus::Failed(_)) if !is_doubtful(false) => Err(why),
+        Ok(JobStatus::Failed(own)) if !is_doubtful(false) => {
+            Err(failed_meanwhile_error(why, &refusal, provider.discard_failed(job, own).await))
+        }
         Err(e) if !matches!(watch.landing, Landing::Assumed(_)) && e.code == Code::NotFound => Err(why),
         Ok(_) | Err(_) => Err(uncancelled_error(job, &why, &refusal)),
     }
@@ -197,6 +197,16 @@ async fn is_gone_within(provider: &dyn Provider, job: &Job, clock: &dyn Clock, w
         provider.let_time_pass(clock, GONE_INTERVAL).await;
         waited = Span(waited.0.saturating_add(GONE_INTERVAL.0));
     }
+}
+
+/// Returns the error of a job that was not cancelled when its time was up, because it had failed: `own` is that failure. A
+/// cancellation without an answer may be what made it fail.
+fn failed_meanwhile_error(why: Error, refusal: &Error, own: Error) -> Error {
+    let message = format!("{}, and has failed: {}", why.message, own.message);
+    if refusal.code == Code::Unknown {
+        return Error { message, side_effects: own.side_effects, left_behind: own.left_behind, ..why };
+    }
+    Error { message, ..own }
 }
 
 /// Returns the error of a job that is waited for no longer, could not be cancelled, and may still be at work.
