@@ -13,6 +13,7 @@ mod context;
 mod db;
 mod decode;
 mod evidence;
+mod job_wait;
 mod job_watch;
 mod param;
 mod pitr;

@@ -1,6 +1,6 @@
 //! The protocol on a sandbox, and on a target that does not do as it says.
 
-mod failed_jobs;
+mod job_ends;
 mod jobs;
 mod lost;
 mod makings;
