@@ -26,6 +26,7 @@ mod restore;
 mod restrictions;
 mod schedule;
 mod security;
+mod server_restart;
 pub mod spec;
 mod ssl;
 pub mod supabase;

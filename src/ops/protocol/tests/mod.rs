@@ -6,6 +6,7 @@ mod lost;
 mod makings;
 mod recorded_jobs;
 mod removals;
+mod restarts;
 mod statements;
 mod taken_up;
 mod unasked;
