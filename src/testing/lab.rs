@@ -1,11 +1,15 @@
 //! A lab of a test.
 
-use super::{TestEnv, postgres_or_skip};
+use super::{TestEnv, Tunnel, postgres_or_skip};
 use crate::{
-    config::LAB,
+    config::{Config, LAB},
     provider::{Provider, postgres::lab},
 };
-use std::{path::PathBuf, sync::Arc, thread};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+};
 
 /// A lab that is taken down at the end of the test, however the test ends.
 pub(crate) struct TestLab {
@@ -31,6 +35,17 @@ impl TestLab {
 
     pub(crate) fn state_folder(&self) -> PathBuf {
         self.env.state_folder()
+    }
+
+    /// Opens a tunnel to the lab's server, and returns it with a configuration in which the lab is reached through it.
+    pub(crate) async fn open_tunnel(&self) -> (Tunnel, Config) {
+        let mut config = self.env.load_config();
+        let lab = config.targets.get_mut(LAB).expect("the lab is up");
+        let socket = lab.settings["host"].as_str().expect("a folder").to_owned();
+        let tunnel = Tunnel::open(Path::new(&socket)).await;
+        lab.settings.insert("host".into(), "127.0.0.1".into());
+        lab.settings.insert("port".into(), i64::from(tunnel.port()).into());
+        (tunnel, config)
     }
 
     /// Opens the lab as a new process does.

@@ -2,8 +2,10 @@
 
 mod lab;
 mod skip;
+mod tunnel;
 
 pub(crate) use lab::TestLab;
+pub(crate) use tunnel::{Kept, Tunnel};
 
 use crate::{
     base::clock::{Clock, SystemClock},
