@@ -2,6 +2,7 @@
 //!
 //! The rule for doubtful cases: what would still make sense in a program about trains lives here.
 
+pub mod call_time;
 pub mod clock;
 pub mod file;
 pub mod former_name;

@@ -19,7 +19,7 @@ use super::{
     stop::{NativeError, StopReason},
 };
 use crate::{
-    base::value,
+    base::{call_time::with_call_time, value},
     journal::{CallState, Decision, Durability, Outcome, Record, ScriptError, SideEffects},
     ops::{
         args::CallArgs,
@@ -163,7 +163,7 @@ impl Call<'_> {
             };
             tokio::select! {
                 biased;
-                performed = perform(&cx, &self.request.args) => performed,
+                performed = with_call_time(timeout, perform(&cx, &self.request.args)) => performed,
                 () = self.context.fleet.clock().sleep(timeout) => Err(slow()),
             }
         })?;
@@ -196,7 +196,8 @@ impl Call<'_> {
         self.emit_started();
         let host = self.host();
         let cx = self.build_context(&host, key, progress);
-        match self.context.wait_or_stop(perform(&cx, &self.request.args))? {
+        let performed = with_call_time(self.request.args.timeout(), perform(&cx, &self.request.args));
+        match self.context.wait_or_stop(performed)? {
             Ok(value) => self.finish_call(Ok(value), started),
             // It failed because of the journal, and whoever resumes the run finds it as it was recorded last.
             Err(EffectFailure::Failed(_)) if self.context.stopper.has_lost_journal() => {

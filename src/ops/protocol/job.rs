@@ -9,6 +9,7 @@ use super::{
         EffectFailure, EffectResult, doubt_failure, never_landed_error, refuse_when_settling,
         refused_after_loss_error, unasked_after_loss_error, wrong_evidence_failure,
     },
+    plan::plan_in_time,
     sending::{RequestAnswer, Sending},
     watch::{Look, Watched, watch},
 };
@@ -167,7 +168,7 @@ impl JobRequest<'_> {
     }
 
     async fn plan(&self, sending: &Sending<'_>) -> EffectResult<PlannedJob<'_>> {
-        Ok(self.effect.plan().await.map_err(|e| sending.blame_earlier(e))?)
+        Ok(plan_in_time(self.effect.plan()).await.map_err(|e| sending.blame_earlier(e))?)
     }
 
     async fn send_planned(

@@ -7,6 +7,7 @@ use super::{
         EffectFailure, EffectResult, never_landed_error, refuse_in_doubt, refuse_when_settling,
         refused_after_loss_error, wrong_evidence_failure,
     },
+    plan::plan_in_time,
     sending::{RequestAnswer, Sending},
     watch::find_within,
 };
@@ -50,7 +51,7 @@ pub(in crate::ops) async fn perform_make(
     let before = match &cx.recorded {
         None => {
             refuse_when_settling(cx).await?;
-            effect.plan().await.map_err(|e| sending.blame_earlier(e))?
+            plan_in_time(effect.plan()).await.map_err(|e| sending.blame_earlier(e))?
         }
         Some(Evidence::Make { before, sent_by }) => {
             sending.adopt_lost_request(sent_by).await?;

@@ -17,6 +17,7 @@ mod make;
 #[cfg(test)]
 mod mutant;
 mod opaque;
+mod plan;
 mod remove;
 mod sending;
 mod set;

@@ -8,6 +8,7 @@ use super::{
         EffectFailure, EffectResult, never_landed_error, plan_failure, refuse_when_settling,
         refused_after_loss_error, wrong_evidence_failure,
     },
+    plan::plan_in_time,
     sending::{RequestAnswer, Sending},
     watch::{Look, Watched, watch},
 };
@@ -63,7 +64,7 @@ pub(in crate::ops) async fn perform_remove<E: RemoveEffect>(
         None => {
             refuse_when_settling(cx).await?;
             // What is there, by its own id, was not removed before.
-            effect.plan().await.map_err(|e| plan_failure(cx, sending.blame_earlier(e)))?
+            plan_in_time(effect.plan()).await.map_err(|e| plan_failure(cx, sending.blame_earlier(e)))?
         }
         Some(Evidence::Remove { gone, sent_by }) => {
             sending.adopt_lost_request(sent_by).await?;

@@ -9,6 +9,7 @@ use super::{
         EffectFailure, EffectResult, doubt_failure, never_landed_error, plan_failure, refuse_when_settling,
         refused_after_loss_error, wrong_evidence_failure,
     },
+    plan::plan_in_time,
     sending::{RequestAnswer, Sending},
     watch::{Look, Watched, watch},
 };
@@ -152,7 +153,7 @@ struct Set<'a> {
 impl Set<'_> {
     /// Plans the change, as the elements are now.
     async fn plan(&mut self, sending: &Sending<'_>) -> EffectResult<()> {
-        let planned = self.effect.plan().await;
+        let planned = plan_in_time(self.effect.plan()).await;
         self.changes = planned.map_err(|e| plan_failure(self.cx, sending.blame_earlier(e)))?;
         Ok(())
     }

@@ -59,11 +59,8 @@ pub(super) async fn make_restore_point(cluster: &Cluster, name: &str, key: &Call
     let record = RestorePointRecord { name: name.into(), after: Some(after.clone()), made: None };
     record_file::write_record(&record_path(cluster, key), &record)?;
     let statement = format!("select pg_create_restore_point('{}')", name.replace('\'', "''"));
-    // The statement was sent: without an answer its outcome is unknown, and is looked up in the WAL.
-    let end = sql::fetch_text(&client, &statement).await.map_err(|e| match e.code {
-        Code::Unavailable | Code::Timeout => Error { code: Code::Unknown, retryable: false, ..e },
-        _ => e,
-    })?;
+    // Without an answer its outcome is unknown, and is looked up in the WAL.
+    let end = sql::send_change(&client, &statement).await?;
     match find_answered_point(cluster, name, &after, end.as_deref()).await {
         Ok(Some(point)) => save_made_point(cluster, key, record, &point),
         Ok(None) => Err(unarchived_point_error(name, "it is not in the archive")),

@@ -138,11 +138,7 @@ async fn alter_system(client: &Client, name: &str, value: &Value) -> Result<()> 
         Value::String(text) => format!("alter system set {quoted} = {}", quote_setting(name, text)),
         other => format!("alter system set {quoted} = {}", quote_setting(name, &other.to_string())),
     };
-    sql::fetch_rows(client, &statement).await.map(drop).map_err(|e| match e.code {
-        // The statement was sent, and the answer is lost: the file has it or not.
-        Code::Unavailable | Code::Timeout => Error { code: Code::Unknown, retryable: false, ..e },
-        _ => e,
-    })
+    sql::send_change(client, &statement).await.map(drop)
 }
 
 fn quote_setting(name: &str, text: &str) -> String {
@@ -171,7 +167,13 @@ async fn revert_settings(client: &Client, done: &[(&String, Value)], error: Erro
 mod tests {
     mod postgres {
         use super::super::*;
-        use crate::provider::postgres::test_cluster::TestCluster;
+        use crate::{
+            base::{
+                clock::{Clock, SystemClock},
+                send_deadline::with_send_deadline,
+            },
+            provider::{SideEffects, postgres::test_cluster::TestCluster},
+        };
         use serde_json::json;
 
         fn map(value: &Value) -> &Map<String, Value> {
@@ -235,6 +237,18 @@ mod tests {
             db.set(map(&values)).await.expect("they are set");
             assert_eq!(one(&db, "search_path").await.1, json!("\"$user\", public, shop"));
             assert_eq!(one(&db, "log_line_prefix").await.1, json!("it's "));
+        }
+
+        #[tokio::test]
+        async fn nothing_is_sent_when_the_time_to_send_it_is_over() {
+            let Some(cluster) = TestCluster::start(&[]).await else { return };
+            let db = cluster.database();
+            let values = json!({"work_mem": "8MB"});
+            let late = with_send_deadline(SystemClock.uptime(), db.set(map(&values), false)).await;
+            let late = late.expect_err("it is over");
+            assert_eq!((late.code, late.side_effects), (Code::Unavailable, SideEffects::None), "{late:?}");
+            assert!(late.message.contains("nothing was sent"), "{late}");
+            assert_eq!(one(&db, "work_mem").await.0, json!(null));
         }
     }
 }

@@ -11,10 +11,10 @@ use crate::{
         clock::{Clock, SystemClock},
         moment::Span,
     },
-    config::Config,
+    config::{Config, LAB},
     journal::{Journal, Record, RecordObserver, RunStatus},
     runtime::{Event, RunObserver, Runbook, Runtime, ScriptRunner, StartRequest},
-    testing::{TestEnv, TestLab},
+    testing::{Kept, TestEnv, TestLab},
 };
 use serde_json::{Value, json};
 use std::{
@@ -136,7 +136,8 @@ impl LabEnv {
 fn run_script_on(target: &str, config: Config, script: &str) -> Value {
     let header = format!(
         r#"const RUNBOOK = #{{ title: "t", params: #{{ db: #{{ type: "target", preset: "{target}" }} }},
-        needs: ["backup.create", "backup.destroy", "branch.create", "branch.destroy", "db.destroy", "project.read"] }};
+        needs: ["backup.create", "backup.destroy", "branch.create", "branch.destroy", "db.change",
+            "db.destroy", "project.read"] }};
         let db = params.db;"#
     );
     let runbook = Runbook::from_text("t.rhai", format!("{header}\n{script}")).expect("it parses");
@@ -286,4 +287,23 @@ fn what_is_in_two_places_of_the_history_is_refused() {
         [1, 2, 50, 51]
     ]);
     assert_eq!(lab.run_script(script), wanted);
+}
+
+#[test]
+fn the_time_of_a_call_ends_what_a_server_does_not_answer() {
+    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let tokio = tokio.expect("a runtime");
+    let Some(lab) = tokio.block_on(TestLab::start_lab()) else { return };
+    let (tunnel, config) = tokio.block_on(lab.open_tunnel());
+    let script = r#"
+        let error = attempt(|| db::config::set(db, #{ work_mem: "8MB" }, #{ timeout: "2s" })).error;
+        [error.code, error.side_effects, error.message.contains("within 2s")]
+    "#;
+    tunnel.keep(Kept::Request("from pg_settings"));
+    assert_eq!(run_script_on(LAB, config.clone(), script), json!(["TIMEOUT", "none", true]));
+    tokio.block_on(tunnel.release());
+    // A read has no more time than its call.
+    tunnel.keep(Kept::Request("from pg_settings"));
+    let script = r#"attempt(|| db::config::get(db, #{ timeout: "2s" })).error.code"#;
+    assert_eq!(run_script_on(LAB, config.clone(), script), json!("TIMEOUT"));
 }

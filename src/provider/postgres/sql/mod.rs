@@ -15,7 +15,7 @@ mod values;
 pub(super) use commit::{CommitToken, ServerReading, message_prefix};
 pub(in crate::provider) use connect::Database;
 pub(super) use connect::{Client, DatabaseAddress};
-pub(super) use fetch::{fetch_rows, fetch_text};
+pub(super) use fetch::{fetch_rows, fetch_text, send_change};
 pub(super) use refusal::statement_error;
 
 use crate::{
@@ -86,8 +86,11 @@ impl Sql for Database {
         statement::check_statement(sql)?;
         let client = self.address.connect().await?;
         let limit = format!("set statement_timeout = {}", limit_in_millis(timeout));
-        client.batch_execute(&limit).await.map_err(|e| statement_error(&e, &limit))?;
-        prepare_statement(&client, sql).await?;
+        within_timeout(timeout, async {
+            client.batch_execute(&limit).await.map_err(|e| statement_error(&e, &limit))?;
+            prepare_statement(&client, sql).await
+        })
+        .await?;
         let lost = |why: &str| {
             Error::new(Code::Unknown, format!("the statement was sent, and no answer came: {why}"))
         };

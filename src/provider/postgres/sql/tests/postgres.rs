@@ -4,7 +4,10 @@ use super::super::{
     super::test_cluster::{PORT, TestCluster},
     *,
 };
-use crate::{base::secret::SecretRef, provider::SideEffects};
+use crate::{
+    base::{call_time::with_call_time, secret::SecretRef},
+    provider::SideEffects,
+};
 use serde_json::json;
 use std::path::Path;
 use tokio::{
@@ -401,4 +404,21 @@ async fn a_commit_without_an_answer_is_looked_up() {
     }
     let rows = query_maps(&cluster.database(), "select n from t").await.expect("rows");
     assert_eq!(rows.len(), 1, "one of the two was committed");
+}
+
+#[tokio::test]
+async fn a_change_that_is_not_answered_in_the_time_of_its_call_is_lost() {
+    let Some(cluster) = TestCluster::start(&[]).await else { return };
+    let client = cluster.connect().await;
+    let change = async {
+        let lost = fetch::send_change(&client, "select pg_sleep(600)").await.expect_err("it is at work");
+        let left = fetch::fetch_text(&*cluster.connect().await, "select 1").await;
+        (lost, left)
+    };
+    let (lost, left) = with_call_time(Span::from_secs(1), change).await;
+    assert_eq!((lost.code, lost.retryable), (Code::Unknown, false), "{lost:?}");
+    assert!(lost.message.contains("the statement was sent, and no answer came"), "{lost}");
+    assert_eq!(left, Ok(Some("1".into())), "it can be looked at all the same");
+    let refused = fetch::send_change(&*cluster.connect().await, "select 1 / 0").await;
+    assert_eq!(refused.expect_err("it is refused").code, Code::Sql);
 }
