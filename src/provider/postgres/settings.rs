@@ -244,7 +244,7 @@ mod tests {
             let Some(cluster) = TestCluster::start(&[]).await else { return };
             let db = cluster.database();
             let values = json!({"work_mem": "8MB"});
-            let late = with_send_deadline(SystemClock.uptime(), db.set(map(&values), false)).await;
+            let late = with_send_deadline(SystemClock.uptime(), db.set(map(&values))).await;
             let late = late.expect_err("it is over");
             assert_eq!((late.code, late.side_effects), (Code::Unavailable, SideEffects::None), "{late:?}");
             assert!(late.message.contains("nothing was sent"), "{late}");
