@@ -285,6 +285,29 @@ fn a_restore_point_is_made_once_and_gone_back_to() {
     assert_eq!(sent(&platform, POINTS), 1);
 }
 
+/// Settings may be asked for twice, a restart may not.
+#[test]
+fn a_server_is_restarted_once_and_by_a_request_of_its_own() {
+    let later = "{ lands-later = { after = \"2s\", status = 504 } }";
+    for (path, fate) in [("/nowhere", "{ status = 500 }"), ("/restart", later)] {
+        let platform = FakePlatform::start_with_rule("POST", path, fate);
+        let set = |restart| {
+            platform.type_command(&format!("db config set -t shop max_connections=120 -o json{restart}"))
+        };
+        let waits = set("");
+        assert_eq!((waits.code, &waits.parse_json()[0]["pending_restart"]), (0, &true.into()), "{waits}");
+        let restarted = set(" --restart");
+        let shown = restarted.parse_json();
+        assert_eq!((restarted.code, &shown[0]["pending_restart"]), (0, &false.into()), "{restarted}");
+        assert_eq!(shown[0]["effective"], 120, "{restarted}");
+        // After a lost request the next change waits until that can come no more.
+        assert!(path == "/restart" || set(" --restart").code == 0, "nothing waits");
+        let entries = platform.server.ledger_entries();
+        let restarts = entries.iter().filter(|entry| entry.endpoint.ends_with("/restart")).count();
+        assert_eq!(restarts, 1, "{path}");
+    }
+}
+
 #[test]
 fn somebody_elses_branch_is_deleted_by_its_full_name_only() {
     let platform = FakePlatform::start_simulated("");

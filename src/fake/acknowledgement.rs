@@ -4,6 +4,7 @@ use super::{
     current_answers,
     platform::Platform,
     response::{ApiResponse, ResponseBody},
+    stale_reads::ReadRequest,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -31,7 +32,8 @@ pub(super) async fn compose_applied_state(
         ("POST", "apply") => (path.strip_suffix("/apply").unwrap_or(path), compose_ranges),
         _ => return answer_accepted(method, path),
     };
-    let now = current_answers::ask_endpoint(platform, "GET", read).await;
+    let now = ReadRequest::new("GET", read, &[], &Value::Null);
+    let now = current_answers::ask_endpoint(platform, &now).await;
     let now = match now.map(|response| response.body) {
         Some(ResponseBody::Json(now)) => now,
         _ => json!({}),

@@ -9,6 +9,7 @@ use super::{
     request::RoutedRequest,
     response::{ApiResponse, ResponseBody},
     routes::{self, Route, RouteMatch},
+    stale_reads::ReadRequest,
 };
 use crate::base::moment::Span;
 use serde_json::{Value, json};
@@ -45,6 +46,10 @@ pub(super) async fn handle_request(platform: &Arc<Platform>, request: HttpReques
         return Some(without_limit_headers(ApiResponse::json(200, platform.ledger.to_json())));
     }
     platform.ledger.count_request();
+    let read = read_request(&request).filter(|read| platform.faults.makes_stale(&read.method, &read.path));
+    if let Some(read) = read {
+        platform.stale_reads.note_read(read);
+    }
     match platform.faults.next_action(&request.method, &request.path) {
         None => Some(serve_request(platform, request, true).await),
         Some(FaultAction::Late(span)) => {
@@ -105,8 +110,18 @@ async fn answer_as_applied(platform: &Arc<Platform>, request: &HttpRequest) -> A
 
 /// Returns what a read gave this long ago, if a write has landed since.
 fn find_stale_answer(platform: &Platform, request: &HttpRequest, span: Span) -> Option<ApiResponse> {
-    let is_plain = request.query.is_empty() && matches!(request.body, Ok(Value::Null));
-    is_plain.then(|| platform.stale_reads.find_answer(&request.method, &request.path, span)).flatten()
+    platform.stale_reads.find_answer(&read_request(request)?, span)
+}
+
+/// Returns a request as the read that it is; `None` for a write, and for what cannot be read.
+fn read_request(request: &HttpRequest) -> Option<ReadRequest> {
+    let RouteMatch::Route(Route { writes: false, .. }, _) =
+        routes::find_route(&request.method, &request.path)
+    else {
+        return None;
+    };
+    let body = request.body.as_ref().ok()?;
+    Some(ReadRequest::new(&request.method, &request.path, &request.query, body))
 }
 
 /// Returns the request with the first part of what it asks for.

@@ -5,31 +5,37 @@ use super::{
     request::RoutedRequest,
     response::ApiResponse,
     routes::{self, ROUTES, Route, RouteMatch},
-    stale_reads::StaleAnswer,
+    stale_reads::{ReadRequest, StaleAnswer},
 };
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Asks an endpoint without parameters and body; `None` where there is none.
-pub(super) async fn ask_endpoint(platform: &Arc<Platform>, method: &str, path: &str) -> Option<ApiResponse> {
-    let RouteMatch::Route(route, captures) = routes::find_route(method, path) else { return None };
-    let asked =
-        RoutedRequest { platform: Arc::clone(platform), captures, query: Vec::new(), body: Value::Null };
+/// Asks an endpoint; `None` where there is none.
+pub(super) async fn ask_endpoint(platform: &Arc<Platform>, read: &ReadRequest) -> Option<ApiResponse> {
+    let RouteMatch::Route(route, captures) = routes::find_route(&read.method, &read.path) else {
+        return None;
+    };
+    let (query, body) = (read.query.clone(), read.body());
+    let asked = RoutedRequest { platform: Arc::clone(platform), captures, query, body };
     Some((route.handler)(&asked).await.unwrap_or_else(|refused| refused))
 }
 
-/// Takes the answers of all reads that a rule makes stale. A write takes them of every project: one that it does not
-/// touch answers the same before and after.
+/// Takes the answers of all reads that a rule makes stale: those without parameters and body, and others that were asked
+/// for before. A write takes them of every project: one that it does not touch answers the same before and after.
 pub(super) async fn capture_answers(platform: &Arc<Platform>) -> Vec<StaleAnswer> {
-    let mut answers = Vec::new();
+    let mut reads = platform.stale_reads.list_asked_reads();
     for project in platform.all_projects() {
         for route in ROUTES.iter().filter(|route| is_project_read(route)) {
-            let (method, path) = (route.method, route.path.replace("{ref}", &project.reference));
-            if platform.faults.makes_stale(method, &path)
-                && let Some(response) = ask_endpoint(platform, method, &path).await
-            {
-                answers.push(StaleAnswer { method, path, response });
+            let path = route.path.replace("{ref}", &project.reference);
+            if platform.faults.makes_stale(route.method, &path) {
+                reads.insert(ReadRequest::new(route.method, &path, &[], &Value::Null));
             }
+        }
+    }
+    let mut answers = Vec::new();
+    for read in reads {
+        if let Some(response) = ask_endpoint(platform, &read).await {
+            answers.push(StaleAnswer { read, response });
         }
     }
     answers

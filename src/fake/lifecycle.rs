@@ -51,8 +51,7 @@ pub(super) async fn restart_project(request: &RoutedRequest) -> ApiResult {
     if status != "ACTIVE_HEALTHY" {
         return Err(ApiResponse::error(400, format!("This project cannot be restarted, it is {status}")));
     }
-    let until = request.now().saturating_add(request.scale_span(RESTART_DURATION));
-    project.lock_state().restarts_until = Some(until);
+    project.restart_server(request.scale_span(RESTART_DURATION)).await?;
     Ok(ApiResponse::empty(200))
 }
 

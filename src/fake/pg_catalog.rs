@@ -24,13 +24,13 @@ const CATALOG_TABLES: &[(&str, &[&str])] = &[
 /// Privilege checks: the platform grants everything in `public` to its API roles.
 const PRIVILEGE_FUNCTIONS: &[&str] = &["has_schema_privilege", "has_table_privilege"];
 
-/// Answers a query about the server itself: its start time, its WAL file or its place in the WAL. Any other gets none.
+/// Answers a query about the server itself: its time, its start, its WAL file or its place in the WAL. Any other gets none.
 pub(super) async fn answer_server_query(
     sql: &str,
     project: &FakeProject,
 ) -> Result<Option<Map<String, Value>>, ApiResponse> {
-    let mentions = |function: &str| sql.contains(function);
-    if !mentions("pg_postmaster_start_time") && !mentions("pg_walfile_name") {
+    let known = ["pg_postmaster_start_time", "pg_walfile_name", "clock_timestamp"];
+    if !known.iter().any(|function| sql.contains(function)) {
         return Ok(None);
     }
     let timeline = current_timeline(project).await?;
@@ -41,6 +41,9 @@ pub(super) async fn answer_server_query(
         let (expression, name) = item.rsplit_once(" as ").unwrap_or((item, item));
         let value = match () {
             () if expression.contains("pg_postmaster_start_time") => project.started_at().to_string().into(),
+            () if expression.contains("clock_timestamp") => {
+                project.simulated_database()?.world_time()?.to_string().into()
+            }
             () if expression.contains("pg_walfile_name") => timeline.clone().into(),
             () if expression.contains("pg_current_wal_lsn") => {
                 current_wal_position(project).await?.to_string().into()

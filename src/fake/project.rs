@@ -143,6 +143,19 @@ impl FakeProject {
         Ok(Arc::new(self.simulated_database()?))
     }
 
+    /// Restarts the database server, which takes a while and takes up what waits for it.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub(super) async fn restart_server(&self, takes: Span) -> Result<()> {
+        self.as_provider()?.settings()?.restart().await?;
+        let mut state = self.lock_state();
+        state.restarts_until = Some(self.profile.now().saturating_add(takes));
+        // Also where nobody looks meanwhile.
+        state.was_unavailable = true;
+        Ok(())
+    }
+
     /// Locks the real database of the project.
     pub(super) async fn lock_real_database(&self) -> tokio::sync::MutexGuard<'_, RealDatabase> {
         self.real_database.lock().await

@@ -98,10 +98,9 @@ async fn apply_settings(
     // The database restarts unless the request says otherwise.
     let restart = request.body.get("restart_database").and_then(Value::as_bool).unwrap_or(true);
     let database = project.as_provider()?;
-    database.settings()?.set(&wanted, restart).await?;
+    database.settings()?.set(&wanted).await?;
     if restart && !wanted.is_empty() {
-        let until = request.now().saturating_add(request.scale_span(RESTART_DURATION));
-        project.lock_state().restarts_until = Some(until);
+        project.restart_server(request.scale_span(RESTART_DURATION)).await?;
     }
     Ok(ApiResponse::json(200, Value::Object(read_overrides(project).await?)))
 }

@@ -71,6 +71,11 @@ impl CallArgs {
         self.timeout
     }
 
+    /// Returns the same arguments for a part of the call, which may take so long.
+    pub(super) fn with_timeout(&self, timeout: Span) -> Self {
+        Self { timeout, ..self.clone() }
+    }
+
     /// Returns a recovery point, if it was given.
     pub fn get_point(&self, name: &str) -> Option<RecoveryPoint> {
         canonical::parse_recovery_point(self.get(name)).ok()

@@ -346,6 +346,14 @@ fn describe_value(given: &Value) -> String {
     }
 }
 
+/// Returns the value of a setting as text: platforms give back `120` for `"120"`, and the other way round.
+pub(super) fn setting_to_text(value: &Value) -> Value {
+    match value {
+        Value::Null | Value::String(_) => value.clone(),
+        other => other.to_string().into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

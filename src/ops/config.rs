@@ -2,8 +2,10 @@
 
 use super::{
     args::CallArgs,
-    evidence::{ElementChange, ElementChanges},
+    canonical::setting_to_text,
+    evidence::{ElementChange, ElementChanges, Evidence},
     protocol::{SetEffect, SetLook, perform_set},
+    server_restart::{restart_for_settings, take_restart_up},
     spec::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
         TARGET, field,
@@ -11,7 +13,7 @@ use super::{
     thing::Thing,
 };
 use crate::{
-    base::lock::lock_unpoisoned,
+    base::{clock::Stopwatch, lock::lock_unpoisoned},
     provider::{
         Code, Result, Settings,
         model::{EffectKind, Setting},
@@ -66,7 +68,7 @@ pub(super) const OPS: &[Operation] = &[
                 name: "restart",
                 kind: ParamKind::Bool,
                 slot: ParamSlot::Optional("false: what needs a restart waits for one"),
-                help: "restart the server at once if a setting needs it",
+                help: "restart the server once they are set, if one of them waits for it",
             },
         ],
         returns: ReturnShape::List(&[
@@ -109,11 +111,22 @@ async fn set_settings(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Val
     let effect = SettingsEffect {
         things: things.into_iter().map(|thing| Thing::named(args, thing)).collect::<Result<_>>()?,
         settings,
-        restart: args.get_flag("restart"),
+        restarts: args.get_flag("restart"),
         values,
         others_before: Mutex::default(),
     };
-    perform_set(cx, args, &*target, &effect).await
+    // The settings were set, and the restart for them was begun.
+    if let Some(Evidence::Make { before, .. }) = &cx.recorded
+        && effect.restarts
+    {
+        return take_restart_up(cx, args, &*target, before).await;
+    }
+    let stopwatch = Stopwatch::start(cx.fleet.clock().as_ref());
+    let set = perform_set(cx, args, &*target, &effect).await?;
+    if !effect.restarts {
+        return Ok(set);
+    }
+    restart_for_settings(cx, args, &*target, (set, stopwatch.left_of(args.timeout()))).await
 }
 
 /// The name of the element that stands for the overrides which are replaced with themselves; no setting has a space.
@@ -127,7 +140,8 @@ struct SettingsEffect<'a> {
     things: Vec<Thing>,
     settings: &'a dyn Settings,
     values: Map<String, Value>,
-    restart: bool,
+    /// Whether the call restarts the server afterwards, where a setting waits for that.
+    restarts: bool,
     /// The other overrides as the last look showed them before the replacement.
     others_before: Mutex<Option<Map<String, Value>>>,
 }
@@ -210,8 +224,12 @@ impl SetEffect for SettingsEffect<'_> {
         self.things.clone()
     }
 
-    /// Plans every setting, also one that is as wanted: it may wait for the restart that the call asks for.
+    /// Plans every setting, also one that is as wanted: it may wait for the restart that the call asks for afterwards.
     async fn plan(&self) -> Result<ElementChanges> {
+        if self.restarts {
+            // Where the server is not restarted, that is said before anything is set.
+            self.settings.server_start().await?;
+        }
         let values = self.settings.normalize(&self.values).await?;
         match self.settings.end_lost_requests(&self.list_names()).await {
             // That there is a lost one is not known here.
@@ -235,7 +253,6 @@ impl SetEffect for SettingsEffect<'_> {
 
     async fn look(&self, changes: &ElementChanges) -> Result<SetLook> {
         let now = self.read_settings().await?;
-        let waits = self.restart && now.iter().any(|setting| setting.pending_restart);
         let mut elements: BTreeMap<String, Value> =
             now.iter().map(|s| (s.name.clone(), setting_to_text(&s.overridden))).collect();
         let mut shown = json!(now);
@@ -253,7 +270,7 @@ impl SetEffect for SettingsEffect<'_> {
             let is_taken_away = row["overridden"].is_null() && !warnings.is_empty();
             row["warning"] = if is_taken_away { warnings.join("; ").into() } else { Value::Null };
         }
-        Ok(SetLook { elements, unapplied: waits.then(|| "a setting waits for a restart".to_owned()), shown })
+        Ok(SetLook { elements, unapplied: None, shown })
     }
 
     async fn end_lost_requests(&self) -> Result<()> {
@@ -277,14 +294,14 @@ impl SetEffect for SettingsEffect<'_> {
     async fn send_request(&self, changes: &ElementChanges) -> Result<()> {
         let asked = match changes.get(CARRIED) {
             Some(ElementChange { wanted: Value::Object(carried), .. }) => {
-                self.settings.set_if_unchanged(&self.values, carried, self.restart).await
+                self.settings.set_if_unchanged(&self.values, carried).await
             }
             _ if self.settings.replaces_overrides() => {
                 let mut values = self.values.clone();
                 values.retain(|_, value| !value.is_null());
-                self.settings.set(&values, self.restart).await
+                self.settings.set(&values).await
             }
-            _ => self.settings.set(&self.values, self.restart).await,
+            _ => self.settings.set(&self.values).await,
         };
         asked.map(drop)
     }
@@ -296,14 +313,6 @@ impl SetEffect for SettingsEffect<'_> {
             setting["before"] = change.map_or(Value::Null, |change| change.before.clone());
         }
         settings
-    }
-}
-
-/// Returns a value as text: platforms give back `120` for `"120"`, and the other way round.
-fn setting_to_text(value: &Value) -> Value {
-    match value {
-        Value::Null | Value::String(_) => value.clone(),
-        other => other.to_string().into(),
     }
 }
 

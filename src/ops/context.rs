@@ -1,25 +1,20 @@
-//! What an operation works with: the fleet, the key of its call, its caller, and waiting, which is done once, here.
+//! What an operation works with: the fleet, the key of its call, its caller.
 
-use super::{
-    canonical::parse_target_ref,
-    evidence::Evidence,
-    job_watch::{JobWatch, cancel_job},
-    thing::Thing,
-};
+use super::{canonical::parse_target_ref, evidence::Evidence, thing::Thing};
 use crate::{
     base::{
-        clock::{Stopwatch, Uptime},
+        clock::Uptime,
         moment::{Moment, Span},
         value,
     },
     provider::{
         Code, Error, Fleet, Provider, Result,
-        model::{CallKey, Job, JobStatus, Progress},
+        model::{CallKey, Progress},
     },
 };
 use async_trait::async_trait;
 use serde_json::Value;
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
 
 /// The caller of an operation, as the operation sees it.
@@ -100,7 +95,7 @@ impl CallContext<'_> {
     pub(super) async fn open_target(&self, given: &Value) -> Result<Arc<dyn Provider>> {
         self.open_recorded_target(given).await.map_err(|e| {
             if self.is_taken_up {
-                Error::new(Code::Unknown, format!("its target cannot be asked: {}", e.message))
+                Error::new(Code::Unknown, format!("its target cannot be asked: {}", e.message_with_hint()))
             } else {
                 e
             }
@@ -119,142 +114,4 @@ impl CallContext<'_> {
         }
         self.fleet.open_target_ref(&target_ref).await
     }
-
-    /// Waits for a job and returns its result. At the timeout the job is cancelled and what it made is removed.
-    ///
-    /// That a look fails, or does not show the job, ends nothing, unless everything of the job is this machine's own work.
-    /// A job that is not shown for as long as its request may take to land is believed to be gone. One that cannot be looked
-    /// at when the time is up may be done, and is not cancelled.
-    ///
-    /// # Errors
-    /// What the job failed with, or [`Code::Timeout`] when it is gone; [`Code::Unknown`] when it may still be at work.
-    pub(super) async fn wait_for_job(
-        &self,
-        provider: &dyn Provider,
-        job: &Job,
-        timeout: Span,
-        watch: JobWatch,
-    ) -> Result<Value> {
-        let clock = self.fleet.clock();
-        let look = || async {
-            match watch.judge_look(&clock.uptime(), provider.poll_job(job).await)? {
-                JobStatus::Failed(error) => Ok(JobStatus::Failed(provider.discard_failed(job, error).await)),
-                status => Ok(status),
-            }
-        };
-        let mut failures = LookFailures::default();
-        let why = match self.poll(provider, timeout, &mut failures, look).await {
-            Ok(Some(value)) => return Ok(value),
-            Ok(None) => match failures.last {
-                Some(e) if !watch.is_own_work() => return Err(unseen_job_error(job, timeout, &e)),
-                last => unfinished_job_error(job, timeout, last.as_ref()),
-            },
-            // A provider that failed for a while may have dropped the job since: report that first failure.
-            Err(e) if e.code == Code::NotFound => return Err(watch.doubt(job, failures.first.unwrap_or(e))),
-            Err(e) => return Err(e),
-        };
-        // What was never seen may not have landed yet, and what has not landed cannot be cancelled.
-        if let Some(unlanded) = watch.unlanded(&clock.uptime()) {
-            provider.let_time_pass(clock.as_ref(), unlanded).await;
-        }
-        cancel_job(provider, job, why, (&watch, clock.as_ref())).await
-    }
-
-    /// Polls with `look` until it is done and returns its result; `None` when the time is up first.
-    ///
-    /// # Errors
-    /// The first error of a poll that says more than that the poll failed.
-    pub(super) async fn poll_until<F: Future<Output = Result<JobStatus>> + Send>(
-        &self,
-        provider: &dyn Provider,
-        timeout: Span,
-        look: impl FnMut() -> F + Send,
-    ) -> Result<Option<Value>> {
-        self.poll(provider, timeout, &mut LookFailures::default(), look).await
-    }
-
-    /// Does what [`CallContext::poll_until`] does, and keeps the errors that say only that a poll failed.
-    async fn poll<F: Future<Output = Result<JobStatus>> + Send>(
-        &self,
-        provider: &dyn Provider,
-        timeout: Span,
-        failures: &mut LookFailures,
-        mut look: impl FnMut() -> F + Send,
-    ) -> Result<Option<Value>> {
-        let clock = self.fleet.clock();
-        let watch = Stopwatch::start(clock.as_ref());
-        let mut waited = Span::ZERO;
-        loop {
-            let answer = look().await;
-            log_poll(&answer);
-            failures.last = None;
-            let again_in = match answer {
-                Ok(JobStatus::Done(value)) => return Ok(Some(value)),
-                Ok(JobStatus::Running(progress)) => {
-                    self.host.report_progress(&progress);
-                    progress.again_in
-                }
-                Err(e) if e.code.is_look_failure() => {
-                    self.host.report_progress(&Progress::with_phase(format!(
-                        "cannot be looked at: {}",
-                        e.message
-                    )));
-                    failures.first.get_or_insert_with(|| e.clone());
-                    failures.last = Some(e);
-                    None
-                }
-                Ok(JobStatus::Failed(e)) | Err(e) => return Err(e),
-                // Only a job has such an end, and its watch waits for it.
-                Ok(JobStatus::Lagging(..)) => None,
-            };
-            if watch.passed() >= timeout {
-                return Ok(None);
-            }
-            let pause = again_in.unwrap_or_else(|| next_poll_delay(waited));
-            provider.let_time_pass(clock.as_ref(), pause).await;
-            waited = Span(waited.0.saturating_add(pause.0));
-        }
-    }
-}
-
-/// What looks at a job have failed with.
-#[derive(Default)]
-struct LookFailures {
-    first: Option<Error>,
-    /// What the last look has failed with, if it has.
-    last: Option<Error>,
-}
-
-/// Returns the error of a job whose time is up and that is to be cancelled.
-fn unfinished_job_error(job: &Job, timeout: Span, last_failure: Option<&Error>) -> Error {
-    let unseen = last_failure.map_or_else(String::new, |e| format!(", and cannot be looked at: {e}"));
-    Error::new(Code::Timeout, format!("the {} was not done within {timeout}{unseen}", job.kind))
-        .with_hint("give it more with `timeout:`")
-}
-
-/// Returns the error of a job whose time is up and that cannot be looked at: nobody knows whether it is done.
-fn unseen_job_error(job: &Job, timeout: Span, last_failure: &Error) -> Error {
-    let Job { kind, id, .. } = job;
-    let message = format!(
-        "the {kind} `{id}` was not seen to be done within {timeout}, and cannot be looked at, so that it may be done or \
-         still at work, and was not cancelled: {last_failure}"
-    );
-    Error::new(Code::Unknown, message)
-}
-
-fn log_poll(answer: &Result<JobStatus>) {
-    match answer {
-        Ok(JobStatus::Done(_)) => tracing::debug!("poll: done"),
-        Ok(JobStatus::Running(progress)) => tracing::debug!(phase = progress.phase, "poll: at work"),
-        Ok(JobStatus::Lagging(..)) => tracing::debug!("poll: over, and how is not known yet"),
-        Ok(JobStatus::Failed(error)) => {
-            tracing::info!(code = %error.code, message = error.message, "poll: failed");
-        }
-        Err(error) => tracing::info!(code = %error.code, message = error.message, "poll: no answer"),
-    }
-}
-
-/// Returns the pause before the next poll, given the time waited so far: a late poll adds at most a twentieth to it.
-pub(super) fn next_poll_delay(waited: Span) -> Span {
-    Span(waited.0 / 20).clamp(Span::from_millis(20), Span::from_millis(500))
 }

@@ -1,21 +1,13 @@
 //! What the looks at an accepted job mean: that it is at work, over, gone, or that nobody knows.
 
 use crate::{
-    base::{
-        clock::{Clock, Stopwatch, Uptime},
-        lock::lock_unpoisoned,
-        moment::Span,
-    },
+    base::{clock::Uptime, lock::lock_unpoisoned, moment::Span},
     provider::{
-        Code, Error, Provider, Result, SideEffects,
+        Code, Error, Result, SideEffects,
         model::{Job, JobStatus, Landing, Progress},
     },
 };
-use serde_json::Value;
 use std::sync::Mutex;
-
-/// The pause between two looks whether a cancelled job is gone.
-const GONE_INTERVAL: Span = Span::from_secs(1);
 
 /// What else than the job's own end a look may show that calls it over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +38,7 @@ struct JobSighting {
     was_at_work: bool,
     /// Since when it is not shown.
     absent_since: Option<Uptime>,
-    /// The end that was shown last by something that may lag behind, and since when it is shown alike.
+    /// The end that was shown last by something that may lag behind, and when it is believed if it is shown alike until then.
     lagging_end: Option<(JobStatus, Uptime)>,
 }
 
@@ -77,15 +69,12 @@ impl JobWatch {
             }
             Ok(status) => {
                 (shown.was_seen, shown.absent_since) = (true, None);
+                shown.was_at_work |= matches!(status, JobStatus::Running(_));
                 let status = shown.settle_lagging(now, status);
                 let doubt = shown.why_doubtful(now, self.other_end, matches!(status, JobStatus::Done(_)));
                 match (status, doubt) {
                     (JobStatus::Done(_) | JobStatus::Failed(_), Some(why)) => {
                         Ok(JobStatus::Running(Progress::with_phase(why)))
-                    }
-                    (JobStatus::Running(progress), _) => {
-                        shown.was_at_work = true;
-                        Ok(JobStatus::Running(progress))
                     }
                     (status, _) => Ok(status),
                 }
@@ -103,6 +92,28 @@ impl JobWatch {
         self.landing.is_fenced()
     }
 
+    /// Returns how long the end of a job whose work is over must still be shown alike until it is believed, if it is that.
+    pub(super) fn lag_left(&self, now: &Uptime) -> Option<Span> {
+        let shown = lock_unpoisoned(&self.shown);
+        let (_, believed_at) = shown.lagging_end.as_ref()?;
+        believed_at.since(now).map(|left| left.max(Span::ZERO))
+    }
+
+    /// Returns for how long on end a job that is at work may not be shown.
+    pub(super) fn shown_within(&self) -> Span {
+        self.shown_within
+    }
+
+    /// Returns whether a look that calls the job over may show another end than its own.
+    pub(super) fn is_doubtful(&self, now: &Uptime, is_done: bool) -> bool {
+        lock_unpoisoned(&self.shown).why_doubtful(now, self.other_end, is_done).is_some()
+    }
+
+    /// Returns whether nobody says until when its request may land, so that a job which is not shown may still be there.
+    pub(super) fn is_assumed(&self) -> bool {
+        matches!(self.landing, Landing::Assumed(_))
+    }
+
     /// Returns how long the request of a job that was never seen may still take to land, if it may.
     pub(super) fn unlanded(&self, now: &Uptime) -> Option<Span> {
         let shown = lock_unpoisoned(&self.shown);
@@ -112,27 +123,28 @@ impl JobWatch {
     }
 
     /// Returns the error of a job that is believed to be gone, which only a bound that somebody states makes certain.
-    pub(super) fn doubt(&self, job: &Job, error: Error) -> Error {
-        match self.landing {
-            Landing::Assumed(_) => {
-                let left_behind = vec![format!("{} {}, which may still appear", job.kind, job.id)];
-                Error { side_effects: SideEffects::Unknown, left_behind, ..error }
-            }
-            _ => error,
+    pub(super) fn doubt(&self, job: &Job, mut error: Error) -> Error {
+        if self.is_assumed() {
+            error.side_effects = SideEffects::Unknown;
+            error.left_behind.push(format!("{} {}, which may still appear", job.kind, job.id));
         }
+        error
     }
 }
 
 impl JobSighting {
     /// Returns the end that a look shows which may lag behind, once it was shown alike for long enough.
     fn settle_lagging(&mut self, now: &Uptime, status: JobStatus) -> JobStatus {
-        let JobStatus::Lagging(end, lag) = status else { return status };
-        let since = match self.lagging_end.take() {
-            Some((shown, since)) if shown == *end => since,
-            _ => now.clone(),
+        let JobStatus::Lagging(end, lag) = status else {
+            self.lagging_end = None;
+            return status;
         };
-        let is_settled = now.since(&since).is_some_and(|passed| passed >= lag);
-        self.lagging_end = Some(((*end).clone(), since));
+        let believed_at = match self.lagging_end.take() {
+            Some((shown, believed_at)) if shown == *end => believed_at,
+            _ => now.saturating_add(lag),
+        };
+        let is_settled = now.since(&believed_at).is_some_and(|passed| passed >= Span::ZERO);
+        self.lagging_end = Some(((*end).clone(), believed_at));
         if is_settled {
             return *end;
         }
@@ -157,62 +169,10 @@ impl JobSighting {
     }
 }
 
-/// Cancels a job and returns `why` as its error, or the job's result if it turns out to be done. Of one that cannot be
-/// cancelled, or is shown on after that was answered, and may still be at work, nobody knows what comes: [`Code::Unknown`].
-pub(super) async fn cancel_job(
-    provider: &dyn Provider,
-    job: &Job,
-    why: Error,
-    (watch, clock): (&JobWatch, &dyn Clock),
-) -> Result<Value> {
-    let Err(refusal) = provider.cancel(job).await else {
-        if watch.is_own_work() || is_gone_within(provider, job, clock, watch.shown_within).await {
-            return Err(why);
-        }
-        let still = format!("it was still shown {} after that was answered", watch.shown_within);
-        return Err(uncancelled_error(job, &why, &Error::new(Code::NotApplied, still)));
-    };
-    let is_doubtful = |is_done| {
-        lock_unpoisoned(&watch.shown).why_doubtful(&clock.uptime(), watch.other_end, is_done).is_some()
-    };
-    match provider.poll_job(job).await {
-        Ok(JobStatus::Done(value)) if !is_doubtful(true) => Ok(value),
-        Ok(JobStatus::Failed(_)) if !is_doubtful(false) => Err(why),
-        Err(e) if !matches!(watch.landing, Landing::Assumed(_)) && e.code == Code::NotFound => Err(why),
-        Ok(_) | Err(_) => Err(uncancelled_error(job, &why, &refusal)),
-    }
-}
-
-/// Looks until a job whose cancellation was answered is not shown any more, for `within` at most.
-async fn is_gone_within(provider: &dyn Provider, job: &Job, clock: &dyn Clock, within: Span) -> bool {
-    let (stopwatch, mut waited) = (Stopwatch::start(clock), Span::ZERO);
-    loop {
-        // A simulated target's time passes without the process's own.
-        let is_last = waited.max(stopwatch.passed()) >= within;
-        match provider.is_job_shown(job).await {
-            Ok(false) => return true,
-            Ok(true) | Err(_) if is_last => return false,
-            Ok(true) | Err(_) => {}
-        }
-        provider.let_time_pass(clock, GONE_INTERVAL).await;
-        waited = Span(waited.0.saturating_add(GONE_INTERVAL.0));
-    }
-}
-
-/// Returns the error of a job that is waited for no longer, could not be cancelled, and may still be at work.
-fn uncancelled_error(job: &Job, why: &Error, refusal: &Error) -> Error {
-    let hint = refusal.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
-    let Error { message: refused, .. } = refusal;
-    let message = format!(
-        "{}, and the {} `{}` may still be at work, because it was not cancelled: {refused}{hint}",
-        why.message, job.kind, job.id
-    );
-    Error::new(Code::Unknown, message)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     const BOUND: Span = Span::from_secs(60);
 
@@ -274,7 +234,23 @@ mod tests {
         let is_running = |status| matches!(status, JobStatus::Running(_));
         assert!(is_running(look(0, &done)) && is_running(look(10, &failed)));
         assert!(is_running(look(60, &failed)), "it was shown otherwise less long ago");
-        assert_eq!(look(70, &failed), failed);
+        let running = Ok(JobStatus::Running(Progress::with_phase("it does not answer")));
+        watch.judge_look(&at(65), running).expect("a look");
+        assert!(
+            is_running(look(70, &failed)) && is_running(look(129, &failed)),
+            "it was at work less long ago"
+        );
+        assert_eq!(look(130, &failed), failed);
+    }
+
+    #[test]
+    fn an_end_that_is_not_believed_yet_is_no_work() {
+        let watch = JobWatch::new(Landing::Assumed(BOUND), BOUND, OtherEnd::Earlier(BOUND));
+        let done = JobStatus::Done(Value::Null);
+        let lagging = JobStatus::Lagging(Box::new(done.clone()), Span::from_secs(10));
+        let look = |now, status: &JobStatus| watch.judge_look(&at(now), Ok(status.clone())).expect("a look");
+        assert!(matches!(look(0, &lagging), JobStatus::Running(_)));
+        assert!(matches!(look(1, &done), JobStatus::Running(_)), "it may be from before");
     }
 
     #[test]

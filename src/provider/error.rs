@@ -193,6 +193,14 @@ impl Error {
         self.with_side_effects()
     }
 
+    /// Returns the message with the hint behind it, for who keeps one text of the two.
+    pub fn message_with_hint(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{}; {hint}", self.message),
+            None => self.message.clone(),
+        }
+    }
+
     /// Returns the error of a capability that a provider does not have.
     pub fn unsupported(reason: impl Into<String>, nearest: impl Into<String>) -> Self {
         Self::new(Code::Unsupported, reason).with_hint(nearest)

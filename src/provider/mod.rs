@@ -291,9 +291,8 @@ pub trait Settings: Send + Sync {
     /// Returns the settings of these names, or without names every one that was overridden. [`Code::NotFound`] names
     /// one that does not exist.
     async fn get(&self, names: &[String]) -> Result<Vec<Setting>>;
-    /// Overrides settings; `null` takes an override away. Returns those that wait for a restart, which comes at once
-    /// when `restart` says so.
-    async fn set(&self, values: &Map<String, Value>, restart: bool) -> Result<Vec<String>>;
+    /// Overrides settings; `null` takes an override away. Returns those that wait for a restart, which this does not ask for.
+    async fn set(&self, values: &Map<String, Value>) -> Result<Vec<String>>;
     /// Returns values as the platform stores them, by which a look tells whether they are set. Every refusal of a value that
     /// can be known comes from here.
     async fn normalize(&self, values: &Map<String, Value>) -> Result<Map<String, Value>> {
@@ -323,10 +322,28 @@ pub trait Settings: Send + Sync {
         &self,
         values: &Map<String, Value>,
         _carried: &Map<String, Value>,
-        restart: bool,
     ) -> Result<Vec<String>> {
-        self.set(values, restart).await
+        self.set(values).await
     }
+    /// Returns whether another value of a setting holds only after a restart, also where no look says yet that it waits.
+    fn needs_restart(&self, _name: &str) -> bool {
+        false
+    }
+    /// Returns what tells one start of the server from the next. [`Code::Unsupported`] where it is not restarted.
+    async fn server_start(&self) -> Result<Value> {
+        Err(unsupported_restart_error())
+    }
+    /// Restarts the server, which breaks every connection: twice is not once.
+    async fn restart(&self) -> Result<()> {
+        Err(unsupported_restart_error())
+    }
+}
+
+fn unsupported_restart_error() -> Error {
+    Error::unsupported(
+        "redrill does not restart a server that others use",
+        "set without `restart`, and restart it with the service manager of its host; `db config get` shows what waits",
+    )
 }
 
 /// Network access: address ranges, bans, TLS.

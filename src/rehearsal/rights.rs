@@ -31,7 +31,7 @@ pub(super) fn check_needs(rules: &RunbookRules<'_>, result: &ScenarioResult) -> 
                 "sql.execute" | "branch.promote" | "replica.delete" => may("db", Effect::Destroy),
                 "branch.reset" => may("branch", Effect::Destroy),
                 "replica.create" => may("db", Effect::Create),
-                "config.set" => may("db", Effect::Change),
+                "config.set" | "server.restart" => may("db", Effect::Change),
                 "network.allow" | "network.unban" | "network.ssl" => may("network", Effect::Change),
                 "project.pause" | "project.resume" => may("project", Effect::Change),
                 "clock.pass" => may("supabase", Effect::Destroy),

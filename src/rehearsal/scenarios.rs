@@ -140,7 +140,9 @@ impl ScenarioSet {
             scenarios.extend(died.iter().flat_map(Death::list_operated));
             deaths.extend(died);
             let result = visits.iter().find_map(|v| v.result.as_ref().filter(|_| v.point.call == call.name));
-            scenarios.extend(own.iter().flat_map(|point| operator_scenarios(number, point, result)));
+            scenarios.extend(own.iter().flat_map(|point| {
+                operator_scenarios(number, point, result.filter(|_| is_last_act(point, &own)))
+            }));
             let gate = own.iter().find(|point| call.op == APPROVE && point.at.asks_person());
             scenarios.extend(gate.into_iter().flat_map(|gate| gate_scenarios(number, gate, edits)));
         }
@@ -386,8 +388,14 @@ fn gate_scenarios(number: usize, gate: &Point, edits: &[Arc<EditedRunbook>]) -> 
 /// How many edits of a gate's statement are played at each gate.
 const EDITS_PER_GATE: usize = 6;
 
+/// Returns whether a call has done all that it does when a request has: a person who sees that says that it is done.
+fn is_last_act(point: &Point, own: &[&Point]) -> bool {
+    let last = own.iter().rev().find(|point| matches!(point.at, PointKind::Acts(_)));
+    last.is_some_and(|last| last.at == point.at)
+}
+
 /// Returns the scenarios in which another process takes the run over at a point, or nothing is answered after it and a
-/// person decides; `result` is what the call gives back.
+/// person decides; `result` is what the call gives back, where it is all done then.
 fn operator_scenarios(number: usize, point: &Point, result: Option<&Value>) -> Vec<Scenario> {
     let PointKind::Acts(request) = point.at else { return Vec::new() };
     let scenario = |word: &'static str, plan| Scenario {

@@ -3,7 +3,7 @@
 use super::TestClient;
 use crate::{
     base::moment::Span,
-    fake::{ServerOptions, faults::FaultRule},
+    fake::{ServerOptions, faults::FaultRule, stale_reads::ReadRequest},
     provider::Provider as _,
 };
 use serde_json::{Value, json};
@@ -115,13 +115,36 @@ async fn a_stale_read_is_as_it_was_before_the_write() {
 }
 
 #[tokio::test]
+async fn a_read_with_parameters_or_a_body_lags_too() {
+    let project = "/v1/projects/{ref}";
+    let (points, replicas) =
+        (format!("{project}/database/backups/restore-point"), "/v1/organizations/*/projects".to_owned());
+    let api = serve_with_rule("GET", &points, "{ stale = \"1h\" }");
+    let point = format!("{points}?name=release");
+    assert_eq!(api.send_request("GET", &point, None).await.0, 404);
+    let made = api.send_request("POST", &points, Some(&json!({ "name": "release" }))).await;
+    assert_eq!(made.0, 201, "{made:?}");
+    assert_eq!(api.send_request("GET", &point, None).await.0, 404, "as it was before the write");
+
+    let api = serve_with_rule("GET", &replicas, "{ stale = \"1h\" }");
+    let slug = api.get_json(project).await["organization_slug"].as_str().expect("a slug").to_owned();
+    let page = format!("/v1/organizations/{slug}/projects?limit=100&offset=0");
+    let before = api.get_json(&page).await;
+    let body = json!({ "read_replica_region": "eu-west-1" });
+    let setup = api.send_request("POST", &format!("{project}/read-replicas/setup"), Some(&body)).await;
+    assert!(setup.0 < 300, "{setup:?}");
+    assert_eq!(api.get_json(&page).await, before);
+}
+
+#[tokio::test]
 async fn a_refused_write_makes_no_read_stale() {
     let api = serve_with_rule("GET", SETTINGS, "{ stale = \"1h\" }");
     assert_eq!(api.send_request("PATCH", SETTINGS, Some(&json!({ "wal_buffers": "8MB" }))).await.0, 400);
     let reference = api.project_reference();
     let path = SETTINGS.replace("{ref}", &reference);
     let day = Span::from_secs(86_400);
-    let stale = || api.server.platform.stale_reads.find_answer("GET", &path, day);
+    let read = ReadRequest::new("GET", &path, &[], &Value::Null);
+    let stale = || api.server.platform.stale_reads.find_answer(&read, day);
     assert!(stale().is_none());
     assert_eq!(api.send_request("PATCH", SETTINGS, Some(&json!({ "work_mem": "8MB" }))).await.0, 200);
     assert!(stale().is_some());

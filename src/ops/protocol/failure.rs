@@ -58,13 +58,23 @@ pub(super) fn never_landed_error(what: &str, landing: Landing) -> Error {
         .with_hint("ask again")
 }
 
-/// Returns the error of a request that changed nothing, after an earlier one of the call got no answer: what that one does
-/// decides, of which `lost` tells.
+/// Returns the error of a request that changed nothing, after an earlier one of the call got no answer.
 pub(super) fn refused_after_loss_error(lost: Error, refusal: Error) -> Error {
-    let message = format!(
-        "{}; it was asked for again, and that request changed nothing: {}",
-        lost.message, refusal.message
-    );
+    join_loss(lost, "it was asked for again, and that request changed nothing", refusal)
+}
+
+/// Returns the error of something that could not be planned again, after a request of the call got no answer.
+pub(super) fn unasked_after_loss_error(lost: Error, refusal: Error) -> Error {
+    join_loss(lost, "it was not asked for again", refusal)
+}
+
+/// Joins the error of a lost request with what came after it. Where that nothing comes of it is certain, what came after it is
+/// the error of the call; else what the lost one does decides.
+fn join_loss(lost: Error, told: &str, refusal: Error) -> Error {
+    let message = format!("{}; {told}: {}", lost.message, refusal.message);
+    if lost.side_effects == SideEffects::None {
+        return Error { message, ..refusal };
+    }
     let hints: Vec<_> = [lost.hint, refusal.hint].into_iter().flatten().collect();
     let hint = Some(hints.join("; ")).filter(|hint| !hint.is_empty());
     let side_effects =

@@ -7,7 +7,7 @@
 use super::{
     failure::{
         EffectFailure, EffectResult, doubt_failure, never_landed_error, refuse_when_settling,
-        refused_after_loss_error, wrong_evidence_failure,
+        refused_after_loss_error, unasked_after_loss_error, wrong_evidence_failure,
     },
     plan::plan_in_time,
     sending::{RequestAnswer, Sending},
@@ -148,7 +148,13 @@ impl JobRequest<'_> {
     /// that one.
     async fn send_again(&self, sending: &mut Sending<'_>, lost: Error) -> EffectResult<Job> {
         let had_lost_request = sending.has_lost_request();
-        match self.send_and_await(sending, lost.clone()).await {
+        let planned = match self.plan(sending).await {
+            Err(EffectFailure::Failed(why)) if had_lost_request => {
+                return Err(unasked_after_loss_error(lost, why).into());
+            }
+            planned => planned?,
+        };
+        match self.send_planned(sending, planned, lost.clone()).await {
             Err(EffectFailure::Failed(why)) if had_lost_request && why != lost => {
                 Err(refused_after_loss_error(lost, why).into())
             }
@@ -157,7 +163,20 @@ impl JobRequest<'_> {
     }
 
     async fn send_and_await(&self, sending: &mut Sending<'_>, lost: Error) -> EffectResult<Job> {
-        let planned = plan_in_time(self.effect.plan()).await.map_err(|e| sending.blame_earlier(e))?;
+        let planned = self.plan(sending).await?;
+        self.send_planned(sending, planned, lost).await
+    }
+
+    async fn plan(&self, sending: &Sending<'_>) -> EffectResult<PlannedJob<'_>> {
+        Ok(plan_in_time(self.effect.plan()).await.map_err(|e| sending.blame_earlier(e))?)
+    }
+
+    async fn send_planned(
+        &self,
+        sending: &mut Sending<'_>,
+        planned: PlannedJob<'_>,
+        lost: Error,
+    ) -> EffectResult<Job> {
         let PlannedJob { traces, request } = planned;
         let answer = if sending.landing.is_fenced() {
             // What was begun is found by its key, and nothing of it can come later: there is nothing to write down.

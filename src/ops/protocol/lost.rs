@@ -3,11 +3,11 @@
 use super::{
     failure::{EffectFailure, EffectResult},
     sending::{LOOK_TIMEOUT, Sending},
-    watch::{Look, Watched, watch},
+    watch::{Look, Watched, look_failure, watch},
 };
 use crate::{
     base::moment::{Moment, Span},
-    provider::{Error, Provider, Result},
+    provider::{Provider, Result},
 };
 
 impl Sending<'_> {
@@ -17,14 +17,15 @@ impl Sending<'_> {
     /// it goes on while they think.
     ///
     /// # Errors
-    /// [`EffectFailure::Undecided`] when a look failed that had to show it, or a person ended the looking.
+    /// As for [`look_failure`] when a look failed that had to show it; [`EffectFailure::Undecided`] when a person ended the
+    /// looking.
     pub(super) async fn watch_lost<T, F: Future<Output = Result<Look<T>>>>(
         &self,
         provider: &dyn Provider,
         subject: &str,
         look: impl Fn() -> F,
     ) -> EffectResult<T> {
-        let unseen = |e: Error| EffectFailure::Undecided(format!("{subject} cannot be looked for: {e}"));
+        let unseen = |e| look_failure(subject, e);
         let limit = self.landing_time_left().unwrap_or_else(|| self.look_limit());
         let until = self.cx.fleet.clock().now().saturating_add(limit).round_up_to_second();
         let by = tokio::select! {

@@ -128,8 +128,7 @@ pub(in crate::ops) async fn perform_set(
     match &cx.recorded {
         None => {
             refuse_when_settling(cx).await?;
-            set.changes =
-                plan_in_time(effect.plan()).await.map_err(|e| plan_failure(cx, sending.blame_earlier(e)))?;
+            set.plan(&sending).await?;
             #[cfg(test)]
             super::mutant::note_planned_list(effect).await?;
             // Where a look may lag behind, only asking makes certain what it calls done already.
@@ -172,6 +171,13 @@ struct Set<'a> {
 }
 
 impl Set<'_> {
+    /// Plans the change, as the elements are now.
+    async fn plan(&mut self, sending: &Sending<'_>) -> EffectResult<()> {
+        let planned = plan_in_time(self.effect.plan()).await;
+        self.changes = planned.map_err(|e| plan_failure(self.cx, sending.blame_earlier(e)))?;
+        Ok(())
+    }
+
     /// Returns whether any element was seen to be other than wanted.
     fn is_needed(&self) -> bool {
         self.changes.values().any(|change| change.before != change.wanted)
@@ -199,21 +205,23 @@ impl Set<'_> {
             }
             let bound = sending.landing.max_delay().unwrap_or(self.timeout);
             if stopwatch.left_of(self.timeout) < bound {
-                return Err(self.uncertain_error(&unasked, bound).into());
+                let error = sending.blame_earlier(self.uncertain_error(&unasked, bound));
+                return Err(plan_failure(cx, error));
             }
-            let held = self.hold_until_certain(sending, &unasked).await?;
+            let held = self.hold_until_certain(sending, &unasked).await;
+            let held = held.map_err(|e| plan_failure(cx, sending.blame_earlier(e)))?;
             if let Some(seen) = held {
                 let is_all = unasked.len() == self.changes.len();
                 if is_all && seen.standing == Standing::AsWanted {
                     return Ok(Some(self.effect.result(&self.changes, seen.look)));
                 }
                 // What is asked for beside it may have changed meanwhile.
-                self.changes = self.effect.plan().await?;
+                self.plan(sending).await?;
                 if self.effect.list_unasked(&self.changes) == unasked {
                     return Ok(None);
                 }
             } else {
-                self.changes = self.effect.plan().await?;
+                self.plan(sending).await?;
             }
         }
     }

@@ -3,8 +3,8 @@
 use super::failure::{EffectFailure, EffectResult};
 use crate::{
     base::{clock::Stopwatch, moment::Span},
-    ops::context::{CallContext, next_poll_delay},
-    provider::{Code, Provider, Result, model::Progress},
+    ops::{context::CallContext, job_wait::next_poll_delay},
+    provider::{Error, Provider, Result, model::Progress},
 };
 
 /// What one look shows.
@@ -82,8 +82,7 @@ pub(super) async fn watch<T, F: Future<Output = Result<Look<T>>>>(
 /// Looks until something is there, for `limit` at most.
 ///
 /// # Errors
-/// What the target failed with ([`Code::Tool`]); [`EffectFailure::Undecided`] when the last look failed: whether it is there
-/// is not known then.
+/// As for [`look_failure`] when the last look failed.
 pub(super) async fn find_within<T, F: Future<Output = Result<Option<T>>>>(
     cx: &CallContext<'_>,
     provider: &dyn Provider,
@@ -94,7 +93,16 @@ pub(super) async fn find_within<T, F: Future<Output = Result<Option<T>>>>(
     let look = || async { Ok(Look::for_found(subject, find().await?)) };
     match watch(cx, provider, limit, look).await {
         Ok(Watched::Seen(found) | Watched::TimeUp(found)) => Ok(found),
-        Err(e) if e.code == Code::Tool => Err(e.into()),
-        Err(e) => Err(EffectFailure::Undecided(format!("{subject} cannot be looked for: {e}"))),
+        Err(e) => Err(look_failure(subject, e)),
+    }
+}
+
+/// Returns what the error of a look that had to show something means: where it names what was left behind, that the thing was
+/// not made whole; else whether it is there is not known.
+pub(super) fn look_failure(subject: &str, error: Error) -> EffectFailure {
+    if error.left_behind.is_empty() {
+        EffectFailure::Undecided(format!("{subject} cannot be looked for: {}", error.message_with_hint()))
+    } else {
+        error.into()
     }
 }

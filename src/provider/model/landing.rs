@@ -36,7 +36,7 @@ pub enum EffectKind {
     Bans,
     /// Says whether TLS is enforced.
     Tls,
-    /// Pauses or resumes.
+    /// Pauses, resumes or restarts.
     Power,
     /// Runs a statement that reached its commit.
     Statement,
@@ -60,7 +60,7 @@ impl EffectKind {
         (EffectKind::Ranges, "change the allowed ranges"),
         (EffectKind::Bans, "remove bans"),
         (EffectKind::Tls, "enforce TLS or not"),
-        (EffectKind::Power, "pause or resume"),
+        (EffectKind::Power, "pause, resume or restart"),
         (EffectKind::Statement, "commit a statement"),
     ];
 }

@@ -57,13 +57,7 @@ impl Settings for Database {
             .collect()
     }
 
-    async fn set(&self, values: &Map<String, Value>, restart: bool) -> Result<Vec<String>> {
-        if restart {
-            return Err(Error::unsupported(
-                "redrill does not restart a server that others use",
-                "set without `restart`, and restart it with the service manager of its host; `db config get` shows what waits",
-            ));
-        }
+    async fn set(&self, values: &Map<String, Value>) -> Result<Vec<String>> {
         let client = self.address.connect().await?;
         let all = load_settings(&client).await?;
         for name in values.keys() {
@@ -253,7 +247,7 @@ mod tests {
             assert_eq!(db.get(&[]).await.expect("they are shown"), []);
             assert_eq!(one(&db, "work_mem").await, (json!(null), json!("4MB"), false));
             let values = json!({"work_mem": "8MB", "max_connections": 50, "jit": false});
-            assert_eq!(db.set(map(&values), false).await.expect("they are set"), ["max_connections"]);
+            assert_eq!(db.set(map(&values)).await.expect("they are set"), ["max_connections"]);
             assert_eq!(one(&db, "work_mem").await, (json!("8MB"), json!("8MB"), false));
             assert_eq!(one(&db, "Jit").await, (json!("false"), json!("off"), false));
             assert_eq!(one(&db, "max_connections").await, (json!("50"), json!("100"), true));
@@ -262,7 +256,7 @@ mod tests {
             assert_eq!(names, ["jit", "max_connections", "work_mem"]);
 
             let back = json!({"work_mem": null, "max_connections": null, "jit": null});
-            assert_eq!(db.set(map(&back), false).await.expect("they are taken away"), Vec::<String>::new());
+            assert_eq!(db.set(map(&back)).await.expect("they are taken away"), Vec::<String>::new());
             assert_eq!(one(&db, "work_mem").await, (json!(null), json!("4MB"), false));
             assert_eq!(db.get(&[]).await.expect("they are shown"), []);
             // Our sessions set it: what holds for others is not known.
@@ -273,21 +267,19 @@ mod tests {
         async fn a_refused_setting_leaves_none_behind() {
             let Some(cluster) = TestCluster::start(&[]).await else { return };
             let db = cluster.database();
-            let refused = db.set(map(&json!({"autovacuum": "off", "work_mem": "much"})), false).await;
+            let refused = db.set(map(&json!({"autovacuum": "off", "work_mem": "much"}))).await;
             let refused = refused.expect_err("it is refused");
             assert!(refused.message.contains("work_mem") && refused.left_behind.is_empty(), "{refused:?}");
             assert_eq!(db.get(&[]).await.expect("they are shown"), []);
             for (wrong, code) in
                 [(json!({"work_men": 1}), Code::NotFound), (json!({"block_size": 1}), Code::Refused)]
             {
-                assert_eq!(db.set(map(&wrong), false).await.expect_err("it is refused").code, code);
+                assert_eq!(db.set(map(&wrong)).await.expect_err("it is refused").code, code);
             }
-            let restart =
-                db.set(map(&json!({"max_connections": 50})), true).await.expect_err("it is not restarted");
-            assert_eq!(restart.code, Code::Unsupported);
+            assert_eq!(db.server_start().await.expect_err("it is not restarted").code, Code::Unsupported);
             assert_eq!(db.get(&[]).await.expect("they are shown"), []);
             cluster.run_statements(&["create role guest login"]).await;
-            let guest = cluster.database_as("guest").set(map(&json!({"work_mem": "8MB"})), false).await;
+            let guest = cluster.database_as("guest").set(map(&json!({"work_mem": "8MB"}))).await;
             assert_eq!(guest.expect_err("it may not").code, Code::Denied);
         }
 
@@ -296,7 +288,7 @@ mod tests {
             let Some(cluster) = TestCluster::start(&[]).await else { return };
             let db = cluster.database();
             let values = json!({"search_path": "\"$user\", public, shop", "log_line_prefix": "it's "});
-            db.set(map(&values), false).await.expect("they are set");
+            db.set(map(&values)).await.expect("they are set");
             assert_eq!(one(&db, "search_path").await.1, json!("\"$user\", public, shop"));
             assert_eq!(one(&db, "log_line_prefix").await.1, json!("it's "));
         }
@@ -343,14 +335,14 @@ mod tests {
                 let values = map(&json!({ name: typed })).clone();
                 let normalized = db.normalize(&values).await.expect("it is fine");
                 assert_eq!(normalized, *map(&json!({ name: stored })), "{typed}");
-                db.set(&values, false).await.expect("it is set");
+                db.set(&values).await.expect("it is set");
                 assert_eq!(one(&db, name).await.0, json!(stored), "{typed}");
                 // What is shown can be set again, and is the same.
                 assert_eq!(db.normalize(&normalized).await, Ok(normalized.clone()), "{typed}");
             }
             for wrong in [json!({"search_path": "a b"}), json!({"shared_preload_libraries": ""})] {
                 for refused in
-                    [db.normalize(map(&wrong)).await.map(drop), db.set(map(&wrong), false).await.map(drop)]
+                    [db.normalize(map(&wrong)).await.map(drop), db.set(map(&wrong)).await.map(drop)]
                 {
                     assert_eq!(refused.expect_err("it is refused").code, Code::Invalid, "{wrong}");
                 }
@@ -362,7 +354,7 @@ mod tests {
             let Some(cluster) = TestCluster::start(&[]).await else { return };
             let db = cluster.database();
             let values = json!({"work_mem": "8MB"});
-            let late = with_send_deadline(SystemClock.uptime(), db.set(map(&values), false)).await;
+            let late = with_send_deadline(SystemClock.uptime(), db.set(map(&values))).await;
             let late = late.expect_err("it is over");
             assert_eq!((late.code, late.side_effects), (Code::Unavailable, SideEffects::None), "{late:?}");
             assert!(late.message.contains("nothing was sent"), "{late}");

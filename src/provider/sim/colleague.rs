@@ -35,7 +35,7 @@ impl Sim {
             }
             "set" => {
                 let values = Map::from_iter([(name.to_owned(), value.into())]);
-                self.override_settings("colleague.set", &values, false)
+                self.override_settings("colleague.set", &values)
             }
             _ => Ok(()),
         };

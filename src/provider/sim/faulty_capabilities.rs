@@ -137,9 +137,11 @@ forward!(Replicas {
 });
 
 forward!(Settings {
-    Read   "get" fn get(names: &[String]) -> Vec<Setting>;
-    Change "set" fn set(values: &Map<String, Value>, restart: bool) -> Vec<String>,
-        part (&values.clone().into_iter().take(1).collect(), restart);
+    Read   "get"     fn get(names: &[String]) -> Vec<Setting>;
+    Change "set"     fn set(values: &Map<String, Value>) -> Vec<String>,
+        part (&values.clone().into_iter().take(1).collect());
+    Read   "start"   fn server_start() -> Value;
+    Change "restart" fn restart() -> ();
 });
 
 forward!(Network {

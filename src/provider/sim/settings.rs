@@ -13,14 +13,12 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
+/// Under what the log of effects has a restart of the server.
+const RESTART: &str = "server.restart";
+
 impl Sim {
     /// Overrides settings; `kind` is under what the log of effects has it.
-    pub(super) fn override_settings(
-        &self,
-        kind: &str,
-        values: &Map<String, Value>,
-        restart: bool,
-    ) -> Result<()> {
+    pub(super) fn override_settings(&self, kind: &str, values: &Map<String, Value>) -> Result<()> {
         let known: Vec<(&Parameter, &Value)> = values
             .iter()
             .map(|(name, value)| {
@@ -36,9 +34,7 @@ impl Sim {
         let what = what.collect::<Vec<_>>().join(" ");
         let change = |tx: &WorldTx<'_>| {
             tx.demand_powered_on(Code::Refused)?;
-            let is_changed = tx.set_overrides(&known)?;
-            let is_restarted = restart && tx.apply_pending_overrides()?;
-            Ok((is_changed || is_restarted).then(|| json!({ "restarted": is_restarted })))
+            Ok(tx.set_overrides(&known)?.then_some(Value::Null))
         };
         self.open_store()?.apply_effect_if_needed(None, kind, &what, change).map(drop)
     }
@@ -55,8 +51,8 @@ impl Settings for Sim {
         })
     }
 
-    async fn set(&self, values: &Map<String, Value>, restart: bool) -> Result<Vec<String>> {
-        self.override_settings("config.set", values, restart)?;
+    async fn set(&self, values: &Map<String, Value>) -> Result<Vec<String>> {
+        self.override_settings("config.set", values)?;
         self.open_store()?.read_current_world(|tx| {
             Ok(tx
                 .read_overrides()?
@@ -65,6 +61,22 @@ impl Settings for Sim {
                 .map(|(name, _)| name)
                 .collect())
         })
+    }
+
+    async fn server_start(&self) -> Result<Value> {
+        self.open_store()?.read_current_world(|tx| {
+            tx.demand_powered_on(Code::Unavailable)?;
+            Ok(json!(tx.count_effects_of(RESTART)?))
+        })
+    }
+
+    async fn restart(&self) -> Result<()> {
+        let restart = |tx: &WorldTx<'_>| {
+            tx.demand_powered_on(Code::Refused)?;
+            tx.apply_pending_overrides()?;
+            Ok(Some(Value::Null))
+        };
+        self.open_store()?.apply_effect_if_needed(None, RESTART, &self.target, restart).map(drop)
     }
 }
 

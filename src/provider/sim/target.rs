@@ -141,7 +141,7 @@ impl Sim {
     ///
     /// # Errors
     /// Whatever the world's file says.
-    pub(super) fn world_time(&self) -> Result<Moment> {
+    pub fn world_time(&self) -> Result<Moment> {
         self.open_store()?.read_current_world(|tx| Ok(from_micros(tx.now)))
     }
 

@@ -4,12 +4,11 @@ use super::{
     dump::Dump,
     platform_backups::{DailyBackup, moment_from_unix, parse_platform_id, platform_backup_error},
     project::Supabase,
-    restore_points::NameWasFree,
 };
 use crate::{
     base::moment::Span,
     provider::{
-        Backups, Code, Error, PlannedJob, Result,
+        Backups, Error, PlannedJob, Result,
         model::{
             Backup, BackupDeletion, BackupRequest, BackupUsability, CallKey, Job, RecoveryWindow,
             RestorePoint, RestoreRequest, TableEvent, TableEventQuery, Verification,
@@ -17,7 +16,6 @@ use crate::{
     },
 };
 use async_trait::async_trait;
-use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 /// The age of the latest restorable moment that is worth a warning. The platform archives every two minutes.
@@ -139,8 +137,7 @@ impl Backups for Supabase {
     }
 
     async fn plan_restore_point(&self, name: &str) -> Result<Value> {
-        self.check_restore_point_name(name).await?;
-        Ok(json!(NameWasFree { name_was_free: true }))
+        Ok(json!(self.plan_named_restore_point(name).await?))
     }
 
     async fn create_restore_point(&self, name: &str, _: &CallKey) -> Result<RestorePoint> {
@@ -152,14 +149,6 @@ impl Backups for Supabase {
     }
 
     async fn find_restore_point_since(&self, name: &str, plan: &Value) -> Result<Option<RestorePoint>> {
-        match NameWasFree::deserialize(plan) {
-            Ok(NameWasFree { name_was_free: true }) => self.fetch_available_restore_point(name).await,
-            _ => Err(Error::new(
-                Code::Unknown,
-                format!(
-                    "what was recorded before the restore point `{name}` was asked for cannot be read: {plan}"
-                ),
-            )),
-        }
+        self.fetch_available_restore_point(name, plan).await
     }
 }

@@ -1,25 +1,33 @@
 //! Restore points, which the platform makes for select customers: named, at most twenty characters.
 
-use super::{super::restore_points, project::Supabase, requests};
+use super::{
+    super::restore_points, project::Supabase, requests, sql::statements, transport::unreadable_answer_error,
+};
 use crate::{
-    base::moment::Moment,
+    base::moment::{Moment, Span},
     provider::{Code, Error, Result, model::RestorePoint},
 };
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The status of a restore point that can be restored.
 pub(super) const AVAILABLE: &str = "AVAILABLE";
 /// How many characters the name of a restore point may have.
 const NAME_CHARS_MAX: usize = 20;
 
+/// How exactly the platform's moments are known: it may leave the fractions of a second out.
+const MOMENT_GRAIN: Span = Span::from_secs(1);
+
 /// What is written down before a restore point is asked for: the platform keeps no key, so what has the name afterwards is
-/// what was made.
+/// what was made, if it was completed since. A look may lag behind and show the name free although an earlier one has it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NameWasFree {
-    pub name_was_free: bool,
+    name_was_free: bool,
+    /// The time of the database, well before the restore point was asked for.
+    #[serde(default)]
+    asked_after: Option<Moment>,
 }
 
 /// A restore point, as the platform shows it: one object, not a list.
@@ -37,10 +45,27 @@ impl RestorePointRow {
         self.completed_on.as_deref().and_then(|at| Moment::parse(at).ok())
     }
 
-    /// Converts the row. The platform reports neither the LSN nor the timeline.
-    fn to_restore_point(&self, otherwise: Moment) -> RestorePoint {
-        let time = self.completed_at().unwrap_or(otherwise);
-        RestorePoint { name: self.name.clone(), lsn: None, timeline: None, time }
+    /// Returns the restore point as the one that was asked for after a moment; `None` for an earlier one of its name. The
+    /// platform reports neither the LSN nor the timeline.
+    ///
+    /// # Errors
+    /// [`Code::Unknown`] when it cannot be told.
+    fn to_restore_point_since(&self, asked_after: Option<Moment>) -> Result<Option<RestorePoint>> {
+        match (self.completed_at(), asked_after) {
+            (Some(at), Some(asked_after)) if at < asked_after => Ok(None),
+            (Some(time), Some(asked_after)) if time >= asked_after.saturating_add(MOMENT_GRAIN) => {
+                Ok(Some(RestorePoint { name: self.name.clone(), lsn: None, timeline: None, time }))
+            }
+            (at, _) => {
+                let at = at.map_or_else(|| "a time that it does not say".into(), |at| at.to_string());
+                let what = format!(
+                    "there is a restore point `{}` of {at}, and whether this call made it cannot be known",
+                    self.name
+                );
+                Err(Error::new(Code::Unknown, what)
+                    .with_hint("compare its time with the run's, and decide the call"))
+            }
+        }
     }
 }
 
@@ -70,10 +95,7 @@ impl Supabase {
     /// # Errors
     /// [`Code::Invalid`] for a name that is too long, [`Code::Conflict`] for one that is taken, what the API says.
     pub(super) async fn check_restore_point_name(&self, name: &str) -> Result<()> {
-        if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
-            return Err(Error::new(Code::Invalid, format!("a restore point cannot be called `{name}`"))
-                .with_hint(format!("the platform takes up to {NAME_CHARS_MAX} characters")));
-        }
+        check_name_length(name)?;
         match self.fetch_restore_point(name).await.map_err(|e| self.explain_unavailable(e))? {
             Some(taken) => {
                 let made =
@@ -107,13 +129,40 @@ impl Supabase {
         Ok(RestorePoint { name: name.into(), lsn: None, timeline: None, time: self.clock.now() })
     }
 
-    /// Returns the restore point of this name, once it can be gone back to.
+    /// Plans a restore point, and returns what is written down before it is asked for.
     ///
     /// # Errors
-    /// [`Code::Tool`] for one that was not made, what the API says.
-    pub(super) async fn fetch_available_restore_point(&self, name: &str) -> Result<Option<RestorePoint>> {
+    /// As for [`Supabase::check_restore_point_name`].
+    pub(super) async fn plan_named_restore_point(&self, name: &str) -> Result<NameWasFree> {
+        check_name_length(name)?;
+        let now = self.query_own_answer(statements::DATABASE_TIME_SQL).await?;
+        let asked_after = now.as_str().and_then(|now| Moment::parse(now).ok()).ok_or_else(|| {
+            unreadable_answer_error("the time of the database", &format!("`{now}` is no moment"))
+        })?;
+        // What is asked for from here on is later than that by more than what a moment leaves out.
+        self.clock.sleep(Span(MOMENT_GRAIN.0.saturating_mul(2))).await;
+        self.check_restore_point_name(name).await?;
+        Ok(NameWasFree { name_was_free: true, asked_after: Some(asked_after) })
+    }
+
+    /// Returns the restore point of this name that was made since it was planned, once it can be gone back to.
+    ///
+    /// # Errors
+    /// [`Code::Tool`] for one that was not made, [`Code::Unknown`] when it cannot be told from an earlier one or when what was
+    /// recorded does not read, what the API says.
+    pub(super) async fn fetch_available_restore_point(
+        &self,
+        name: &str,
+        plan: &Value,
+    ) -> Result<Option<RestorePoint>> {
+        let Ok(NameWasFree { name_was_free: true, asked_after }) = NameWasFree::deserialize(plan) else {
+            let what = format!(
+                "what was recorded before the restore point `{name}` was asked for cannot be read: {plan}"
+            );
+            return Err(Error::new(Code::Unknown, what));
+        };
         match self.fetch_restore_point(name).await? {
-            Some(point) if point.status == AVAILABLE => Ok(Some(point.to_restore_point(self.clock.now()))),
+            Some(point) if point.status == AVAILABLE => point.to_restore_point_since(asked_after),
             Some(point) if point.status != "PENDING" => {
                 Err(Error::new(Code::Tool, format!("the restore point `{name}` is {}", point.status))
                     .with_hint("make one under another name: the platform keeps this one")
@@ -141,6 +190,14 @@ impl Supabase {
             }
         }
     }
+}
+
+fn check_name_length(name: &str) -> Result<()> {
+    if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
+        return Err(Error::new(Code::Invalid, format!("a restore point cannot be called `{name}`"))
+            .with_hint(format!("the platform takes up to {NAME_CHARS_MAX} characters")));
+    }
+    Ok(())
 }
 
 /// Percent-encodes a text for a URL.

@@ -119,3 +119,25 @@ backup::pitr::mark(db, "over");"#;
     assert!(ends.contains(&Some("succeeded")), "{ends:?}");
     assert!(moved.iter().all(|(.., verdict)| verdict.violations.is_empty()), "{moved:#?}");
 }
+
+/// What is known of its clean-up depends on what a worker has judged before, and a verdict may not.
+#[test]
+fn an_edited_run_is_compared_with_no_text_by_what_that_only_promises() {
+    let body = "network::ssl::set(db, true);\nproject::get(db);\nnetwork::ssl::set(db, false);";
+    let text = write_leaving_runbook(r#""network.change", "project.read""#, "", body);
+    let found = run_on_large_stack(|| {
+        let runbook = Runbook::from_text("t.rhai", text)?;
+        let stage = Stage::prepare(&runbook, &BTreeMap::new(), &test_config())?;
+        let mut runner = ScenarioRunner::new(&runbook, stage.params.clone(), &stage)?;
+        let undisturbed = runner.run_scenario(&FaultPlan::Undisturbed)?;
+        let is_read = |visit: &&points::Visit| format!("{:?}", visit.point).contains("Looks(\"project\")");
+        let read = undisturbed.visits.iter().find(is_read).expect("it reads").point.clone();
+        let refused = points::Fault::Request(crate::provider::sim::faults::RequestOutcome::Refused);
+        let result = runner.run_scenario(&FaultPlan::One(read, refused))?;
+        let by_text = find_violations_of_text(&mut runner, &undisturbed, &result)?;
+        Ok((by_text, find_new_violations(&mut runner, &undisturbed, &result)?))
+    });
+    let (by_text, compared) = found.expect("it is rehearsed");
+    assert!(by_text.iter().any(|violation| violation.invariant == LEFT_OVER), "{by_text:?}");
+    assert_eq!(compared, []);
+}

@@ -1,11 +1,13 @@
 //! The protocol on a sandbox, and on a target that does not do as it says.
 
+mod job_ends;
 mod jobs;
 mod lost;
 mod makings;
 mod postgres;
 mod recorded_jobs;
 mod removals;
+mod restarts;
 mod statements;
 mod taken_up;
 mod unasked;

@@ -103,5 +103,5 @@ async fn what_a_lagging_look_called_gone_and_is_there_at_the_bound_was_not_remov
 async fn a_refusal_says_nothing_of_a_removal_that_got_no_answer_before() {
     let (taken, removal) = remove_refused_later(Span::ZERO, true).await;
     assert_eq!(removal.asked.load(Ordering::Relaxed), 2);
-    taken_up::assert_loss_is_told(taken, "not now");
+    taken_up::assert_loss_is_told(taken, Code::Refused, "not now");
 }

@@ -1,11 +1,22 @@
 //! Calls that were begun before: what is said of them when their place, or what they ask for again, is refused.
 
-use super::{super::perform_make, makings::UnseenMaking, *};
+use super::{
+    super::{
+        JobEffect,
+        failure::{never_landed_error, refused_after_loss_error},
+        perform_job, perform_make,
+    },
+    makings::UnseenMaking,
+    *,
+};
+use crate::provider::{PlannedJob, model::Landing};
 
-/// Asserts that an error tells of the request that got no answer, and of the later one only beside that.
-pub(super) fn assert_loss_is_told(taken: EffectResult<Value>, refusal: &str) {
+/// Asserts that an error tells of the request that got no answer, which is known to have done nothing, and is the refusal of
+/// the later one.
+pub(super) fn assert_loss_is_told(taken: EffectResult<Value>, code: Code, refusal: &str) {
     let Err(EffectFailure::Failed(error)) = taken else { panic!("it is known: {taken:?}") };
-    assert_eq!(error.code, Code::Unavailable, "{error:?}");
+    let is_transient = Error::new(code, "").retryable;
+    assert_eq!((error.code, error.retryable), (code, is_transient), "{error:?}");
     assert!(error.message.contains("got no answer") && error.message.ends_with(refusal), "{error}");
 }
 
@@ -57,7 +68,7 @@ async fn a_refusal_says_nothing_of_a_change_that_got_no_answer_before() {
     let (host, switch) = (MemoryHost::default(), Switch::answering(Answer::LostThenRefused));
     let taken = take_switch(&slow_sandbox_within(Span::from_secs(300)), &host, &switch).await;
     assert_eq!(switch.asked.into_inner(), 2);
-    assert_loss_is_told(taken, "it is so already");
+    assert_loss_is_told(taken, Code::Conflict, "it is so already");
 }
 
 #[tokio::test]
@@ -67,7 +78,7 @@ async fn a_refusal_says_nothing_of_a_job_that_got_no_answer_before() {
     let (host, lost) = (MemoryHost::default(), Evidence::Job { traces: Value::Null, sent_by });
     let cx = call_context(&fleet, &host, Some(lost));
     let taken = perform_operation(&cx, "project::pause", None, json!({})).await;
-    assert_loss_is_told(taken, "not allowed");
+    assert_loss_is_told(taken, Code::Denied, "not allowed");
 }
 
 #[tokio::test]
@@ -76,9 +87,52 @@ async fn a_refusal_says_nothing_of_a_making_that_got_no_answer_before() {
     let (host, sent_by) = (MemoryHost::default(), fleet.clock().uptime());
     let args = decode_args("backup::pitr::mark", Some(json!("weekly")), json!({}));
     let lost = Some(Evidence::Make { before: Value::Null, sent_by });
-    let refused = UnseenMaking(|| Err(Error::new(Code::Refused, "not now")));
+    let refused = UnseenMaking::answering(|| Err(Error::new(Code::Refused, "not now")));
     let taken = perform_make(&call_context(&fleet, &host, lost), &args, &*provider, &refused).await;
-    assert_loss_is_told(taken, "not now");
+    assert_loss_is_told(taken, Code::Refused, "not now");
+}
+
+/// A branch of a target that is being paused.
+struct UnplannedBranch;
+
+#[async_trait]
+impl JobEffect for UnplannedBranch {
+    fn subject(&self) -> String {
+        "the branch".into()
+    }
+
+    fn kind(&self) -> EffectKind {
+        EffectKind::Branch
+    }
+
+    fn things(&self) -> Vec<Thing> {
+        Vec::new()
+    }
+
+    async fn plan(&self) -> Result<PlannedJob<'_>> {
+        Err(Error::new(Code::Refused, "it is PAUSING"))
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_planned_again_is_not_said_to_have_been_asked_for_again() {
+    let (fleet, provider) = slow_sandbox();
+    let sent_by = fleet.clock().uptime();
+    let (host, lost) = (MemoryHost::default(), Evidence::Job { traces: Value::Null, sent_by });
+    let args = decode_args("branch::create", None, json!({"into": "look"}));
+    let taken =
+        perform_job(&call_context(&fleet, &host, Some(lost)), &args, &*provider, &UnplannedBranch).await;
+    let Err(EffectFailure::Failed(error)) = &taken else { panic!("it is known: {taken:?}") };
+    assert!(error.message.contains("it was not asked for again: it is PAUSING"), "{error}");
+    assert_loss_is_told(taken, Code::Refused, "it is PAUSING");
+}
+
+#[test]
+fn where_a_lost_request_may_still_come_its_error_stays_that_of_the_call() {
+    let lost = never_landed_error("the branch", Landing::Assumed(LANDING_BOUND));
+    let error = refused_after_loss_error(lost, Error::new(Code::Denied, "not allowed").with_hint("ask"));
+    assert_eq!((error.code, error.side_effects), (Code::Unavailable, SideEffects::Unknown));
+    assert!(error.hint.is_some_and(|hint| hint.contains("before you ask again") && hint.ends_with("; ask")));
 }
 
 #[tokio::test]

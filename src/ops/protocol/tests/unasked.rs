@@ -12,13 +12,17 @@ struct Override {
     has_other: bool,
     /// What was asked for: whether the override was among it.
     asked: Mutex<Vec<bool>>,
+    plans: AtomicUsize,
+    /// How often it can be planned.
+    plans_max: usize,
 }
 
 impl Override {
     fn new(fleet: &Fleet, hidden_for: Option<Span>, has_other: bool) -> Self {
         let clock = Arc::clone(fleet.clock());
         let began = clock.uptime();
-        Self { clock, began, hidden_for, has_other, asked: Mutex::default() }
+        let (asked, plans) = (Mutex::default(), AtomicUsize::new(0));
+        Self { clock, began, hidden_for, has_other, asked, plans, plans_max: usize::MAX }
     }
 
     fn passed(&self) -> Span {
@@ -54,6 +58,9 @@ impl SetEffect for Override {
     }
 
     async fn plan(&self) -> Result<ElementChanges> {
+        if self.plans.fetch_add(1, Ordering::Relaxed) >= self.plans_max {
+            return Err(Error::new(Code::Refused, "it is PAUSING"));
+        }
         let mut changes = ElementChanges::new();
         let gone = ElementChange { before: self.shown(), wanted: Value::Null };
         changes.insert("work_mem".into(), gone);
@@ -125,4 +132,23 @@ async fn what_nobody_can_know_in_time_is_no_success_and_asks_for_nothing() {
     let Err(EffectFailure::Failed(error)) = taken else { panic!("nobody knows: {taken:?}") };
     assert_eq!((error.code, error.side_effects), (Code::Timeout, SideEffects::None));
     assert_eq!(asked, [false; 0]);
+}
+
+#[tokio::test]
+async fn an_attempt_that_asks_for_nothing_says_that_an_earlier_one_may_still_come() {
+    // The call's time is too short; what was hidden is seen, and the change cannot be planned anew.
+    let bound = Span::from_secs(300);
+    for (hidden_for, timeout, code) in [(None, "10s", Code::Timeout), (Some(20), "10m", Code::Refused)] {
+        let (fleet, provider) = slow_sandbox_within(bound);
+        let open_since = Some(fleet.clock().uptime());
+        let host = MemoryHost { open_since, ..MemoryHost::default() };
+        let hidden_for = hidden_for.map(Span::from_secs);
+        let change = Override { plans_max: 1, ..Override::new(&fleet, hidden_for, true) };
+        let args = decode_args("network::ssl::set", Some(true.into()), json!({"timeout": timeout}));
+        let cx = CallContext { attempts: 2, ..call_context(&fleet, &host, None) };
+        let taken = perform_set(&cx, &args, &*provider, &change).await;
+        let Err(EffectFailure::Failed(error)) = taken else { panic!("it was not asked for: {taken:?}") };
+        assert_eq!((error.code, error.side_effects), (code, SideEffects::Unknown), "{error:?}");
+        assert!(error.message.ends_with("what was asked for before may still take effect"), "{error}");
+    }
 }

@@ -189,16 +189,18 @@ async fn settings_hold_at_once_or_after_a_restart() {
     assert_eq!(shown().await, [(json!("8MB"), json!("8MB"), false), (json!(200), json!("200"), false)]);
     let values = json!({"work_mem": null, "max_connections": 300});
     let values = values.as_object().expect("a map");
-    assert_eq!(sim.set(values, false).await.expect("they are set"), ["max_connections"]);
+    assert_eq!(sim.set(values).await.expect("they are set"), ["max_connections"]);
     assert_eq!(shown().await, [(json!(null), json!("4MB"), false), (json!(300), json!("200"), true)]);
-    assert_eq!(sim.set(values, true).await.expect("it restarts"), Vec::<String>::new());
+    let started = sim.server_start().await.expect("it is up");
+    sim.restart().await.expect("it restarts");
+    assert_ne!(sim.server_start().await.expect("it is up"), started);
     assert_eq!(shown().await[1], (json!(300), json!("300"), false));
-    assert_eq!(sim.set(values, true).await.expect("it is so already"), Vec::<String>::new());
+    assert_eq!(sim.set(values).await.expect("it is so already"), Vec::<String>::new());
     assert_eq!(sim.effect_log().expect("the log").len(), 2, "what is so already is no effect");
     for (wrong, code) in
         [(json!({"work_men": 1}), Code::NotFound), (json!({"jit": "on", "work_mem": "1kB"}), Code::Invalid)]
     {
-        let refused = sim.set(wrong.as_object().expect("a map"), false).await.expect_err("it is refused");
+        let refused = sim.set(wrong.as_object().expect("a map")).await.expect_err("it is refused");
         assert_eq!(refused.code, code);
     }
     assert_eq!(sim.effect_log().expect("the log").len(), 2, "a refused one sets nothing");
@@ -319,7 +321,7 @@ async fn everything_is_in_the_normalized_world() {
     let calm = normalized();
     pass_hours(&sim, 48).await;
     assert_eq!(normalized(), calm, "what follows from the time that passed is no difference");
-    sim.set(json!({"jit": false}).as_object().expect("a map"), false).await.expect("it is set");
+    sim.set(json!({"jit": false}).as_object().expect("a map")).await.expect("it is set");
     sim.enforce_ssl(false).await.expect("it is changed");
     Replicas::delete(&sim, "reader").await.expect("it goes");
     Schedules::delete(&sim, "nightly").await.expect("it goes");

@@ -154,7 +154,7 @@ async fn what_takes_several_things_is_done_in_part() {
     let settings = env.sim.settings().expect("settings");
     let wanted = json!({ "maintenance_work_mem": "96MB", "work_mem": "8MB" });
     let wanted = wanted.as_object().expect("an object");
-    settings.set(wanted, false).await.expect("answered");
+    settings.set(wanted).await.expect("answered");
     let changed = settings.get(&[]).await.expect("a list");
     let changed: Vec<&str> = changed
         .iter()
@@ -207,7 +207,7 @@ async fn a_colleague_changes_another_element_under_a_kind_of_its_own() {
     let env = LateEnv::new("set", RequestOutcome::BesideColleague(ColleagueTurn::After));
     let settings = env.sim.settings().expect("settings");
     let ours = Map::from_iter([("work_mem".to_owned(), "8MB".into())]);
-    settings.set(&ours, false).await.expect("answered");
+    settings.set(&ours).await.expect("answered");
     let (name, value) = COLLEAGUE_SETTING;
     let seen = settings.get(&[name.to_owned()]).await.expect("answered").remove(0);
     assert_eq!(seen.overridden, value);

@@ -41,6 +41,12 @@ impl WorldTx<'_> {
         self.conn.query_row(sql, [], |row| row.get(0)).map_err(|e| store_error(&e))
     }
 
+    /// Returns how many effects of a kind there were.
+    pub(in crate::provider::sim) fn count_effects_of(&self, kind: &str) -> Result<i64> {
+        let sql = "select count(*) from effects where kind = ?1";
+        self.conn.query_row(sql, [kind], |row| row.get(0)).map_err(|e| store_error(&e))
+    }
+
     /// Adds an effect to the log.
     pub(super) fn append_effect(
         &self,

@@ -56,14 +56,10 @@ impl WorldTx<'_> {
         Ok(is_changed)
     }
 
-    /// Takes up the overrides that wait for a restart, and returns whether any did.
-    pub(in crate::provider::sim) fn apply_pending_overrides(&self) -> Result<bool> {
-        let waiting: Vec<_> =
-            self.read_overrides()?.into_iter().filter(|(_, o)| o.wanted != o.held).collect();
-        for (name, o) in &waiting {
-            self.write_override(name, &o.wanted, &o.wanted)?;
-        }
-        Ok(!waiting.is_empty())
+    /// Takes up the overrides that wait for a restart.
+    pub(in crate::provider::sim) fn apply_pending_overrides(&self) -> Result<()> {
+        let waiting = self.read_overrides()?.into_iter().filter(|(_, o)| o.wanted != o.held);
+        waiting.into_iter().try_for_each(|(name, o)| self.write_override(&name, &o.wanted, &o.wanted))
     }
 
     fn write_override(&self, name: &str, wanted: &Value, held: &Value) -> Result<()> {

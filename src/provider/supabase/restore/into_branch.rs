@@ -41,9 +41,9 @@ struct BranchJob {
     temporary: bool,
     run: Option<String>,
     asked_at: Moment,
-    /// Whether the platform has said that there is a branch of its name, whatever the list shows.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    is_there: bool,
+    /// What the platform has said where it refused the branch, because there is one of its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refusal: Option<String>,
 }
 
 impl BranchJob {
@@ -83,7 +83,7 @@ impl Supabase {
             temporary: request.temporary,
             run: request.run.clone(),
             asked_at: self.clock.now(),
-            is_there: false,
+            refusal: None,
         };
         let traces = json!({ "kind": BRANCH_JOB, "name": name, "detail": detail });
         Ok(PlannedJob { traces, request: Box::pin(self.request_branch(name, detail)) })
@@ -110,9 +110,9 @@ impl Supabase {
         match self.api.send_write(Method::POST, &path, Some(&body)).await {
             Ok(()) => Ok(branch_job(&name, &detail)),
             // The name contains the key, so an existing branch of that name was created by this call, however late the
-            // list shows it.
+            // list shows it. Where none shows, it was refused for something else.
             Err(e) if e.code == Code::Conflict => {
-                Ok(branch_job(&name, &BranchJob { is_there: true, ..detail }))
+                Ok(branch_job(&name, &BranchJob { refusal: Some(e.message), ..detail }))
             }
             Err(e) => Err(e),
         }
@@ -198,8 +198,10 @@ impl Supabase {
         let detail = BranchJob::from_detail(&job.detail)?;
         match self.find_branch_named(&job.id).await? {
             Some(row) => self.poll_branch_row(&row, &detail).await,
-            None if detail.is_there => Ok(self.still_waiting(&detail, "made, and not in the list yet")),
-            None => Err(Error::new(Code::NotFound, format!("branch `{}` is not in the list", job.id))),
+            None => {
+                let refusal = detail.refusal.map_or_else(String::new, |refusal| format!("; {refusal}"));
+                Err(Error::new(Code::NotFound, format!("branch `{}` is not in the list{refusal}", job.id)))
+            }
         }
     }
 
@@ -264,12 +266,16 @@ impl Supabase {
     }
 
     /// Deletes the branch of a job that failed, which its name says is the job's own, and adds to the error what is left.
+    /// Somebody else may have deleted it meanwhile.
     pub(in crate::provider::supabase) async fn discard_failed_branch(
         &self,
         job: &Job,
         error: Error,
     ) -> Error {
         let is_listed = || self.is_branch_listed(|row| row.name == job.id);
+        if let Ok(false) = is_listed().await {
+            return error;
+        }
         let why = match self.cancel_branch(job).await {
             Ok(()) if self.is_gone_in_time(is_listed).await => return error,
             Ok(()) => format!("it was still listed {} after that was asked for", self.landing_time),

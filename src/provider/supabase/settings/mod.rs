@@ -41,7 +41,7 @@ impl Settings for Supabase {
         names.iter().map(setting).collect()
     }
 
-    async fn set(&self, values: &Map<String, Value>, restart: bool) -> Result<Vec<String>> {
+    async fn set(&self, values: &Map<String, Value>) -> Result<Vec<String>> {
         let (mut values, mut carried) = (values.clone(), Map::new());
         if values.values().any(Value::is_null) {
             carried = self.fetch_overrides().await?;
@@ -49,7 +49,7 @@ impl Settings for Supabase {
             values.retain(|name, value| !value.is_null() || carried.contains_key(name));
             carried.retain(|name, _| !values.contains_key(name));
         }
-        self.set_if_unchanged(&values, &carried, restart).await
+        self.set_if_unchanged(&values, &carried).await
     }
 
     fn replaces_overrides(&self) -> bool {
@@ -64,11 +64,8 @@ impl Settings for Supabase {
         &self,
         values: &Map<String, Value>,
         carried: &Map<String, Value>,
-        restart: bool,
     ) -> Result<Vec<String>> {
         let mut sent = encode_values(values)?;
-        let needs_restart = |name: &&String| schema::find_setting(name).is_some_and(|f| f.restarts);
-        let waiting: Vec<String> = values.keys().filter(needs_restart).cloned().collect();
         let mut method = Method::PATCH;
         if sent.len() < values.len() {
             let mut others = self.fetch_overrides().await?;
@@ -86,10 +83,23 @@ impl Settings for Supabase {
         if sent.is_empty() && method == Method::PATCH {
             return Ok(Vec::new());
         }
-        // A restart breaks every connection, so ask for one only if a setting needs it.
-        sent.insert("restart_database".into(), json!(restart && !waiting.is_empty()));
+        // A change may be asked for twice, and a restart may not: it is asked for by a request of its own.
+        sent.insert("restart_database".into(), false.into());
         self.api.send_write(method, &self.settings_path(), Some(&Value::Object(sent))).await?;
-        Ok(if restart { Vec::new() } else { waiting })
+        Ok(values.keys().filter(|name| self.needs_restart(name)).cloned().collect())
+    }
+
+    fn needs_restart(&self, name: &str) -> bool {
+        schema::find_setting(name).is_some_and(|field| field.restarts)
+    }
+
+    async fn server_start(&self) -> Result<Value> {
+        self.query_own_answer(statements::SERVER_START_SQL).await
+    }
+
+    async fn restart(&self) -> Result<()> {
+        let path = format!("/v1/projects/{}/restart", self.reference);
+        self.api.send_write(Method::POST, &path, None).await
     }
 }
 
@@ -202,8 +212,8 @@ mod tests {
         .await
     }
 
-    async fn set(server: &MockApi, values: Value, restart: bool) -> Result<Vec<String>> {
-        server.project().set(values.as_object().expect("settings"), restart).await
+    async fn set(server: &MockApi, values: Value) -> Result<Vec<String>> {
+        server.project().set(values.as_object().expect("settings")).await
     }
 
     #[tokio::test]
@@ -247,7 +257,7 @@ mod tests {
         let server = served().await;
         let values = json!({"max_connections": "90", "work_mem": "16MB", "log_checkpoints": "true",
                             "statement_timeout": 30000, "pg_stat_statements.max": 5000});
-        let waiting = set(&server, values, false).await.expect("set");
+        let waiting = set(&server, values).await.expect("set");
         assert_eq!(waiting, ["max_connections", "pg_stat_statements.max"]);
         let sent = server.received_requests().pop().expect("sent");
         assert_eq!(sent.line, format!("PATCH {PATH}"));
@@ -260,23 +270,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn supabase_t23_a_restart_is_only_asked_for_what_needs_one() {
-        for (values, restarts) in
-            [(json!({"work_mem": "16MB"}), false), (json!({"work_mem": "16MB", "max_connections": 90}), true)]
-        {
-            let server = served().await;
-            assert_eq!(set(&server, values, true).await.expect("set"), Vec::<String>::new());
-            assert_eq!(
-                server.received_requests().pop().expect("sent").body["restart_database"],
-                json!(restarts)
-            );
+    async fn supabase_t23_a_restart_is_a_request_of_its_own() {
+        let server = served().await;
+        server.project().restart().await.expect("accepted");
+        let sent = server.received_requests().pop().expect("sent");
+        assert_eq!((sent.line, sent.body), (format!("POST /v1/projects/{REF}/restart"), Value::Null));
+        for (name, waits) in [("work_mem", false), ("max_connections", true), ("port", false)] {
+            assert_eq!(server.project().needs_restart(name), waits, "{name}");
         }
     }
 
     #[tokio::test]
     async fn supabase_t23_taking_away_replaces_all_and_keeps_the_others() {
         let server = served().await;
-        set(&server, json!({"work_mem": null, "checkpoint_timeout": "10min"}), false).await.expect("set");
+        set(&server, json!({"work_mem": null, "checkpoint_timeout": "10min"})).await.expect("set");
         let sent = server.received_requests().pop().expect("sent");
         assert_eq!(sent.line, format!("PUT {PATH}"));
         let wanted =
@@ -290,7 +297,7 @@ mod tests {
         let values = json!({"work_mem": null});
         let carried = json!({"max_connections": 90, "statement_timeout": "5s"});
         let (values, carried) = (values.as_object().expect("a map"), carried.as_object().expect("a map"));
-        let error = server.project().set_if_unchanged(values, carried, false).await.expect_err("changed");
+        let error = server.project().set_if_unchanged(values, carried).await.expect_err("changed");
         assert_eq!(error.code, Code::Conflict);
         let said = "`max_connections` was `90` and is `120`, `statement_timeout` was `\"5s\"` and is not set";
         assert!(error.message.contains(said), "{error}");
@@ -300,15 +307,15 @@ mod tests {
     #[tokio::test]
     async fn supabase_an_override_that_is_not_listed_is_no_reason_to_replace_all() {
         let server = MockApi::serve_replies(|_| MockReply::from_json(200, &json!({}))).await;
-        set(&server, json!({"work_mem": null}), false).await.expect("there is none");
+        set(&server, json!({"work_mem": null})).await.expect("there is none");
         assert!(server.request_lines().iter().all(|line| line.starts_with("GET")));
-        set(&server, json!({"work_mem": null, "checkpoint_timeout": "10min"}), false).await.expect("set");
+        set(&server, json!({"work_mem": null, "checkpoint_timeout": "10min"})).await.expect("set");
         let sent = server.received_requests().pop().expect("sent");
         assert_eq!(sent.line, format!("PATCH {PATH}"));
         assert_eq!(sent.body, json!({"checkpoint_timeout": "10min", "restart_database": false}));
         let values = json!({"work_mem": null});
         let planned = server.project();
-        let error = planned.set_if_unchanged(values.as_object().expect("a map"), &Map::new(), false).await;
+        let error = planned.set_if_unchanged(values.as_object().expect("a map"), &Map::new()).await;
         assert_eq!(error.expect_err("it was seen before").code, Code::Conflict);
         assert!(server.request_lines().iter().all(|line| !line.starts_with("PUT")));
     }
@@ -327,7 +334,7 @@ mod tests {
             (json!({"statement_timeout": "45m"}), "`45min`"),
             (json!({"session_replication_role": "none"}), "`origin`, `replica`, `local`"),
         ] {
-            let error = set(&server, values.clone(), false).await.expect_err(said);
+            let error = set(&server, values.clone()).await.expect_err(said);
             let shown = format!("{} {}", error.message, error.hint.clone().unwrap_or_default());
             assert!(shown.contains(said), "{values}: {shown}");
         }

@@ -236,6 +236,14 @@ pub(super) fn health_sql() -> String {
     )
 }
 
+/// The statement that tells one start of the server from the next.
+pub(in crate::provider::supabase) const SERVER_START_SQL: &str =
+    "select pg_postmaster_start_time()::text as answer";
+
+/// The statement for the time of the database, as moments are written.
+pub(in crate::provider::supabase) const DATABASE_TIME_SQL: &str =
+    r#"select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as answer"#;
+
 /// Returns the statement of [`SqlRequest::Settings`].
 pub(in crate::provider::supabase) fn settings_sql(names: &[String]) -> String {
     let list = names.iter().map(|name| quote_literal(name)).collect::<Vec<_>>().join(", ");

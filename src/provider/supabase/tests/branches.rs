@@ -238,6 +238,24 @@ async fn a_branch_whose_migrations_failed_is_removed() {
 }
 
 #[tokio::test]
+async fn a_failed_branch_that_somebody_else_has_deleted_is_not_left_behind() {
+    let server = MockApi::serve_replies(|seen| match (seen.line.as_str(), seen.earlier) {
+        (line, 3) if line == list() => {
+            MockReply::from_json(200, &json!([row(&name(), BRANCH, "MIGRATIONS_FAILED")]))
+        }
+        (line, 4..) if line == list() => MockReply::from_json(200, &json!([main_row()])),
+        _ => with_data(seen),
+    })
+    .await;
+    let (project, _folder) = project(&server);
+    let request = ask(Some("platform-7"), RecoveryTarget::BackupEnd, Some("drill"));
+    let job = project.restore(&request, &key()).await.expect("accepted");
+    let error = follow(&project, &job).await.expect_err("failed");
+    assert!(error.message.contains("MIGRATIONS_FAILED") && error.left_behind.is_empty(), "{error:?}");
+    assert_eq!(writes(&server).len(), 1);
+}
+
+#[tokio::test]
 async fn a_branch_has_a_name_with_and_without_its_key() {
     let server = MockApi::serve_replies(|seen| match seen.line.as_str() {
         line if line == list() => MockReply::from_json(

@@ -31,6 +31,9 @@ const KEY: &str = "abcdefgh23";
 /// The window of [`windowed`], in seconds since 1970: a day that ends ten minutes before the mock's clock begins.
 const WINDOW: (i64, i64) = (1_795_056_600, 1_795_143_000);
 
+/// The time of every database here.
+const DATABASE_TIME: &str = "2026-11-20T03:00:00.500000Z";
+
 fn key() -> CallKey {
     CallKey(KEY.into())
 }
@@ -130,6 +133,8 @@ fn answered(seen: &ReceivedRequest) -> MockReply {
     let sql = seen.body["query"].as_str().unwrap_or_default();
     if sql.contains("select 1") {
         MockReply::from_json(201, &json!([{ "one": 1 }]))
+    } else if sql.contains("clock_timestamp") {
+        MockReply::from_json(201, &json!([{ "answer": DATABASE_TIME }]))
     } else if sql.contains("pg_walfile_name") {
         on_timeline(1)
     } else {

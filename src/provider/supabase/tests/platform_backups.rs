@@ -128,6 +128,46 @@ async fn a_server_that_is_newer_than_every_program_here_says_what_to_install() {
 }
 
 #[tokio::test]
+async fn an_earlier_restore_point_that_a_look_has_not_shown_is_not_the_one_that_was_asked_for() {
+    // The database's time with the plan is 03:00:00.5.
+    for (completed_on, found) in [
+        (json!("2026-11-20T03:00:00Z"), Ok(None)),
+        (json!("2026-11-20T02:00:00Z"), Ok(None)),
+        (json!("2026-11-20T03:00:01Z"), Err(Code::Unknown)),
+        (json!(null), Err(Code::Unknown)),
+        (json!("2026-11-20T03:00:02Z"), Ok(Some("2026-11-20T03:00:02Z".to_owned()))),
+    ] {
+        let shown = completed_on.clone();
+        let server = MockApi::serve_replies(move |seen| match (seen.line.as_str(), seen.earlier) {
+            (line, 0 | 1) if line.ends_with("/restore-point?name=before") => {
+                MockReply::from_json(404, &json!({ "message": "Restore point not found" }))
+            }
+            (line, _) if line.ends_with("/restore-point?name=before") => MockReply::from_json(
+                200,
+                &json!({ "name": "before", "status": "AVAILABLE", "completed_on": shown }),
+            ),
+            (line, _) if line.starts_with("POST") && line.ends_with("/restore-point") => {
+                MockReply::without_answer()
+            }
+            _ => windowed(seen),
+        })
+        .await;
+        let (project, _folder) = project(&server);
+        let plan = project.plan_restore_point("before").await.expect("no look shows it");
+        let asked = project.create_restore_point("before", &key()).await;
+        assert_eq!(asked.expect_err("nobody knows").code, Code::Unknown);
+        let looked = project.find_restore_point_since("before", &plan).await;
+        let looked = looked.map(|point| point.map(|point| point.time.to_string())).map_err(|e| e.code);
+        assert_eq!(looked, found, "{completed_on}");
+    }
+    let unread = json!({ "name_was_free": true, "other": 1 });
+    let server = MockApi::serve_replies(windowed).await;
+    let (project, _folder) = project(&server);
+    let looked = project.find_restore_point_since("before", &unread).await;
+    assert_eq!(looked.expect_err("it was not recorded so").code, Code::Unknown);
+}
+
+#[tokio::test]
 async fn a_restore_point_that_was_not_made_keeps_its_name_and_is_named() {
     let server = MockApi::serve_replies(|seen| {
         if seen.line.ends_with("/restore-point?name=before") {

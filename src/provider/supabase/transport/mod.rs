@@ -24,6 +24,7 @@ mod token;
 
 use crate::{
     base::{
+        call_time::call_time_left,
         clock::Clock,
         moment::{Moment, Span},
         secret::SecretRef,
@@ -48,6 +49,8 @@ use tokio::sync::OnceCell;
 const ATTEMPT_TIMEOUT: Span = Span::from_secs(60);
 /// How long a request may take with all its attempts: longer than the minute that a rate limit lasts.
 const REQUEST_TIMEOUT: Span = Span::from_secs(150);
+/// How long a request may take where the time of its call is over: what is left of it must still be settled.
+const OVERDUE_TIMEOUT: Span = Span::from_secs(15);
 /// How often a failing request is sent in all, throttled attempts not counted.
 const TRIES_MAX: u32 = 5;
 
@@ -60,6 +63,8 @@ pub(super) struct ApiClient {
     endpoint: Arc<ApiEndpoint>,
     attempt_timeout: Span,
     request_timeout: Span,
+    /// Whether the time of a call ends its requests, too.
+    ends_with_call: bool,
 }
 
 impl ApiClient {
@@ -103,6 +108,7 @@ impl ApiClient {
             endpoint: Arc::new(endpoint),
             attempt_timeout: ATTEMPT_TIMEOUT,
             request_timeout: REQUEST_TIMEOUT,
+            ends_with_call: true,
         })
     }
 
@@ -113,9 +119,11 @@ impl ApiClient {
         Self::with_environment(only, Arc::default(), None, Some(address), clock).expect("an API")
     }
 
-    /// Returns the same client for requests that may take `limit`, waits and retries included.
+    /// Returns the same client for requests that may take `limit`, waits and retries included, whatever is left of the time of
+    /// a call.
     pub(super) fn with_timeout(&self, limit: Span) -> Self {
-        Self { endpoint: Arc::clone(&self.endpoint), attempt_timeout: limit, request_timeout: limit }
+        let endpoint = Arc::clone(&self.endpoint);
+        Self { endpoint, attempt_timeout: limit, request_timeout: limit, ends_with_call: false }
     }
 
     /// Sends a `GET`, and again while there is time when no answer comes or the API throttles it.
@@ -184,11 +192,8 @@ impl ApiClient {
             if request.writes && passed.is_none_or(|passed| passed >= time) {
                 return Err(unanswered_failure(&request, "the time to send it is over", false).why);
             }
-            let limit = if request.writes {
-                self.attempt_timeout
-            } else {
-                self.attempt_timeout.min(self.time_left(deadline))
-            };
+            let limit = self.within_call(&request, self.attempt_timeout);
+            let limit = if request.writes { limit } else { limit.min(self.time_left(deadline)) };
             let outcome = send_once(endpoint, &request, token, limit).await;
             if let AttemptOutcome::Answer(answer) = &outcome {
                 slot.apply_limits(&answer.limits, endpoint.clock.now());
@@ -224,11 +229,20 @@ impl ApiClient {
     /// Returns how long a request may be tried. A write is looked for until a moment that was written down before, however
     /// many requests its effect takes: by then it has been sent, connecting included.
     fn time_to_send(&self, request: &ApiRequest<'_>) -> Span {
+        let time = self.within_call(request, self.request_timeout);
         let Some(deadline) = current_send_deadline().filter(|_| request.writes) else {
-            return self.request_timeout;
+            return time;
         };
         let left = deadline.since(&self.endpoint.clock.uptime()).unwrap_or(Span::ZERO);
-        Span(left.0.saturating_sub(CONNECT_TIMEOUT.0)).max(Span::ZERO).min(self.request_timeout)
+        Span(left.0.saturating_sub(CONNECT_TIMEOUT.0)).max(Span::ZERO).min(time)
+    }
+
+    /// Returns a limit, or what the call that is at work has less. A write ends with its call, and a look has a little more:
+    /// what was asked for must be looked at.
+    fn within_call(&self, request: &ApiRequest<'_>, limit: Span) -> Span {
+        let Some(left) = call_time_left().filter(|_| self.ends_with_call) else { return limit };
+        let left = Span::from_millis(i64::try_from(left.as_millis()).unwrap_or(i64::MAX));
+        limit.min(if request.writes && left > Span::ZERO { left } else { left.max(OVERDUE_TIMEOUT) })
     }
 
     fn time_left(&self, deadline: Moment) -> Span {

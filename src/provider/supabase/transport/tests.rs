@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    base::send_deadline::with_send_deadline,
+    base::{call_time::with_call_time, send_deadline::with_send_deadline},
     provider::{
         SideEffects,
         supabase::mock_api::{MockApi, MockReply, REF, TOKEN},
@@ -145,6 +145,27 @@ async fn supabase_a_write_that_is_answered_too_late_is_unknown() {
     let error = api.get("/v1/projects").await.expect_err("silence");
     assert_eq!(error.code, Code::Unavailable);
     assert!(error.message.contains("no answer within 200ms"), "{error}");
+}
+
+#[tokio::test]
+async fn supabase_the_time_of_a_call_ends_its_requests_and_what_is_left_of_it_is_still_settled() {
+    let server = MockApi::serve_replies(|_| MockReply::never_answering()).await;
+    let time = Span::from_millis(200);
+    let error = with_call_time(time, write(&server)).await.expect_err("silence");
+    assert_eq!((error.code, server.received_requests().len()), (Code::Unknown, 1));
+    let throttling = MockApi::serve_replies(|_| {
+        MockReply::from_json(429, &json!({"message": "ThrottlerException: Too Many Requests"}))
+            .with_header("retry-after", "30")
+    })
+    .await;
+    let error = with_call_time(Span::from_secs(20), write(&throttling)).await.expect_err("30 s are too many");
+    assert_eq!((error.code, throttling.received_requests().len()), (Code::Throttled, 1));
+    let server = MockApi::serve_replies(|_| MockReply::from_json(200, &json!([]))).await;
+    for asked in
+        [with_call_time(Span::ZERO, read(&server)).await, with_call_time(Span::ZERO, write(&server)).await]
+    {
+        assert_eq!(asked.expect("it is over, and is settled"), json!([]));
+    }
 }
 
 #[tokio::test]

@@ -269,7 +269,7 @@ async fn a_setting_is_one_however_it_is_spelled() {
     let settings = lab.settings().expect("settings");
     let set = async |value: serde_json::Value| {
         let values = serde_json::Map::from_iter([("Work_Mem".to_owned(), value)]);
-        settings.set(&values, false).await.expect("it is set");
+        settings.set(&values).await.expect("it is set");
         settings.get(&["WORK_MEM".to_owned()]).await.expect("a setting").remove(0).overridden
     };
     assert_eq!(set("8MB".into()).await, "8MB");

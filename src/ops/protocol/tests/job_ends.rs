@@ -1,0 +1,194 @@
+//! How a job of a platform ends: what it failed with, what it leaves, and when that is believed.
+
+use super::*;
+use crate::{
+    ops::protocol::{JobEffect, perform_job},
+    provider::{
+        Backups, Branches, PlannedJob, Security, Sql,
+        model::{Identity, Job, JobStatus, Landing, Project},
+    },
+};
+
+/// What a failed job left that could not be removed.
+const LEFT: &str = "branch prod/drill";
+
+/// A platform on which what each look at a job shows is given by how many came before; all else is a sandbox's.
+struct LookedAtJobs<L> {
+    sandbox: Arc<dyn Provider>,
+    look: L,
+    looks: AtomicUsize,
+    /// What a cancellation is answered with.
+    refusal: Code,
+}
+
+#[async_trait]
+impl<L: Fn(usize) -> Result<JobStatus> + Send + Sync> Provider for LookedAtJobs<L> {
+    async fn identity(&self) -> Result<Identity> {
+        self.sandbox.identity().await
+    }
+
+    async fn project(&self) -> Result<Project> {
+        self.sandbox.project().await
+    }
+
+    async fn find_job(&self, _: &CallKey, _: Option<&Value>) -> Result<Option<Job>> {
+        Ok(None)
+    }
+
+    async fn poll_job(&self, _: &Job) -> Result<JobStatus> {
+        (self.look)(self.looks.fetch_add(1, Ordering::Relaxed))
+    }
+
+    async fn discard_failed(&self, _: &Job, error: Error) -> Error {
+        error.with_left_behind(LEFT)
+    }
+
+    async fn cancel(&self, _: &Job) -> Result<()> {
+        Err(Error::new(self.refusal, "not now").with_hint("ask the platform"))
+    }
+
+    fn landing(&self, _: EffectKind) -> Landing {
+        Landing::Assumed(LANDING_BOUND)
+    }
+
+    async fn let_time_pass(&self, clock: &dyn Clock, span: Span) {
+        clock.sleep(span).await;
+    }
+
+    fn backups(&self) -> Result<&dyn Backups> {
+        self.sandbox.backups()
+    }
+
+    fn branches(&self) -> Result<&dyn Branches> {
+        self.sandbox.branches()
+    }
+
+    fn sql(&self) -> Result<&dyn Sql> {
+        self.sandbox.sql()
+    }
+
+    fn security(&self) -> Result<&dyn Security> {
+        self.sandbox.security()
+    }
+}
+
+/// A branch that is accepted.
+struct AcceptedBranch;
+
+#[async_trait]
+impl JobEffect for AcceptedBranch {
+    fn subject(&self) -> String {
+        "the branch".into()
+    }
+
+    fn kind(&self) -> EffectKind {
+        EffectKind::Branch
+    }
+
+    fn things(&self) -> Vec<Thing> {
+        Vec::new()
+    }
+
+    async fn plan(&self) -> Result<PlannedJob<'_>> {
+        let job = Job { kind: "branch".into(), id: "drill".into(), detail: Value::Null };
+        Ok(PlannedJob::without_traces(Box::pin(async { Ok(job) })))
+    }
+}
+
+/// Makes the branch within a time; returns what came of it, and how long it took.
+async fn take_branch(
+    timeout: &str,
+    refusal: Code,
+    look: impl Fn(usize) -> Result<JobStatus> + Send + Sync,
+) -> (EffectResult<Value>, Span) {
+    let (fleet, sandbox) = slow_sandbox();
+    let jobs = LookedAtJobs { sandbox, look, looks: AtomicUsize::new(0), refusal };
+    let args = decode_args("branch::create", None, json!({"into": "drill", "timeout": timeout}));
+    let (host, began) = (MemoryHost::default(), fleet.clock().uptime());
+    let taken = perform_job(&call_context(&fleet, &host, None), &args, &jobs, &AcceptedBranch).await;
+    (taken, fleet.clock().uptime().since(&began).expect("one boot"))
+}
+
+fn at_work() -> Result<JobStatus> {
+    Ok(JobStatus::Running(Progress::with_phase("at work")))
+}
+
+fn failed(code: Code) -> Result<JobStatus> {
+    Ok(JobStatus::Failed(Error::new(code, "there is no backup `dump-1`")))
+}
+
+/// Returns an end that counts when it was shown alike for as long as a request may take to land.
+fn lagging(end: Result<JobStatus>) -> Result<JobStatus> {
+    end.map(|end| JobStatus::Lagging(Box::new(end), LANDING_BOUND))
+}
+
+#[tokio::test]
+async fn a_job_that_failed_because_something_is_not_there_is_not_itself_gone() {
+    for unseen in [0, 1] {
+        let (taken, _) = take_branch("10m", Code::Unavailable, |look| match look {
+            look if look < unseen => Err(Error::new(Code::Unavailable, "an error of its own")),
+            0 | 1 => at_work(),
+            _ => failed(Code::NotFound),
+        })
+        .await;
+        let Err(EffectFailure::Failed(error)) = taken else { panic!("it has failed: {taken:?}") };
+        assert_eq!((error.code, error.message.as_str()), (Code::NotFound, "there is no backup `dump-1`"));
+        assert_eq!(
+            (error.side_effects, error.left_behind.as_slice()),
+            (SideEffects::Some, &[LEFT.into()][..])
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_a_job_left_that_failed_while_it_was_not_cancelled_is_removed_or_named() {
+    for (refusal, code) in [(Code::Unavailable, Code::Tool), (Code::Unknown, Code::Timeout)] {
+        // Two looks take the time that the call has; the third is after the cancellation.
+        let look = |look| if look < 2 { at_work() } else { failed(Code::Tool) };
+        let (taken, _) = take_branch("20ms", refusal, look).await;
+        let Err(EffectFailure::Failed(error)) = taken else { panic!("it has failed: {taken:?}") };
+        assert_eq!(error.code, code, "{error:?}");
+        assert!(error.message.contains("within 20ms, and has failed: there is no backup"), "{error}");
+        assert_eq!(
+            (error.side_effects, error.left_behind.as_slice()),
+            (SideEffects::Some, &[LEFT.into()][..])
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_only_to_be_believed_is_waited_for_beyond_the_time_of_the_call() {
+    // A look fails when the time is up, too.
+    for fails_at in [None, Some(1), Some(2)] {
+        let (taken, passed) = take_branch("20ms", Code::Unsupported, |look| match look {
+            look if Some(look) == fails_at => Err(Error::new(Code::Unavailable, "an error of its own")),
+            _ => lagging(Ok(JobStatus::Done(json!("made")))),
+        })
+        .await;
+        assert_eq!(taken, Ok(json!("made")), "{fails_at:?}");
+        assert!(passed >= LANDING_BOUND, "{passed}");
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_is_never_shown_alike_is_nobodys_guess_and_no_work() {
+    let (taken, passed) = take_branch("20ms", Code::Unsupported, |look| {
+        lagging(if look % 2 == 0 { Ok(JobStatus::Done(Value::Null)) } else { failed(Code::Tool) })
+    })
+    .await;
+    let Err(EffectFailure::Undecided(why)) = taken else { panic!("nobody knows: {taken:?}") };
+    assert!(why.contains("is over, and how it ended was not shown alike for 1m"), "{why}");
+    assert!(passed < Span::from_secs(200), "{passed}");
+}
+
+#[tokio::test]
+async fn why_a_job_cannot_be_looked_at_or_cancelled_comes_with_what_to_do_about_it() {
+    let unseen = |_| Err(Error::new(Code::Denied, "the token is over").with_hint("make a new one"));
+    for (taken, hint) in [
+        (take_branch("20ms", Code::Unsupported, unseen).await.0, "the token is over; make a new one"),
+        (take_branch("20ms", Code::Unsupported, |_| at_work()).await.0, "not now; ask the platform"),
+    ] {
+        let Err(EffectFailure::Undecided(why)) = taken else { panic!("nobody knows: {taken:?}") };
+        assert!(why.contains(hint), "{why}");
+    }
+}
