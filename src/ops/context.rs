@@ -37,6 +37,8 @@ pub trait CallHost: Send + Sync {
     /// Puts things under quarantine: a request of this call, sent until `sent_by` at the latest, may land there for
     /// `span` after that, or for a time that nobody knows.
     async fn begin_quarantine(&self, things: &[Thing], sent_by: &Uptime, span: Option<Span>) -> Result<()>;
+    /// Ends the quarantines of this call at all things but these, which stay as [`CallHost::begin_quarantine`] puts them.
+    async fn narrow_quarantines(&self, things: &[Thing], sent_by: &Uptime, span: Option<Span>) -> Result<()>;
     /// Ends the quarantines of this call.
     async fn lift_quarantines(&self) -> Result<()>;
     /// Asks a person whether a lost request is looked for until `until`, when it can land no more. Returns who ends the

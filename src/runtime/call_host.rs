@@ -94,21 +94,18 @@ impl CallHost for HostedCall<'_> {
         if super::mutant::skips_quarantine() {
             return Ok(());
         }
-        let (run, call) = (self.context.run.id(), self.name);
-        let quarantine = |thing: Thing| Quarantine {
-            place: thing.place,
-            part: match thing.part {
-                ThingPart::Named(name) => Some(name),
-                ThingPart::Rows => Some(ROWS.to_owned()),
-                ThingPart::Whole => None,
-            },
-            run: run.into(),
-            call: call.into(),
-            sent_by: sent_by.clone(),
-            span,
-        };
-        let all: Vec<Quarantine> = self.canonicalize_things(things)?.into_iter().map(quarantine).collect();
+        let all = self.list_own_quarantines(things, sent_by, span)?;
         self.stop_on_journal_error(self.context.journal.put_under_quarantine(&all))
+    }
+
+    async fn narrow_quarantines(&self, things: &[Thing], sent_by: &Uptime, span: Option<Span>) -> Result<()> {
+        #[cfg(test)]
+        if super::mutant::skips_quarantine() {
+            return Ok(());
+        }
+        let kept = self.list_own_quarantines(things, sent_by, span)?;
+        let run = self.context.run.id();
+        self.stop_on_journal_error(self.context.journal.narrow_quarantines(run, self.name, &kept))
     }
 
     async fn lift_quarantines(&self) -> Result<()> {
@@ -177,6 +174,28 @@ impl HostedCall<'_> {
         let pause = [left, left_for_us].into_iter().flatten().chain([QUARANTINE_POLL_INTERVAL]).min();
         let look_again_in = pause.unwrap_or(QUARANTINE_POLL_INTERVAL).max(Span::from_millis(1));
         Ok(ThingAccess::Kept { look_again_in })
+    }
+
+    /// Returns the quarantines of this call at things.
+    fn list_own_quarantines(
+        &self,
+        things: &[Thing],
+        sent_by: &Uptime,
+        span: Option<Span>,
+    ) -> Result<Vec<Quarantine>> {
+        let quarantine = |thing: Thing| Quarantine {
+            place: thing.place,
+            part: match thing.part {
+                ThingPart::Named(name) => Some(name),
+                ThingPart::Rows => Some(ROWS.to_owned()),
+                ThingPart::Whole => None,
+            },
+            run: self.context.run.id().into(),
+            call: self.name.into(),
+            sent_by: sent_by.clone(),
+            span,
+        };
+        Ok(self.canonicalize_things(things)?.into_iter().map(quarantine).collect())
     }
 
     /// Returns things as every run names them: by who the target is, not by what it is called here.

@@ -38,6 +38,8 @@ pub(super) struct Sending<'a> {
     is_accepted: bool,
     /// Whether that is so of an earlier attempt, and the call was to be made anew all the same.
     is_earlier_at_work: bool,
+    /// The things of which no look can tell whether the answered request has landed there.
+    unproven: Vec<Thing>,
     #[expect(dead_code, reason = "it is held, not looked at")]
     locks: Vec<ThingLock>,
 }
@@ -80,6 +82,7 @@ impl<'a> Sending<'a> {
             answered: None,
             is_accepted: false,
             is_earlier_at_work,
+            unproven: Vec::new(),
             locks,
         })
     }
@@ -113,6 +116,16 @@ impl<'a> Sending<'a> {
     /// Counts a request that was refused, because it is so already, as one that was answered then.
     pub(super) fn count_as_answered(&mut self, at: Uptime) {
         self.answered = Some(at);
+    }
+
+    /// Keeps these things also when the call is done, until what was answered must have landed: they were as wanted before,
+    /// so a look that shows them so proves nothing.
+    pub(super) fn doubt_landing_at(&mut self, things: Vec<Thing>) {
+        #[cfg(test)]
+        if super::mutant::takes_look_for_landing() {
+            return;
+        }
+        self.unproven = things;
     }
 
     /// Returns since when a lost request of the call is looked for here.
@@ -294,9 +307,21 @@ impl<'a> Sending<'a> {
         if may_land {
             self.redate_quarantine().await?;
         } else if self.is_accepted || !self.landing.is_fenced() {
-            self.cx.host.lift_quarantines().await?;
+            self.lift_proven().await?;
         }
         result
+    }
+
+    /// Ends the quarantine of the things at which nothing can land any more.
+    async fn lift_proven(&self) -> Result<()> {
+        let answered = self.answered.as_ref().filter(|_| !self.unproven.is_empty());
+        match answered.filter(|sent_by| self.time_left_after(Some(sent_by)) != Some(Span::ZERO)) {
+            Some(sent_by) => {
+                let span = self.quarantine_span();
+                self.cx.host.narrow_quarantines(&self.unproven, sent_by, span).await
+            }
+            None => self.cx.host.lift_quarantines().await,
+        }
     }
 }
 
