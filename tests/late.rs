@@ -541,3 +541,25 @@ fn a_change_to_what_was_so_before_undoes_no_later_one() {
         played.into_iter().for_each(|row| row.join().unwrap());
     });
 }
+
+/// Two processes that plan at once would both plan from what was there before either.
+#[test]
+fn of_two_processes_that_change_one_thing_the_second_plans_after_the_first_is_done() {
+    let schedule = "/v1/projects/*/database/backups/schedule";
+    let platform =
+        FakePlatform::start_with_rules(&[write_rule("GET", schedule, None, "{ late = \"700ms\" }")]);
+    thread::scope(|scope| {
+        let create = |at: &str| platform.type_command(&format!("backup schedule create -t shop --at {at}"));
+        let both = ["03:00", "04:00"].map(|at| scope.spawn(move || create(at)));
+        for done in both.map(|one| one.join().unwrap()) {
+            assert_eq!(done.code, 0, "{done}");
+        }
+    });
+    let runs = platform.env.list_runs();
+    let records = runs.as_array().unwrap().iter().map(|run| {
+        platform.type_command(&format!("runs show {} -o json", run["id"].as_str().unwrap())).parse_json()
+    });
+    let planned: Vec<String> = records.map(|records| records.to_string()).collect();
+    let from_first = |records: &&String| records.contains(r#""before":{"at":"00:00""#);
+    assert_eq!(planned.iter().filter(from_first).count(), 1, "{planned:?}");
+}

@@ -157,7 +157,7 @@ fn insert_quarantine(tx: &Db, one: &Quarantine) -> rusqlite::Result<()> {
     .map(drop)
 }
 
-fn select_quarantines(db: &Db) -> rusqlite::Result<Vec<Quarantine>> {
+pub(super) fn select_quarantines(db: &Db) -> rusqlite::Result<Vec<Quarantine>> {
     let read = |row: &rusqlite::Row<'_>| {
         Ok(Quarantine {
             place: row.get(0)?,
@@ -173,7 +173,7 @@ fn select_quarantines(db: &Db) -> rusqlite::Result<Vec<Quarantine>> {
 }
 
 /// Returns a part as its column has it: a key column is never null.
-fn part_column(part: Option<&str>) -> &str {
+pub(super) fn part_column(part: Option<&str>) -> &str {
     part.unwrap_or("")
 }
 

@@ -8,7 +8,7 @@ use crate::{
     base::{clock::Uptime, moment::Span, send_deadline::with_send_deadline},
     ops::{
         args::CallArgs,
-        context::{CallContext, ThingClaim, ThingLock},
+        context::{CallContext, ThingClaim, ThingHold},
         evidence::Evidence,
         thing::Thing,
     },
@@ -41,7 +41,7 @@ pub(super) struct Sending<'a> {
     /// The things of which no look can tell whether the answered request has landed there.
     unproven: Vec<Thing>,
     #[expect(dead_code, reason = "it is held, not looked at")]
-    locks: Vec<ThingLock>,
+    hold: Option<ThingHold>,
 }
 
 /// What came of one request.
@@ -69,7 +69,7 @@ impl<'a> Sending<'a> {
         }
         // The time of a call ends waiting, never uncertainty.
         let limit = (!may_be_asked_for).then(|| args.timeout());
-        let ThingClaim { locks, open_since, is_at_work } = cx.host.claim_things(&things, limit).await?;
+        let ThingClaim { hold, open_since, is_at_work } = cx.host.claim_things(&things, limit).await?;
         let lost = open_since.map(|sent_by| clamp_to_now(&sent_by, cx));
         let is_earlier_at_work = is_at_work && cx.is_redone();
         let looking_since = lost.as_ref().map(|_| cx.fleet.clock().uptime());
@@ -83,7 +83,7 @@ impl<'a> Sending<'a> {
             is_accepted: false,
             is_earlier_at_work,
             unproven: Vec::new(),
-            locks,
+            hold,
         })
     }
 

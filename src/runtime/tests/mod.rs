@@ -2,6 +2,7 @@
 
 mod approvals;
 mod attempts;
+mod claims;
 mod crashes;
 mod divergence;
 mod edited_gates;
