@@ -472,7 +472,7 @@ fn a_schedule_that_somebody_else_sets_meanwhile_is_not_set_again() {
         ours.join().unwrap()
     });
     assert_eq!(done.code, 4, "{done}");
-    assert!(done.stderr.contains("neither as it was before nor as requested"), "{done}");
+    assert!(done.stderr.contains("neither as before nor as wanted"), "{done}");
     let log = platform.server.ledger_entries();
     assert_eq!(log.iter().filter(|entry| entry.method == "PATCH").count(), 1, "{done}");
 }
@@ -533,4 +533,56 @@ fn start_with_late_pause() -> FakePlatform {
         "#,
     );
     platform
+}
+
+/// A look shows that it is as asked for before the request lands and after: what is asked for next there waits for that.
+#[test]
+fn a_change_to_what_was_so_before_undoes_no_later_one() {
+    const EARLY: &str = "{ acknowledged-later = { after = \"3s\" } }";
+    let rows = [
+        (("PUT", "/ssl-enforcement"), "network ssl set -t shop", ["false", "true"], "network ssl get"),
+        (
+            ("PATCH", "/database/backups/schedule"),
+            "backup schedule create -t shop --at",
+            ["00:00", "03:00"],
+            "backup schedule list",
+        ),
+    ];
+    let play = |((method, path), change, [as_it_is, other], read): ((&str, &str), &str, [&str; 2], &str)| {
+        let platform = FakePlatform::start_with_rule(method, path, EARLY);
+        platform.set_landing_time("5s");
+        let asked = [as_it_is, other].map(|value| platform.type_command(&format!("{change} {value}")));
+        for done in &asked {
+            assert_eq!(done.code, 0, "{done}");
+        }
+        assert!(asked[1].stderr.contains("may still take effect here"), "{}", asked[1]);
+        let shown = platform.type_command(&format!("{read} -t shop"));
+        assert!(shown.stdout.contains(other), "it was undone: {shown}");
+    };
+    thread::scope(|scope| {
+        let played = rows.map(|row| scope.spawn(move || play(row)));
+        played.into_iter().for_each(|row| row.join().unwrap());
+    });
+}
+
+/// Two processes that plan at once would both plan from what was there before either.
+#[test]
+fn of_two_processes_that_change_one_thing_the_second_plans_after_the_first_is_done() {
+    let schedule = "/v1/projects/*/database/backups/schedule";
+    let platform =
+        FakePlatform::start_with_rules(&[write_rule("GET", schedule, None, "{ late = \"700ms\" }")]);
+    thread::scope(|scope| {
+        let create = |at: &str| platform.type_command(&format!("backup schedule create -t shop --at {at}"));
+        let both = ["03:00", "04:00"].map(|at| scope.spawn(move || create(at)));
+        for done in both.map(|one| one.join().unwrap()) {
+            assert_eq!(done.code, 0, "{done}");
+        }
+    });
+    let runs = platform.env.list_runs();
+    let records = runs.as_array().unwrap().iter().map(|run| {
+        platform.type_command(&format!("runs show {} -o json", run["id"].as_str().unwrap())).parse_json()
+    });
+    let planned: Vec<String> = records.map(|records| records.to_string()).collect();
+    let from_first = |records: &&String| records.contains(r#""before":{"at":"00:00""#);
+    assert_eq!(planned.iter().filter(from_first).count(), 1, "{planned:?}");
 }

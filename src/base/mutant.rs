@@ -21,6 +21,10 @@ pub(crate) enum Mutant {
     SecondEffectUnderQuarantine,
     /// An answer is believed without a look at what it says.
     AnswerBelieved,
+    /// That a look shows what was so before counts as the landing of a request that was answered.
+    LookTakenForLanding,
+    /// A look that may lag behind says what became of a lost request.
+    LaggingLookBelieved,
     /// The time in which a lost request may land is counted from its record, not from when it may have been sent.
     BoundFromRecord,
     /// The whole list is compared, not the elements that the effect touches.
@@ -32,12 +36,14 @@ pub(crate) enum Mutant {
 }
 
 /// The faults of the protocol of effects.
-pub(crate) const PROTOCOL_MUTANTS: [Mutant; 7] = [
+pub(crate) const PROTOCOL_MUTANTS: [Mutant; 9] = [
     Mutant::LooksOnce,
     Mutant::NewKeyWhileOpen,
     Mutant::NoQuarantine,
     Mutant::SecondEffectUnderQuarantine,
     Mutant::AnswerBelieved,
+    Mutant::LookTakenForLanding,
+    Mutant::LaggingLookBelieved,
     Mutant::BoundFromRecord,
     Mutant::WholeListCompared,
 ];

@@ -14,6 +14,7 @@
 //! [`UnreadableRecord`] and never a default.
 
 mod chain;
+mod claim;
 mod conclusion;
 mod create;
 mod decision;
@@ -42,6 +43,7 @@ mod unfit_run;
 mod unreadable;
 
 pub use chain::{VerifiedChain, digest_sources};
+pub use claim::Claim;
 pub use conclusion::{Conclusion, RunError};
 pub use decision::Decision;
 pub use editions::{APPROVE, EDIT_GATE};

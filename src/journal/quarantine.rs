@@ -44,10 +44,25 @@ impl Journal {
     /// # Errors
     /// [`Error::NotWritable`], [`Error::Unreadable`].
     pub fn put_under_quarantine(&self, all: &[Quarantine]) -> Result<(), Error> {
+        self.change_quarantines(|tx| insert_quarantines(tx, all))
+    }
+
+    /// Ends the quarantines of a call but for these of it, which are on disk when this returns.
+    ///
+    /// # Errors
+    /// [`Error::NotWritable`], [`Error::Unreadable`].
+    pub fn narrow_quarantines(&self, run: &str, call: &str, kept: &[Quarantine]) -> Result<(), Error> {
+        self.change_quarantines(|tx| {
+            delete_quarantines(tx, run, call)?;
+            insert_quarantines(tx, kept)
+        })
+    }
+
+    /// Changes quarantines in one transaction.
+    fn change_quarantines(&self, change: impl FnOnce(&Db) -> rusqlite::Result<()>) -> Result<(), Error> {
         let db = self.lock_db();
         let tx = db.begin_write();
-        let insert = |tx: &Db| all.iter().try_for_each(|one| insert_quarantine(tx, one));
-        tx.and_then(|tx| insert(&tx).and_then(|()| tx.commit()))
+        tx.and_then(|tx| change(&tx).and_then(|()| tx.commit()))
             .map_err(|e| schema::to_journal_error(&self.state, &e))
     }
 
@@ -91,10 +106,7 @@ impl Journal {
     /// # Errors
     /// [`Error::NotWritable`], [`Error::Unreadable`].
     pub fn lift_quarantines(&self, run: &str, call: &str) -> Result<(), Error> {
-        let db = self.lock_db();
-        let tx = db.begin_write();
-        tx.and_then(|tx| delete_quarantines(&tx, run, call).and_then(|()| tx.commit()))
-            .map_err(|e| schema::to_journal_error(&self.state, &e))
+        self.change_quarantines(|tx| delete_quarantines(tx, run, call))
     }
 
     /// Ends the quarantines of a call that have no known end: somebody has decided what came of it.
@@ -103,11 +115,7 @@ impl Journal {
     /// [`Error::NotWritable`], [`Error::Unreadable`].
     pub fn lift_endless_quarantines(&self, run: &str, call: &str) -> Result<(), Error> {
         let sql = "delete from quarantines where run = ?1 and call = ?2 and span is null";
-        let db = self.lock_db();
-        let delete = |tx: &Db| tx.prepare(sql)?.execute(params![run, call]).map(drop);
-        let tx = db.begin_write();
-        tx.and_then(|tx| delete(&tx).and_then(|()| tx.commit()))
-            .map_err(|e| schema::to_journal_error(&self.state, &e))
+        self.change_quarantines(|tx| tx.prepare(sql)?.execute(params![run, call]).map(drop))
     }
 
     /// Makes every quarantine unreadable and unwritable, or readable again, for all who have the journal open.
@@ -125,6 +133,10 @@ impl Journal {
 /// Returns until when a request may still take effect, in words.
 pub fn describe_landing_end(until: Option<Moment>) -> String {
     until.map_or_else(|| "nobody knows until when".to_owned(), |at| format!("until {at}"))
+}
+
+fn insert_quarantines(tx: &Db, all: &[Quarantine]) -> rusqlite::Result<()> {
+    all.iter().try_for_each(|one| insert_quarantine(tx, one))
 }
 
 fn insert_quarantine(tx: &Db, one: &Quarantine) -> rusqlite::Result<()> {
@@ -145,7 +157,7 @@ fn insert_quarantine(tx: &Db, one: &Quarantine) -> rusqlite::Result<()> {
     .map(drop)
 }
 
-fn select_quarantines(db: &Db) -> rusqlite::Result<Vec<Quarantine>> {
+pub(super) fn select_quarantines(db: &Db) -> rusqlite::Result<Vec<Quarantine>> {
     let read = |row: &rusqlite::Row<'_>| {
         Ok(Quarantine {
             place: row.get(0)?,
@@ -161,7 +173,7 @@ fn select_quarantines(db: &Db) -> rusqlite::Result<Vec<Quarantine>> {
 }
 
 /// Returns a part as its column has it: a key column is never null.
-fn part_column(part: Option<&str>) -> &str {
+pub(super) fn part_column(part: Option<&str>) -> &str {
     part.unwrap_or("")
 }
 

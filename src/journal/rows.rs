@@ -164,6 +164,7 @@ pub(super) fn select_last_record(db: &Db, run: RunRowId) -> rusqlite::Result<(u6
 pub(super) fn replace_with_tombstone(tx: &Db, run: RunRowId, tombstone: &Tombstone) -> rusqlite::Result<()> {
     tx.execute("delete from leases where run = ?1", [&tombstone.run])?;
     tx.execute("delete from quarantines where run = ?1", [&tombstone.run])?;
+    tx.execute("delete from claims where run = ?1", [&tombstone.run])?;
     tx.execute("delete from records where run = ?1", [run.0])?;
     tx.execute("delete from sources where run = ?1", [run.0])?;
     tx.execute("delete from editions where run = ?1", [run.0])?;

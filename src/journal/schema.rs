@@ -92,6 +92,14 @@ const MIGRATIONS: &[&str] = &["
         by          text not null,        -- who took the state over; empty for the first place
         rolled_back integer not null      -- whether it was said to have been rolled back
     ) strict;
+", "
+    create table claims (                 -- things that a call of a process which holds its run is at
+        place text not null,              -- as in `quarantines`
+        part  text not null,
+        run   text not null,
+        call  text not null,
+        primary key (place, part, run, call)
+    ) strict, without rowid;
 "];
 
 /// Returns the path of the journal of a state folder.
@@ -188,6 +196,16 @@ fn configure_durability(db: &Connection) -> rusqlite::Result<()> {
     // On macOS a plain fsync leaves the data in the drive's cache; elsewhere this changes nothing.
     db.pragma_update(None, "fullfsync", true)?;
     db.pragma_update(None, "foreign_keys", true)
+}
+
+/// Opens a journal that is there, for what need not survive a power cut: this connection waits for no disk.
+///
+/// # Errors
+/// As [`open_existing`].
+pub(super) fn open_unsynced(state: &Path) -> Result<Connection, Error> {
+    let db = open_existing(state)?;
+    db.pragma_update(None, "synchronous", "normal").map_err(|e| to_journal_error(state, &e))?;
+    Ok(db)
 }
 
 /// Makes a journal in memory.

@@ -33,6 +33,8 @@ pub struct Journal {
     pub(super) state: PathBuf,
     pub(super) clock: Arc<dyn Clock>,
     db: Arc<Mutex<PooledDb>>,
+    /// The connection for what need not survive a power cut, once something is written with it.
+    pub(super) unsynced: Mutex<Option<Arc<Mutex<PooledDb>>>>,
     /// The observer of an in-memory journal; `None` for one on disk.
     pub(super) observer: Option<Arc<dyn RecordObserver>>,
     pub(super) consent: StateConsent,
@@ -60,7 +62,7 @@ impl Journal {
     ) -> Result<Journal, Error> {
         refuse_emptied_journal(state, &consent)?;
         let db = share_connection(schema::open_or_create(state)?);
-        Ok(Journal { state: state.into(), clock, db, observer: None, consent, admitted: OnceLock::new() })
+        Ok(Self::on_disk(state, clock, db, consent))
     }
 
     /// Opens the journal of a state folder if there is one.
@@ -77,8 +79,17 @@ impl Journal {
             return Ok(None);
         }
         let db = share_connection(schema::open_existing(state)?);
-        let admitted = OnceLock::new();
-        Ok(Some(Journal { state: state.into(), clock, db, observer: None, consent, admitted }))
+        Ok(Some(Self::on_disk(state, clock, db, consent)))
+    }
+
+    fn on_disk(
+        state: &Path,
+        clock: Arc<dyn Clock>,
+        db: Arc<Mutex<PooledDb>>,
+        consent: StateConsent,
+    ) -> Journal {
+        let (unsynced, admitted) = (Mutex::default(), OnceLock::new());
+        Journal { state: state.into(), clock, db, unsynced, observer: None, consent, admitted }
     }
 
     /// Makes a journal in memory, for rehearsals. It keeps what a journal on disk keeps, loses what that would lose when
@@ -96,7 +107,8 @@ impl Journal {
             .map_err(|e| schema::to_journal_error(&state, &e))?;
         let db = Arc::new(Mutex::new(db));
         let (consent, admitted) = (StateConsent::default(), OnceLock::new());
-        Ok(Journal { state, clock, db, observer: Some(observer), consent, admitted })
+        let unsynced = Mutex::new(Some(Arc::clone(&db)));
+        Ok(Journal { state, clock, db, unsynced, observer: Some(observer), consent, admitted })
     }
 
     /// Asks the process that holds a run to stop.
@@ -177,8 +189,9 @@ impl Journal {
             // A state from before there were numbers has none.
             lock.note_synced(chain.tail.seq);
         }
-        // The process that was asked to stop is gone.
+        // The process that was asked to stop, and was at its things, is gone.
         self.with_db(|db| rows::delete_stop_request(db, &id))?;
+        self.release_all_claims(&id)?;
         Ok(Run::from_chain(self.run_writer(writer, row_id, lock), chain))
     }
 
@@ -362,7 +375,7 @@ fn refuse_emptied_journal(state: &Path, consent: &StateConsent) -> Result<(), Er
     Err(Error::JournalGone { path: schema::journal_path(state), runs })
 }
 
-fn share_connection(db: Connection) -> Arc<Mutex<PooledDb>> {
+pub(super) fn share_connection(db: Connection) -> Arc<Mutex<PooledDb>> {
     Arc::new(Mutex::new(PooledDb::from_owned(Db::new(db))))
 }
 

@@ -10,7 +10,7 @@ use super::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
         TARGET, field,
     },
-    thing::Thing,
+    thing::{Thing, ThingPart},
 };
 use crate::{
     base::{clock::Stopwatch, lock::lock_unpoisoned},
@@ -102,8 +102,7 @@ async fn set_settings(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Val
     let target = cx.open_target(args.get("target")).await?;
     let values = args.get_map("values");
     let settings = target.settings()?;
-    let mut things: Vec<String> =
-        values.keys().map(|name| format!("setting:{}", name.to_lowercase())).collect();
+    let mut things: Vec<String> = values.keys().map(|name| setting_part(name)).collect();
     if settings.replaces_overrides() {
         // A replacement that lands late would undo what was set after it.
         things.push("overrides".into());
@@ -127,6 +126,11 @@ async fn set_settings(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Val
         return Ok(set);
     }
     restart_for_settings(cx, args, &*target, (set, stopwatch.left_of(args.timeout()))).await
+}
+
+/// Returns the part of a target that a setting is: servers take its name in any case.
+fn setting_part(name: &str) -> String {
+    format!("setting:{}", name.to_lowercase())
 }
 
 /// The name of the element that stands for the overrides which are replaced with themselves; no setting has a space.
@@ -222,6 +226,11 @@ impl SetEffect for SettingsEffect<'_> {
 
     fn things(&self) -> Vec<Thing> {
         self.things.clone()
+    }
+
+    fn things_of(&self, names: &[&str]) -> Vec<Thing> {
+        let parts: Vec<ThingPart> = names.iter().map(|name| ThingPart::Named(setting_part(name))).collect();
+        self.things.iter().filter(|thing| parts.contains(&thing.part)).cloned().collect()
     }
 
     /// Plans every setting, also one that is as wanted: it may wait for the restart that the call asks for afterwards.

@@ -14,8 +14,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use serde_json::Value;
-use std::sync::Arc;
-use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
+use std::{any::Any, sync::Arc};
 
 /// The caller of an operation, as the operation sees it.
 #[async_trait]
@@ -26,12 +25,14 @@ pub trait CallHost: Send + Sync {
     fn report_columns(&self, _columns: &[String]) {}
     /// Records what the call is about to do, or was given to wait on. It is on disk when this returns.
     async fn record_evidence(&self, evidence: &Evidence) -> Result<()>;
-    /// Waits until no other call of this process is at these things, and none of any run can still land at them; others
-    /// wait until the claim is dropped. [`Code::Timeout`] when that takes longer than `limit`.
+    /// Waits until no other call of this state folder is at these things, and no request of one can still land at them;
+    /// others wait until the claim is dropped. [`Code::Timeout`] when that takes longer than `limit`.
     async fn claim_things(&self, things: &[Thing], limit: Option<Span>) -> Result<ThingClaim>;
     /// Puts things under quarantine: a request of this call, sent until `sent_by` at the latest, may land there for
     /// `span` after that, or for a time that nobody knows.
     async fn begin_quarantine(&self, things: &[Thing], sent_by: &Uptime, span: Option<Span>) -> Result<()>;
+    /// Ends the quarantines of this call at all things but these, which stay as [`CallHost::begin_quarantine`] puts them.
+    async fn narrow_quarantines(&self, things: &[Thing], sent_by: &Uptime, span: Option<Span>) -> Result<()>;
     /// Ends the quarantines of this call.
     async fn lift_quarantines(&self) -> Result<()>;
     /// Asks a person whether a lost request is looked for until `until`, when it can land no more. Returns who ends the
@@ -44,22 +45,16 @@ pub trait CallHost: Send + Sync {
 /// A claim to things, given back on drop.
 #[derive(Debug, Default)]
 pub struct ThingClaim {
-    /// The locks that keep other calls of this process away.
-    pub locks: Vec<ThingLock>,
+    /// What keeps other calls away until it is dropped.
+    pub hold: Option<ThingHold>,
     /// Until when an earlier attempt of this call may have sent a request that may still land, as of the last of them.
     pub open_since: Option<Uptime>,
     /// Whether an earlier attempt of this call was accepted, so that nobody knows until when it is at work.
     pub is_at_work: bool,
 }
 
-/// The lock of a place or of a part of one.
-#[derive(Debug)]
-pub enum ThingLock {
-    /// Others may be at other parts.
-    Shared(OwnedRwLockReadGuard<()>),
-    /// Nobody else is there.
-    Exclusive(OwnedRwLockWriteGuard<()>),
-}
+/// What keeps other calls away from things for as long as it is there.
+pub type ThingHold = Box<dyn Any + Send + Sync>;
 
 /// What one call of an operation works with.
 pub struct CallContext<'a> {

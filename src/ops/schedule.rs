@@ -2,7 +2,8 @@
 
 use super::{
     args::CallArgs,
-    protocol::{MakeEffect, RemoveEffect, perform_make, perform_remove},
+    evidence::{ElementChange, ElementChanges},
+    protocol::{MakeEffect, RemoveEffect, SetEffect, SetLook, perform_make, perform_remove, perform_set},
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Protocol,
         ReturnShape, TARGET, field,
@@ -125,16 +126,16 @@ fn parse_request(args: &CallArgs) -> Result<ScheduleRequest> {
 
 async fn create_schedule(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    let effect = ScheduleMaking {
-        thing: Thing::named(args, "schedules")?,
-        schedules: target.schedules()?,
-        request: parse_request(args)?,
-        key: cx.key,
-    };
-    perform_make(cx, args, &*target, &effect).await
+    let (thing, request, key) = (Thing::named(args, "schedules")?, parse_request(args)?, cx.key);
+    let schedules = target.schedules()?;
+    if schedules.has_exactly_one() {
+        let effect = ScheduleSetting { thing, schedules, request, key };
+        return perform_set(cx, args, &*target, &effect).await;
+    }
+    perform_make(cx, args, &*target, &ScheduleMaking { thing, schedules, request, key }).await
 }
 
-/// Makes a schedule, or where the platform has exactly one, sets it.
+/// Makes a schedule.
 struct ScheduleMaking<'a> {
     thing: Thing,
     schedules: &'a dyn Schedules,
@@ -157,43 +158,13 @@ impl MakeEffect for ScheduleMaking<'_> {
     }
 
     async fn plan(&self) -> Result<Value> {
-        Ok(keyless_to_json(&self.schedules.list().await?))
+        Ok(Value::Null)
     }
 
-    /// Looks for the schedule that carries the call's key, or, where the platform keeps none, for one as requested that
-    /// was not there.
-    async fn find(&self, before: &Value) -> Result<Option<Value>> {
+    /// Looks for the schedule that carries the call's key.
+    async fn find(&self, _: &Value) -> Result<Option<Value>> {
         let now = self.schedules.list().await?;
-        if let Some(made) = now.iter().find(|s| s.key.as_ref() == Some(self.key)) {
-            return Ok(Some(json!(made)));
-        }
-        let was_there =
-            |s: &Schedule| before.as_array().is_some_and(|all| all.contains(&schedule_to_json(s)));
-        let is_requested = |s: &Schedule| s.every == self.request.every && s.at == self.request.at;
-        let is_only = now.len() == 1;
-        let new: Vec<&Schedule> =
-            now.iter().filter(|s| s.key.is_none() && is_requested(s) && (is_only || !was_there(s))).collect();
-        match new[..] {
-            [made] => Ok(Some(json!(made))),
-            // The one that the platform has is neither as it was nor as requested: somebody else has set it since.
-            [] if is_only && now[0].key.is_none() && *before != keyless_to_json(&now) => Err(Error::new(
-                Code::Unknown,
-                format!(
-                    "the schedule is neither as it was before nor as requested: before {before}, requested {}, now {}",
-                    request_to_json(&self.request),
-                    keyless_to_json(&now)
-                ),
-            )),
-            [] => Ok(None),
-            _ => Err(Error::new(
-                Code::Unknown,
-                format!(
-                    "several schedules as requested are new: before {before}, requested {}, now {}",
-                    request_to_json(&self.request),
-                    keyless_to_json(&now)
-                ),
-            )),
-        }
+        Ok(now.iter().find(|s| s.key.as_ref() == Some(self.key)).map(|made| json!(made)))
     }
 
     async fn send_request(&self) -> Result<Value> {
@@ -201,18 +172,67 @@ impl MakeEffect for ScheduleMaking<'_> {
     }
 }
 
-/// Returns the requested schedule, for the record and for messages.
-fn request_to_json(request: &ScheduleRequest) -> Value {
-    json!({ "every": request.every, "at": request.at, "keep_days": request.keep_days })
+/// The element of a change of the one schedule that a platform has: when it takes a backup.
+const SCHEDULE_TIME: &str = "schedule";
+
+/// Sets the one schedule that the platform has.
+struct ScheduleSetting<'a> {
+    thing: Thing,
+    schedules: &'a dyn Schedules,
+    request: ScheduleRequest,
+    key: &'a CallKey,
 }
 
-/// Returns the schedules that carry no key, without the fields that change by themselves.
-fn keyless_to_json(schedules: &[Schedule]) -> Value {
-    schedules.iter().filter(|s| s.key.is_none()).map(schedule_to_json).collect()
+impl ScheduleSetting<'_> {
+    /// Returns the one schedule, with its value as an element.
+    async fn read_schedule(&self) -> Result<(Schedule, Value)> {
+        let all = self.schedules.list().await?;
+        let [schedule] = &all[..] else {
+            let message = format!("the platform has one schedule, and shows {}", all.len());
+            return Err(Error::new(Code::Internal, message));
+        };
+        Ok((schedule.clone(), schedule_value(schedule.every, &schedule.at)))
+    }
 }
 
-fn schedule_to_json(s: &Schedule) -> Value {
-    json!({ "id": s.id, "every": s.every, "at": s.at, "keep_days": s.keep_days })
+/// Returns when backups are taken, as an element has it.
+fn schedule_value(every: Frequency, at: &str) -> Value {
+    json!({ "every": every, "at": at })
+}
+
+#[async_trait]
+impl SetEffect for ScheduleSetting<'_> {
+    fn subject(&self) -> &'static str {
+        "the schedule of backups"
+    }
+
+    fn kind(&self) -> EffectKind {
+        EffectKind::Schedule
+    }
+
+    fn things(&self) -> Vec<Thing> {
+        vec![self.thing.clone()]
+    }
+
+    async fn plan(&self) -> Result<ElementChanges> {
+        let (_, before) = self.read_schedule().await?;
+        let wanted = schedule_value(self.request.every, &self.request.at);
+        Ok([(SCHEDULE_TIME.to_owned(), ElementChange { before, wanted })].into())
+    }
+
+    async fn look(&self, _: &ElementChanges) -> Result<SetLook> {
+        let (schedule, found) = self.read_schedule().await?;
+        let elements = [(SCHEDULE_TIME.to_owned(), found)].into();
+        Ok(SetLook { elements, unapplied: None, shown: json!(schedule) })
+    }
+
+    async fn send_request(&self, _: &ElementChanges) -> Result<()> {
+        self.schedules.create(&self.request, self.key).await.map(drop)
+    }
+
+    fn result(&self, _: &ElementChanges, look: SetLook) -> Value {
+        look.shown
+    }
 }
 
 async fn delete_schedule(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {

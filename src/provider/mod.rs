@@ -260,6 +260,10 @@ pub trait Branches: Send + Sync {
 pub trait Schedules: Send + Sync {
     /// Returns every schedule.
     async fn list(&self) -> Result<Vec<Schedule>>;
+    /// Returns whether the platform has exactly one schedule, which can only be set, and keeps no key of who did.
+    fn has_exactly_one(&self) -> bool {
+        false
+    }
     /// Makes a schedule, or where the platform has exactly one, sets it.
     async fn create(&self, request: &ScheduleRequest, key: &CallKey) -> Result<Schedule>;
     /// Removes a schedule; one that is already gone is not an error.

@@ -17,6 +17,8 @@ mod native_call;
 mod native_options;
 mod script_error;
 mod stdlib;
+mod thing_claims;
+mod thing_line;
 mod value_methods;
 mod values;
 mod world_natives;

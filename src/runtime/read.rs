@@ -95,6 +95,10 @@ impl CallHost for ReadOnlyHost<'_> {
         Err(effect_error())
     }
 
+    async fn narrow_quarantines(&self, _: &[Thing], _: &Uptime, _: Option<Span>) -> Result<()> {
+        Err(effect_error())
+    }
+
     async fn lift_quarantines(&self) -> Result<()> {
         Err(effect_error())
     }

@@ -6,6 +6,7 @@ use super::{
     observer::RunObserver,
     run_clock::RunClock,
     stop::{NativeError, StopReason, StopSwitch},
+    thing_line::ThingLine,
 };
 use crate::{
     base::lock::lock_unpoisoned,
@@ -92,8 +93,8 @@ pub(super) struct RunContext {
     pub(super) verified: Mutex<BTreeMap<String, Arc<Mutex<Option<VerifiedTarget>>>>>,
     /// What was made and could not be removed.
     pub(super) left_behind: Mutex<Vec<String>>,
-    /// The things that calls of this process are at, each locked by the one that is.
-    pub(super) thing_locks: Mutex<BTreeMap<String, Arc<tokio::sync::RwLock<()>>>>,
+    /// The calls of this process that are at things, or wait for them.
+    pub(super) thing_line: Arc<ThingLine>,
     /// Held while a person is asked a question.
     pub(super) asking: Mutex<()>,
     /// Held while an edited text waits for its own approval.
@@ -146,7 +147,7 @@ impl RunContext {
             deferred: Arc::default(),
             verified: Mutex::default(),
             left_behind: Mutex::default(),
-            thing_locks: Mutex::default(),
+            thing_line: Arc::default(),
             asking: Mutex::default(),
             edit_gate: Mutex::default(),
             edits,

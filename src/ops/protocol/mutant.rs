@@ -26,6 +26,14 @@ pub(super) fn believes_answer() -> bool {
     is_mutant(Mutant::AnswerBelieved)
 }
 
+pub(super) fn believes_lagging_look() -> bool {
+    is_mutant(Mutant::LaggingLookBelieved)
+}
+
+pub(super) fn takes_look_for_landing() -> bool {
+    is_mutant(Mutant::LookTakenForLanding)
+}
+
 pub(super) fn counts_from_record() -> bool {
     is_mutant(Mutant::BoundFromRecord)
 }

@@ -8,7 +8,7 @@ use crate::{
     base::{clock::Uptime, moment::Span, send_deadline::with_send_deadline},
     ops::{
         args::CallArgs,
-        context::{CallContext, ThingClaim, ThingLock},
+        context::{CallContext, ThingClaim, ThingHold},
         evidence::Evidence,
         thing::Thing,
     },
@@ -38,8 +38,10 @@ pub(super) struct Sending<'a> {
     is_accepted: bool,
     /// Whether that is so of an earlier attempt, and the call was to be made anew all the same.
     is_earlier_at_work: bool,
+    /// The things of which no look can tell whether the answered request has landed there.
+    unproven: Vec<Thing>,
     #[expect(dead_code, reason = "it is held, not looked at")]
-    locks: Vec<ThingLock>,
+    hold: Option<ThingHold>,
 }
 
 /// What came of one request.
@@ -67,7 +69,7 @@ impl<'a> Sending<'a> {
         }
         // The time of a call ends waiting, never uncertainty.
         let limit = (!may_be_asked_for).then(|| args.timeout());
-        let ThingClaim { locks, open_since, is_at_work } = cx.host.claim_things(&things, limit).await?;
+        let ThingClaim { hold, open_since, is_at_work } = cx.host.claim_things(&things, limit).await?;
         let lost = open_since.map(|sent_by| clamp_to_now(&sent_by, cx));
         let is_earlier_at_work = is_at_work && cx.is_redone();
         let looking_since = lost.as_ref().map(|_| cx.fleet.clock().uptime());
@@ -80,7 +82,8 @@ impl<'a> Sending<'a> {
             answered: None,
             is_accepted: false,
             is_earlier_at_work,
-            locks,
+            unproven: Vec::new(),
+            hold,
         })
     }
 
@@ -113,6 +116,16 @@ impl<'a> Sending<'a> {
     /// Counts a request that was refused, because it is so already, as one that was answered then.
     pub(super) fn count_as_answered(&mut self, at: Uptime) {
         self.answered = Some(at);
+    }
+
+    /// Keeps these things also when the call is done, until what was answered must have landed: they were as wanted before,
+    /// so a look that shows them so proves nothing.
+    pub(super) fn doubt_landing_at(&mut self, things: Vec<Thing>) {
+        #[cfg(test)]
+        if super::mutant::takes_look_for_landing() {
+            return;
+        }
+        self.unproven = things;
     }
 
     /// Returns since when a lost request of the call is looked for here.
@@ -294,9 +307,21 @@ impl<'a> Sending<'a> {
         if may_land {
             self.redate_quarantine().await?;
         } else if self.is_accepted || !self.landing.is_fenced() {
-            self.cx.host.lift_quarantines().await?;
+            self.lift_proven().await?;
         }
         result
+    }
+
+    /// Ends the quarantine of the things at which nothing can land any more.
+    async fn lift_proven(&self) -> Result<()> {
+        let answered = self.answered.as_ref().filter(|_| !self.unproven.is_empty());
+        match answered.filter(|sent_by| self.time_left_after(Some(sent_by)) != Some(Span::ZERO)) {
+            Some(sent_by) => {
+                let span = self.quarantine_span();
+                self.cx.host.narrow_quarantines(&self.unproven, sent_by, span).await
+            }
+            None => self.cx.host.lift_quarantines().await,
+        }
     }
 }
 

@@ -44,6 +44,10 @@ pub(in crate::ops) trait SetEffect: Sync {
     fn kind(&self) -> EffectKind;
     /// The parts of the target that it changes: two calls at one of them are made one after the other.
     fn things(&self) -> Vec<Thing>;
+    /// Returns the parts of the target to which some elements of a change belong.
+    fn things_of(&self, _names: &[&str]) -> Vec<Thing> {
+        self.things()
+    }
     /// Plans the change: every element that the call is about, as it is and as it is to be. Every refusal comes from here.
     async fn plan(&self) -> Result<ElementChanges>;
     /// Looks at the elements of a change, fresh.
@@ -155,6 +159,7 @@ pub(in crate::ops) async fn perform_set(
     }
     let value =
         if cx.is_doubtful { set.confirm_wanted().await } else { set.change_elements(&mut sending).await };
+    sending.doubt_landing_at(set.list_unproven_things());
     sending.finish(value).await
 }
 
@@ -181,6 +186,18 @@ impl Set<'_> {
     /// Returns whether any element was seen to be other than wanted.
     fn is_needed(&self) -> bool {
         self.changes.values().any(|change| change.before != change.wanted)
+    }
+
+    /// Returns the things at which a look cannot tell whether an answered request has landed: an element was as wanted before,
+    /// and is so whether it has or not.
+    fn list_unproven_things(&self) -> Vec<Thing> {
+        let unasked = self.effect.list_unasked(&self.changes);
+        let is_unproven = |(name, change): &(&String, &ElementChange)| {
+            change.before == change.wanted && !unasked.contains(name)
+        };
+        let names: Vec<&str> =
+            self.changes.iter().filter(is_unproven).map(|(name, _)| name.as_str()).collect();
+        if names.is_empty() { Vec::new() } else { self.effect.things_of(&names) }
     }
 
     /// Returns the value of a change that holds, and asks for nothing: whether it was made before, and changed since, nobody
@@ -259,15 +276,9 @@ impl Set<'_> {
         }
         match seen.standing {
             Standing::AsBefore | Standing::InPart => Ok(None),
-            Standing::AsWanted if self.tells_nothing_yet(sending) => Ok(None),
+            Standing::AsWanted | Standing::Unapplied if tells_nothing_yet(sending) => Ok(None),
             _ => self.conclude(seen, sending).await.map(Some),
         }
-    }
-
-    /// Returns whether a look at what is as wanted says nothing of a lost request yet: it was so before, by a look that may have
-    /// lagged behind, and so may this one.
-    fn tells_nothing_yet(&self, sending: &Sending<'_>) -> bool {
-        !self.is_needed() && !sending.is_past_landing()
     }
 
     /// Asks for the change until it is seen: twice at most, the second time when the first got no answer and is not seen.
@@ -289,7 +300,7 @@ impl Set<'_> {
                         Standing::AsBefore | Standing::InPart if is_second => break,
                         // What is half done is finished, also where nothing of the first can come any more.
                         Standing::AsBefore | Standing::InPart => {}
-                        Standing::AsWanted if self.tells_nothing_yet(sending) => {}
+                        Standing::AsWanted | Standing::Unapplied if tells_nothing_yet(sending) => {}
                         _ => return self.conclude(seen, sending).await,
                     }
                 }
@@ -347,7 +358,7 @@ impl Set<'_> {
     async fn await_lost(&self, sending: &Sending<'_>, why: Error) -> EffectResult<Value> {
         let look = || async {
             Ok(match self.look(LookAfter::Loss).await? {
-                Look::Seen(seen) if self.tells_nothing_yet(sending) => {
+                Look::Seen(seen) if tells_nothing_yet(sending) => {
                     let phase = "waiting until what was lost can come no more";
                     Look::NotYet(
                         seen,
@@ -446,6 +457,16 @@ impl Set<'_> {
             describe_elements(&self.changes, look)
         ))
     }
+}
+
+/// Returns whether a look that shows a change as wanted says nothing of its lost request yet: it may lag behind as far as a
+/// request may take to land, to before the last change but one, and it was sent later than anything was planned.
+fn tells_nothing_yet(sending: &Sending<'_>) -> bool {
+    #[cfg(test)]
+    if super::mutant::believes_lagging_look() {
+        return false;
+    }
+    !sending.is_past_landing()
 }
 
 /// Tells how the elements of a change stand.

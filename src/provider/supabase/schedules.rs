@@ -29,6 +29,10 @@ impl Schedules for Supabase {
         Ok(vec![self.daily_schedule(at)])
     }
 
+    fn has_exactly_one(&self) -> bool {
+        true
+    }
+
     /// Sets the time of day. The platform takes three changes a day, and keeps no key.
     async fn create(&self, request: &ScheduleRequest, _key: &CallKey) -> Result<Schedule> {
         if request.every != Frequency::Day {

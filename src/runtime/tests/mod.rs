@@ -2,6 +2,7 @@
 
 mod approvals;
 mod attempts;
+mod claims;
 mod crashes;
 mod divergence;
 mod edit_gate_operators;

@@ -1,6 +1,9 @@
 //! A lost request that is looked for, and a person who may end the looking.
 
-use super::{super::failure::never_landed_error, *};
+use super::{
+    super::{MakeEffect, failure::never_landed_error, perform_make},
+    *,
+};
 use crate::provider::model::Landing;
 
 /// Longer than a lost request is looked for before anything else is done about it.
@@ -43,14 +46,47 @@ async fn where_nobody_ends_the_looking_it_goes_on_until_nothing_can_come() {
 
 #[tokio::test]
 async fn what_comes_while_the_question_stands_is_not_lost() {
-    let (sandbox, switch) = (slow_sandbox_within(BOUND), Arc::new(Switch::answering(Answer::Lost)));
-    let turned = Arc::clone(&switch);
+    let ((fleet, provider), is_there) = (slow_sandbox_within(BOUND), Arc::<AtomicBool>::default());
+    let appears = Arc::clone(&is_there);
     let host = host_with(move || {
-        turned.is_on.store(true, Ordering::Relaxed);
+        appears.store(true, Ordering::Relaxed);
         Some("ann".into())
     });
-    take_switch(&sandbox, &host, &switch).await.expect("it is on");
+    let args = decode_args("backup::pitr::mark", Some(json!("weekly")), json!({}));
+    let (cx, making) = (call_context(&fleet, &host, None), LateMaking(is_there));
+    let taken = perform_make(&cx, &args, &*provider, &making).await;
+    assert_eq!(taken, Ok(json!("weekly")));
     assert_eq!(lock_unpoisoned(&host.questions).len(), 1);
+}
+
+/// Something whose making gets no answer, and whether it is there.
+struct LateMaking(Arc<AtomicBool>);
+
+#[async_trait]
+impl MakeEffect for LateMaking {
+    fn subject(&self) -> String {
+        "the restore point `weekly`".into()
+    }
+
+    fn kind(&self) -> EffectKind {
+        EffectKind::RestorePoint
+    }
+
+    fn things(&self) -> Vec<Thing> {
+        Vec::new()
+    }
+
+    async fn plan(&self) -> Result<Value> {
+        Ok(Value::Null)
+    }
+
+    async fn find(&self, _: &Value) -> Result<Option<Value>> {
+        Ok(self.0.load(Ordering::Relaxed).then(|| json!("weekly")))
+    }
+
+    async fn send_request(&self) -> Result<Value> {
+        Err(Error::new(Code::Unknown, "no answer"))
+    }
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ use crate::{
         self,
         args::CallArgs,
         evidence::{ElementChange, ElementChanges, Evidence},
-        spec::{CallContext, CallHost, Protocol, Thing, ThingClaim},
+        spec::{CallContext, CallHost, Protocol, Thing, ThingClaim, ThingPart},
     },
     provider::{
         Code, Error, Fleet, Provider, Result, SideEffects,
@@ -60,6 +60,8 @@ struct MemoryHost {
     claimed: Mutex<Vec<Thing>>,
     kept: Mutex<Vec<Thing>>,
     lifted: AtomicUsize,
+    /// What stayed under quarantine when the call was done, since when, and how long.
+    narrowed: Mutex<Vec<(Vec<Thing>, Uptime, Option<Span>)>>,
     /// Until when an earlier attempt may have sent something.
     open_since: Option<Uptime>,
     /// Whether an earlier attempt was accepted and is not known to be over.
@@ -88,6 +90,11 @@ impl CallHost for MemoryHost {
     async fn begin_quarantine(&self, things: &[Thing], sent_by: &Uptime, span: Option<Span>) -> Result<()> {
         *lock_unpoisoned(&self.kept) = things.to_vec();
         lock_unpoisoned(&self.quarantines).push((sent_by.clone(), span));
+        Ok(())
+    }
+
+    async fn narrow_quarantines(&self, things: &[Thing], sent_by: &Uptime, span: Option<Span>) -> Result<()> {
+        lock_unpoisoned(&self.narrowed).push((things.to_vec(), sent_by.clone(), span));
         Ok(())
     }
 
@@ -238,14 +245,21 @@ async fn evidence_of_another_shape_is_not_acted_on() {
     assert!(sim.backups().expect("it has them").get(&backup).await.is_ok(), "it is still there");
 }
 
-/// How a switch answers; whatever it says, it stays as it is, unless somebody turns it.
+/// How a switch answers; but for one, it stays as it is whatever it says, unless somebody turns it.
 #[derive(Clone, Copy)]
 enum Answer {
+    /// It does as it is told.
+    Obeyed,
     Done,
     Refused,
     Lost,
     /// The first request gets no answer, and every later one is refused.
     LostThenRefused,
+}
+
+/// The part of the sandbox that a switch is.
+fn switch_thing() -> Thing {
+    Thing { place: SANDBOX.into(), part: ThingPart::Named("switch".into()) }
 }
 
 /// A switch that is to be on.
@@ -254,6 +268,8 @@ struct Switch {
     answer: Answer,
     /// After how many looks it is seen to be off, whatever they have shown before.
     off_after: Option<usize>,
+    /// Which look lags behind, to when it was on before it was turned off.
+    lagging_look: Option<usize>,
     looks: AtomicUsize,
     /// How often it was asked for.
     asked: AtomicUsize,
@@ -265,7 +281,8 @@ impl Switch {
     /// Returns a switch that is off.
     fn answering(answer: Answer) -> Self {
         let (asked, looks) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { is_on: false.into(), answer, off_after: None, looks, asked, send_by: Mutex::default() }
+        let (is_on, send_by) = (false.into(), Mutex::default());
+        Self { is_on, answer, off_after: None, lagging_look: None, looks, asked, send_by }
     }
 
     fn shows(&self) -> Value {
@@ -284,7 +301,7 @@ impl SetEffect for Switch {
     }
 
     fn things(&self) -> Vec<Thing> {
-        Vec::new()
+        vec![switch_thing()]
     }
 
     async fn plan(&self) -> Result<ElementChanges> {
@@ -292,14 +309,12 @@ impl SetEffect for Switch {
     }
 
     async fn look(&self, _: &ElementChanges) -> Result<SetLook> {
-        if Some(self.looks.fetch_add(1, Ordering::Relaxed)) == self.off_after {
+        let look = Some(self.looks.fetch_add(1, Ordering::Relaxed));
+        if look == self.off_after {
             self.is_on.store(false, Ordering::Relaxed);
         }
-        Ok(SetLook {
-            elements: [("on".to_owned(), self.shows())].into(),
-            unapplied: None,
-            shown: Value::Null,
-        })
+        let shown = if look == self.lagging_look { true.into() } else { self.shows() };
+        Ok(SetLook { elements: [("on".to_owned(), shown)].into(), unapplied: None, shown: Value::Null })
     }
 
     async fn send_request(&self, _: &ElementChanges) -> Result<()> {
@@ -307,6 +322,10 @@ impl SetEffect for Switch {
         *lock_unpoisoned(&self.send_by) = current_send_deadline();
         match self.answer {
             Answer::Done => Ok(()),
+            Answer::Obeyed => {
+                self.is_on.store(true, Ordering::Relaxed);
+                Ok(())
+            }
             Answer::Lost => Err(Error::new(Code::Unknown, "no answer")),
             Answer::LostThenRefused if earlier == 0 => Err(Error::new(Code::Unknown, "no answer")),
             Answer::Refused | Answer::LostThenRefused => Err(Error::new(Code::Conflict, "it is so already")),
@@ -496,8 +515,61 @@ async fn a_call_that_is_made_again_leaves_the_quarantine_of_its_first_attempt() 
     let open_since = Some(sandbox.0.clock().uptime());
     for (open_since, lifted) in [(open_since, 0), (None, 1)] {
         let host = MemoryHost { open_since, ..MemoryHost::default() };
-        let switch = Switch { is_on: true.into(), ..Switch::answering(Answer::Done) };
+        let switch = Switch::answering(Answer::Obeyed);
         take_switch(&sandbox, &host, &switch).await.expect("it is on");
         assert_eq!(host.lifted.into_inner(), lifted);
+    }
+}
+
+#[tokio::test]
+async fn what_was_so_before_is_kept_until_the_answered_request_must_have_landed() {
+    for (was_on, sandbox) in [(true, slow_sandbox()), (false, slow_sandbox()), (false, sandbox())] {
+        let (host, bound) = (MemoryHost::default(), sandbox.1.landing(EffectKind::Tls).max_delay());
+        let switch = Switch { is_on: was_on.into(), ..Switch::answering(Answer::Obeyed) };
+        let began = sandbox.0.clock().uptime();
+        take_switch(&sandbox, &host, &switch).await.expect("it is on");
+        assert_eq!(sandbox.0.clock().uptime(), began, "the call itself waits for nothing");
+        let kept = host.narrowed.into_inner().expect("nobody panicked");
+        if was_on {
+            assert_eq!((kept, host.lifted.into_inner()), (vec![(vec![switch_thing()], began, bound)], 0));
+        } else {
+            assert_eq!(kept, [], "a look has shown that it has landed");
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_many_elements_those_are_kept_that_were_so_before() {
+    let (fleet, sim) = slow_sandbox();
+    let settings = json!({"work_mem": "8MB"});
+    let settings = settings.as_object().expect("settings");
+    sim.settings().expect("it has them").set(settings).await.expect("it is set");
+    let host = MemoryHost::default();
+    let given = json!({"work_mem": "8MB", "maintenance_work_mem": "96MB"});
+    let cx = call_context(&fleet, &host, None);
+    perform_operation(&cx, "db::config::set", Some(given), json!({})).await.expect("they are set");
+    let kept = host.narrowed.into_inner().expect("nobody panicked");
+    let [(kept, ..)] = &kept[..] else { panic!("{kept:?}") };
+    let part = ThingPart::Named("setting:work_mem".into());
+    assert_eq!(*kept, [Thing { place: SANDBOX.into(), part }]);
+}
+
+/// It was on, then off, is to be on again, and the request got no answer.
+#[tokio::test]
+async fn a_look_that_lags_behind_the_last_change_but_one_says_nothing_of_a_lost_request() {
+    let recorded = |sent_by: Uptime| {
+        let change = ElementChange { before: false.into(), wanted: true.into() };
+        Evidence::Set { changes: [("on".to_owned(), change)].into(), sent_by }
+    };
+    for is_taken_up in [false, true] {
+        let sandbox = slow_sandbox();
+        let evidence = is_taken_up.then(|| recorded(sandbox.0.clock().uptime()));
+        let (host, lost) = (MemoryHost::default(), Switch::answering(Answer::Lost));
+        let switch = Switch { lagging_look: Some(0), ..lost };
+        let taken = take_switch_up(&sandbox, &host, &switch, evidence).await;
+        let Err(EffectFailure::Failed(error)) = taken else { panic!("it is off: {taken:?}") };
+        assert_eq!(error.code, Code::Unavailable, "{error}");
+        let (asked, wanted) = (switch.asked.into_inner(), if is_taken_up { 0 } else { 2 });
+        assert_eq!(asked, wanted, "setting twice is setting once, unless nothing is asked for any more");
     }
 }

@@ -1,0 +1,269 @@
+//! How a call claims things: when no other call of this process is at them, none of another process, and no request of any
+//! may still land there.
+//!
+//! The claim is written down in the transaction that has looked for others. While a call waits for the end of a
+//! quarantine or of another process's claim, it has nothing.
+
+use super::{
+    call_host::HostedCall,
+    thing_line::{CallAhead, PlaceInLine},
+};
+use crate::{
+    base::{
+        clock::{Clock, Stopwatch, Uptime},
+        moment::{Moment, Span},
+        shell::quote_shell_word,
+    },
+    journal::{Claim, Journal, Quarantine},
+    ops::spec::{CallHost as _, Thing, ThingClaim, ThingPart},
+    provider::{Code, Error, Result, model::Progress},
+};
+use std::{sync::Arc, thread};
+
+/// How often a call looks whether a quarantine is over that nobody knows the end of: somebody may decide its call.
+const QUARANTINE_POLL_INTERVAL: Span = Span::from_secs(2);
+/// How often a call looks whether that of another process is done.
+const CLAIM_POLL_INTERVAL: Span = Span::from_millis(100);
+
+/// What the journal calls the rows of a place; no part with a name is called so.
+const ROWS: &str = "its rows";
+
+/// Claims things for a call, waiting for `limit` at most.
+///
+/// # Errors
+/// [`Code::Timeout`] when it was not its turn in that time.
+pub(super) async fn claim_things(
+    host: &HostedCall<'_>,
+    things: &[Thing],
+    limit: Option<Span>,
+) -> Result<ThingClaim> {
+    let clock = host.context.fleet.clock();
+    let (since, waited) = (clock.now(), Stopwatch::start(clock.as_ref()));
+    loop {
+        let left = limit.map(|limit| waited.left_of(limit));
+        let place = host.context.thing_line.join(host.name, things);
+        await_turn(host, &place, since, left).await?;
+        let obstacle = match claim_if_free(host, things)? {
+            Ok(found) => return Ok(hold_claim(host, place, found)),
+            Err(obstacle) => obstacle,
+        };
+        // The call that ends the quarantine may be one of this process, which needs the turn.
+        drop(place);
+        obstacle.restart_after_boot(host, &clock.uptime())?;
+        let wait = obstacle.describe_wait(clock.as_ref(), since);
+        let left = limit.map(|limit| waited.left_of(limit));
+        if left == Some(Span::ZERO) {
+            return Err(overdue_error(&wait, Some(&obstacle.describe_way_out(&host.context.journal))));
+        }
+        host.report_progress(&Progress::with_phase(wait));
+        let pause = obstacle.pause_before_look(&clock.uptime());
+        clock.sleep(left.map_or(pause, |left| left.min(pause)).max(Span::from_millis(1))).await;
+    }
+}
+
+/// Waits until it is a call's turn at its things, and tells for whom.
+async fn await_turn(
+    host: &HostedCall<'_>,
+    place: &PlaceInLine,
+    since: Moment,
+    left: Option<Span>,
+) -> Result<()> {
+    let tell = |ahead: &CallAhead| host.report_progress(&Progress::with_phase(ahead.describe_wait(since)));
+    let turn = place.await_turn(tell);
+    let Some(left) = left else {
+        turn.await;
+        return Ok(());
+    };
+    tokio::select! {
+        biased;
+        () = turn => Ok(()),
+        () = host.context.fleet.clock().sleep(left) => match place.find_call_ahead() {
+            Some(ahead) => Err(overdue_error(&ahead.describe_wait(since), None)),
+            None => Ok(()),
+        },
+    }
+}
+
+/// What an earlier attempt of a call may still be doing at its things.
+#[derive(Default)]
+struct OwnTraces {
+    /// Until when it may have sent a request that may still land.
+    open_since: Option<Uptime>,
+    /// Whether it was accepted, so that nobody knows until when it is at work.
+    is_at_work: bool,
+}
+
+/// What keeps a call from its things.
+enum Obstacle {
+    /// A request of another call may still land there.
+    Quarantine(Quarantine),
+    /// A call of another process is there.
+    Claim(Claim),
+}
+
+/// Claims things for a call if nothing is in its way. Who only looks what became of a call waits for nobody, and asks for
+/// nothing that others would have to wait for.
+fn claim_if_free(
+    host: &HostedCall<'_>,
+    things: &[Thing],
+) -> Result<std::result::Result<OwnTraces, Obstacle>> {
+    let (context, is_settling) = (host.context, host.context.is_settling());
+    let now = context.fleet.clock().uptime();
+    let claim = |thing: &Thing| Claim {
+        place: thing.place.clone(),
+        part: part_column(&thing.part),
+        run: context.run.id().into(),
+        call: host.name.into(),
+    };
+    let wanted: Vec<Claim> = things.iter().filter(|_| !is_settling).map(claim).collect();
+    let judge = |quarantines: Vec<Quarantine>, claims: &[Claim]| {
+        #[cfg(test)]
+        if super::mutant::ignores_quarantine() {
+            return Ok(OwnTraces::default());
+        }
+        let is_own = |one: &Quarantine| one.run == context.run.id() && one.call == host.name;
+        let lasts = |one: &Quarantine| one.time_left(&now) != Some(Span::ZERO);
+        let is_here = |one: &Quarantine| things.iter().any(|thing| concerns(one, thing, is_own(one)));
+        let here = quarantines.into_iter().filter(|one| lasts(one) && is_here(one));
+        let (own, others): (Vec<_>, Vec<_>) = here.partition(|one| is_own(one));
+        if is_settling {
+            return Ok(OwnTraces::from_quarantines(own));
+        }
+        let is_claimed = |claim: &&Claim| {
+            things.iter().any(|thing| keeps_away(&claim.place, claim.part.as_deref(), thing))
+        };
+        let quarantine = others.into_iter().next().map(Obstacle::Quarantine);
+        match quarantine.or_else(|| claims.iter().find(is_claimed).cloned().map(Obstacle::Claim)) {
+            Some(obstacle) => Err(obstacle),
+            None => Ok(OwnTraces::from_quarantines(own)),
+        }
+    };
+    host.stop_on_journal_error(context.journal.claim_unless(context.run.id(), &wanted, judge))
+}
+
+impl OwnTraces {
+    fn from_quarantines(own: Vec<Quarantine>) -> Self {
+        let is_at_work = own.iter().any(|one| one.span.is_none());
+        let open_since = own.into_iter().map(|one| one.sent_by).max_by_key(|sent_by| sent_by.millis);
+        Self { open_since, is_at_work }
+    }
+}
+
+/// What a call has of its things until it is done.
+struct HeldClaim {
+    journal: Arc<Journal>,
+    run: String,
+    call: String,
+    _place: PlaceInLine,
+}
+
+fn hold_claim(host: &HostedCall<'_>, place: PlaceInLine, found: OwnTraces) -> ThingClaim {
+    let (journal, run) = (Arc::clone(&host.context.journal), host.context.run.id().to_owned());
+    let held = HeldClaim { journal, run, call: host.name.to_owned(), _place: place };
+    let OwnTraces { open_since, is_at_work } = found;
+    ThingClaim { hold: Some(Box::new(held)), open_since, is_at_work }
+}
+
+impl Drop for HeldClaim {
+    fn drop(&mut self) {
+        // A process that dies gives nothing back; nor has one to whose journal nothing can be written, until it is gone.
+        if !thread::panicking() {
+            drop(self.journal.release_claims(&self.run, &self.call));
+        }
+    }
+}
+
+impl Obstacle {
+    /// Counts the span of a quarantine anew where the machine was booted since.
+    fn restart_after_boot(&self, host: &HostedCall<'_>, now: &Uptime) -> Result<()> {
+        match self {
+            Obstacle::Quarantine(one) if one.sent_by.boot != now.boot => {
+                host.stop_on_journal_error(host.context.journal.restart_quarantine(one, now.clone()))
+            }
+            Obstacle::Quarantine(_) | Obstacle::Claim(_) => Ok(()),
+        }
+    }
+
+    /// Returns how long to wait before it is looked whether it is still there.
+    fn pause_before_look(&self, now: &Uptime) -> Span {
+        match self {
+            Obstacle::Claim(_) => CLAIM_POLL_INTERVAL,
+            Obstacle::Quarantine(one) => {
+                one.time_left(now).map_or(QUARANTINE_POLL_INTERVAL, |left| left.min(QUARANTINE_POLL_INTERVAL))
+            }
+        }
+    }
+
+    /// Says what is waited for, and since or until when.
+    fn describe_wait(&self, clock: &dyn Clock, since: Moment) -> String {
+        match self {
+            Obstacle::Claim(Claim { run, call, .. }) => {
+                format!("waiting since {since}: {call} in the run {run} is at work here")
+            }
+            Obstacle::Quarantine(one) => {
+                let until = match one.time_left(&clock.uptime()) {
+                    Some(left) => {
+                        let until = clock.now().saturating_add(left).round_up_to_second();
+                        format!("until {until} at the latest")
+                    }
+                    None => "until it is decided".to_owned(),
+                };
+                let Quarantine { run, call, .. } = one;
+                format!("waiting {until}: a request of {call} in the run {run} may still take effect here")
+            }
+        }
+    }
+
+    /// Says who can end the wait, and how.
+    fn describe_way_out(&self, journal: &Journal) -> String {
+        match self {
+            Obstacle::Claim(Claim { run, .. }) => format!("`redrill runs show {run}` shows what it does"),
+            Obstacle::Quarantine(Quarantine { run, call, .. }) => {
+                let has_ended = journal.summarize_run(run).is_ok_and(|run| run.status.is_final());
+                if has_ended {
+                    let call = quote_shell_word(call);
+                    format!(
+                        "that run has ended; `redrill runs decide {run} {call} fail --anyway` ends the waiting, and stops \
+                         nothing"
+                    )
+                } else {
+                    format!("`redrill resume {run}` looks what became of that request")
+                }
+            }
+        }
+    }
+}
+
+/// Returns the error of a call whose time was over before it was its turn.
+fn overdue_error(wait: &str, way_out: Option<&str>) -> Error {
+    let way_out = way_out.map_or_else(String::new, |way_out| format!("; {way_out}"));
+    Error::new(Code::Timeout, format!("nothing was asked for, because its time was over {wait}"))
+        .with_hint(format!("give it more with `timeout:`{way_out}"))
+}
+
+/// Returns what the journal calls a part; `None` for all of a place.
+pub(super) fn part_column(part: &ThingPart) -> Option<String> {
+    match part {
+        ThingPart::Named(name) => Some(name.clone()),
+        ThingPart::Rows => Some(ROWS.to_owned()),
+        ThingPart::Whole => None,
+    }
+}
+
+/// Returns whether a quarantine concerns a call that is to be at a thing: it keeps it away; or it is its own, of the place
+/// where the call claims rows, which keeps nobody waiting and says what an earlier attempt left.
+fn concerns(quarantine: &Quarantine, thing: &Thing, is_own: bool) -> bool {
+    let is_beside_rows = thing.part == ThingPart::Rows && quarantine.place == thing.place;
+    keeps_away(&quarantine.place, quarantine.part.as_deref(), thing) || is_own && is_beside_rows
+}
+
+/// Returns whether a call that is at a part of a place, or may still change it, keeps others away from a thing: it is the same
+/// part, or one of the two is all of the place.
+fn keeps_away(place: &str, part: Option<&str>, thing: &Thing) -> bool {
+    let same_part = match (part, &thing.part) {
+        (None, _) | (_, ThingPart::Whole) => true,
+        (Some(part), ThingPart::Named(wanted)) => part == wanted,
+        (Some(_), ThingPart::Rows) => false,
+    };
+    place == thing.place && same_part
+}
