@@ -87,7 +87,7 @@ impl ResumeCommand {
                 .with_next_command(format!("redrill runs abandon {}", summary.id)));
         }
         let journal = Arc::new(runtime.open_journal()?);
-        let (run, recorded, params) = takeover::claim_run(&journal, &summary.id, self.options.take_over)?;
+        let (run, recorded) = takeover::claim_run(&journal, &summary.id, self.options.take_over)?;
         // Another process may have finished it since the summary was read.
         check_not_ended(run.id(), run.status())?;
         let runbook = if self.edited {
@@ -102,16 +102,16 @@ impl ResumeCommand {
         let again = |more: &str| self.resume_command_with(&summary.id, more);
         let age = RecordAge::of_run(runtime, run.last_record_at());
         confirm_stale_run(age, &runbook.header.needs, self.yes, &again)?;
-        let completed = runtime.complete_params(&runbook, params.clone())?.values;
+        let params = runtime.resolve_params_to_resume(&journal, &run, &runbook)?.values;
         let confirmed = confirm_targets(
             runtime,
             &runbook,
-            &completed,
+            &params,
             run.targets_come_to(),
             &self.options.confirm,
             &again,
         )?;
-        let resume = ResumeRequest { run, runbook, params, confirmed, abandon: false };
+        let resume = ResumeRequest { run, runbook, confirmed, abandon: false };
         match runtime.resume_run(journal, resume, watch) {
             Err(Refusal::Target(error)) if error.code == Code::NotFound => {
                 Err(missing_target_error(error, &summary.id, &again("")))

@@ -201,8 +201,8 @@ fn abandon_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u
             acquired => Some(acquired?),
         };
         let ended = match acquired {
-            Some((run, runbook, params)) => {
-                let resume = ResumeRequest { run, runbook, params, confirmed, abandon: true };
+            Some((run, runbook)) => {
+                let resume = ResumeRequest { run, runbook, confirmed, abandon: true };
                 runtime.resume_run(journal, resume, watch)?
             }
             None => runtime.abandon_by_records(journal, &summary.id, confirmed, watch)?,

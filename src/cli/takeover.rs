@@ -7,7 +7,6 @@ use crate::{
     report::CliError,
     runtime::{Refusal, Runbook, Runtime},
 };
-use serde_json::Value;
 use std::{
     thread::sleep,
     time::{Duration, Instant},
@@ -24,11 +23,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// As [`Runtime::acquire_run`]; another process has it and does not stop.
-pub(super) fn claim_run(
-    journal: &Journal,
-    id: &str,
-    take_over: bool,
-) -> Result<(Run, Runbook, Value), CliError> {
+pub(super) fn claim_run(journal: &Journal, id: &str, take_over: bool) -> Result<(Run, Runbook), CliError> {
     match Runtime::acquire_run(journal, id) {
         Err(Refusal::Journal(Error::Held { .. } | Error::HeldByUnknown { .. })) if take_over => {
             stop_run_owner(journal, id)?;

@@ -165,6 +165,11 @@ impl Editions {
         self.trial.as_ref().map_or(self.in_force, |trial| trial.before)
     }
 
+    /// Returns the parameters that were added without the edition on trial, if there is one.
+    pub(super) fn params_without_trial(&self) -> &Map<String, Value> {
+        self.trial.as_ref().map_or(&self.params, |trial| &trial.params_before)
+    }
+
     /// Drops the edition in force, if it may still be dropped; returns what was recorded under it.
     pub(super) fn drop_trial(&mut self) -> Option<AddedRecords> {
         let EditionTrial { before, allowance_before, params_before, added, .. } = self.trial.take()?;

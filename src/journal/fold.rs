@@ -8,7 +8,7 @@ use super::{
 };
 use crate::base::moment::Moment;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -364,13 +364,20 @@ impl RunFold {
         self.ending.as_ref().map(decode).transpose()
     }
 
+    /// Returns the call at which the run stopped, where it stopped at one.
+    pub fn stopped_at(&self) -> Option<&str> {
+        self.stopped_at.as_deref()
+    }
+
     /// Returns the parameters of a run that was `given` some: the edition in force may have added others.
     pub fn complete_params(&self, given: &Value) -> Value {
-        let mut params = given.clone();
-        if let Some(params) = params.as_object_mut() {
-            params.extend(self.editions.params.clone());
-        }
-        params
+        add_params(given, &self.editions.params)
+    }
+
+    /// Returns the parameters of a run that was `given` some, without those that an edition on trial has added: another text
+    /// that takes its place, and the text before it, know nothing of them.
+    pub fn complete_params_without_trial(&self, given: &Value) -> Value {
+        add_params(given, self.editions.params_without_trial())
     }
 
     /// Returns whether what somebody wrote names a call: it is the whole name, or a part of it where no call is called so.
@@ -470,4 +477,12 @@ impl RunFold {
     pub(super) fn count_calls(&self) -> u64 {
         self.calls.len() as u64
     }
+}
+
+fn add_params(given: &Value, added: &Map<String, Value>) -> Value {
+    let mut params = given.clone();
+    if let Some(params) = params.as_object_mut() {
+        params.extend(added.clone());
+    }
+    params
 }

@@ -199,6 +199,12 @@ impl Run {
         self.read_fold(|fold| fold.complete_params(given))
     }
 
+    /// Returns the parameters of the run without those of an edition on trial: see
+    /// [`super::RunFold::complete_params_without_trial`].
+    pub fn complete_params_without_trial(&self, given: &Value) -> Value {
+        self.read_fold(|fold| fold.complete_params_without_trial(given))
+    }
+
     /// Returns the edition of the sources in force: 0 is the original, higher ones are edits.
     pub fn source_edition(&self) -> u32 {
         self.read_fold(|fold| fold.editions.in_force)

@@ -67,7 +67,7 @@ fn step_from_records(
         return NextStep::with_command(format!("redrill runs abandon {run}"));
     }
     if summary.status == RunStatus::Waiting {
-        if let Some(step) = step_at_gate(run, entries, consent) {
+        if let Some(step) = step_at_gate(run, entries, fold, consent) {
             return step;
         }
         if let Some(step) = step_at_held_call(run, fold) {
@@ -196,10 +196,12 @@ fn command_to_look(call: &FoldedCall) -> Option<String> {
     Some(format!("redrill {words} -t {}", quote_shell_word(&place.to_string())))
 }
 
-/// Returns what to type about a gate that nobody has decided about.
-fn step_at_gate(run: &str, entries: &[JournalEntry], consent: &str) -> Option<NextStep> {
+/// Returns what to type about a gate that nobody has decided about: the one at which the run stopped, and of which it
+/// printed the question.
+fn step_at_gate(run: &str, entries: &[JournalEntry], fold: &RunFold, consent: &str) -> Option<NextStep> {
     let gates = list_awaited_gates(entries);
-    let first = gates.first()?;
+    let stopped_at = gates.iter().find(|gate| fold.stopped_at() == Some(gate));
+    let first = stopped_at.or(gates.first())?;
     // With one gate, there is nothing to choose.
     let which = if gates.len() > 1 { format!(" {}", quote_shell_word(first)) } else { String::new() };
     Some(NextStep {

@@ -138,17 +138,7 @@ impl Approval<'_> {
     /// parameters name.
     fn targets_to_cover(&self) -> Result<BTreeSet<String>, NativeError> {
         let used = self.context.stop_on_unreadable(self.context.run.target_identities::<Identity>())?;
-        Ok(used.into_keys().chain(self.targets_in_params()?).collect())
-    }
-
-    /// Returns the targets that the run's parameters name.
-    fn targets_in_params(&self) -> Result<Vec<String>, NativeError> {
-        let summary =
-            self.context.stop_on_journal_error(self.context.journal.summarize_run(self.context.run.id()))?;
-        let params = self.context.run.complete_params(&summary.params);
-        let values = params.as_object().into_iter().flatten().map(|(_, value)| value);
-        let named = values.filter_map(|v| value::untag_as(v, value::TARGET_TAG)).filter_map(Value::as_str);
-        Ok(named.map(str::to_owned).collect())
+        Ok(used.into_keys().chain(self.context.targets_in_params.iter().cloned()).collect())
     }
 
     fn recorded_args(&self) -> Value {

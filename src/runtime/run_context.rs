@@ -59,6 +59,8 @@ pub(super) struct RunSetup {
     pub(super) observer: Arc<dyn RunObserver>,
     /// The targets that its text and its parameters name.
     pub(super) targets: Vec<String>,
+    /// Those of them that its parameters name.
+    pub(super) targets_in_params: Vec<String>,
     /// Protected targets whose name was typed.
     pub(super) confirmed: BTreeSet<String>,
     /// Whether the run is abandoned: begun calls are resolved, and nothing new begins.
@@ -83,6 +85,8 @@ pub(super) struct RunContext {
     settling: AtomicBool,
     /// The targets that its text and its parameters name.
     pub(super) targets: Vec<String>,
+    /// Those of them that its parameters name.
+    pub(super) targets_in_params: Vec<String>,
     /// Protected targets whose name was typed.
     pub(super) confirmed: BTreeSet<String>,
     /// The most forks that run at once.
@@ -126,6 +130,7 @@ impl RunContext {
             rights,
             observer,
             targets,
+            targets_in_params,
             confirmed,
             is_abandoning,
         } = setup;
@@ -143,6 +148,7 @@ impl RunContext {
             is_abandoning,
             settling: is_abandoning.into(),
             targets,
+            targets_in_params,
             confirmed,
             deferred: Arc::default(),
             verified: Mutex::default(),

@@ -227,6 +227,35 @@ impl Runbook {
         Ok(Value::Object(values))
     }
 
+    /// Checks that parameters which a run keeps are of the type that this runbook wants, where it is another one than that of
+    /// the runbook that was `recorded`.
+    ///
+    /// # Errors
+    /// One of them is of another.
+    pub fn check_kept_params(
+        &self,
+        recorded: &Runbook,
+        kept: &Value,
+        config: &Config,
+    ) -> Result<(), RunbookError> {
+        for (name, param) in &self.header.params {
+            let Some(value) = kept.get(name.as_str()) else { continue };
+            let before = recorded.header.params.get(name).map(|before| &before.kind);
+            // A moment that is counted back from now would be another one by now.
+            let is_moment = param.kind == ParamType::Time && value.is_string();
+            let fits = before == Some(&param.kind)
+                || !is_moment && param.kind.parse_value(value, config).is_ok_and(|parsed| parsed == *value);
+            if !fits {
+                return Err(RunbookError::new(format!(
+                    "the parameter `{name}` is {} now, and the run was given it as something else",
+                    param.kind.name()
+                ))
+                .with_hint("a run keeps its parameters: give the new one another name, and a preset"));
+            }
+        }
+        Ok(())
+    }
+
     /// Adds the presets of parameters that a run was not given because its runbook did not have them; `now` is asked as
     /// when the parameters are given.
     ///

@@ -56,8 +56,6 @@ pub struct ResumeRequest {
     /// Its runbook: as it was recorded, or edited. Of a run that is abandoned it is that of
     /// [`Runtime::acquire_run_to_abandon`].
     pub runbook: Runbook,
-    /// Its parameters, as they were recorded.
-    pub params: Value,
     /// Protected targets whose name was typed.
     pub confirmed: BTreeSet<String>,
     /// Whether to abandon the run: begun calls are resolved, nothing new begins, then it cleans up.
@@ -108,36 +106,33 @@ impl Runtime {
         Self { consent, ..self }
     }
 
-    /// Acquires a run, and returns it with its recorded runbook and parameters.
+    /// Acquires a run, and returns it with its recorded runbook.
     ///
     /// # Errors
     /// There is no such run, another process has it, its text no longer parses, or its parameters do not read.
-    pub fn acquire_run(journal: &Journal, id: &str) -> Result<(journal::Run, Runbook, Value), Refusal> {
+    pub fn acquire_run(journal: &Journal, id: &str) -> Result<(journal::Run, Runbook), Refusal> {
         let run = journal.acquire_run(id)?;
         let edition = run.source_edition();
         Self::read_recorded_text(journal, run, edition)
     }
 
-    /// Acquires a run to give it up, and returns it with its runbook and parameters: an edit under which nothing has taken
+    /// Acquires a run to give it up, and returns it with its runbook: an edit under which nothing has taken
     /// effect is dropped with that, and the text before it does the clean-up.
     ///
     /// # Errors
     /// As [`Runtime::acquire_run`].
-    pub fn acquire_run_to_abandon(
-        journal: &Journal,
-        id: &str,
-    ) -> Result<(journal::Run, Runbook, Value), Refusal> {
+    pub fn acquire_run_to_abandon(journal: &Journal, id: &str) -> Result<(journal::Run, Runbook), Refusal> {
         let run = journal.acquire_run(id)?;
         let edition = run.edition_to_give_up();
         Self::read_recorded_text(journal, run, edition)
     }
 
-    /// Returns a run with its runbook, as an edition of its sources has it, and its parameters.
+    /// Returns a run with its runbook, as an edition of its sources has it.
     fn read_recorded_text(
         journal: &Journal,
         run: journal::Run,
         edition: u32,
-    ) -> Result<(journal::Run, Runbook, Value), Refusal> {
+    ) -> Result<(journal::Run, Runbook), Refusal> {
         let summary = journal.summarize_run(run.id())?;
         if !summary.params.is_object() {
             let what = format!("they are no map but {}", summary.params);
@@ -145,8 +140,7 @@ impl Runtime {
             return Err(UnreadableRecord { subject, what, version }.into());
         }
         let runbook = Runbook::from_recorded(&summary.runbook, journal.read_sources(run.id(), edition)?)?;
-        let params = run.complete_params(&summary.params);
-        Ok((run, runbook, params))
+        Ok((run, runbook))
     }
 
     /// Returns the rights that the recorded runbook of a run asks for.
@@ -226,8 +220,8 @@ impl Runtime {
             });
         }
         let rights = Some(runbook.header.needs.clone());
-        let context =
-            RunContext::new(RunSetup { clock, confirmed, ..self.setup_run(journal, run, rights, observer) });
+        let setup = self.setup_run(journal, run, rights, observer);
+        let context = RunContext::new(RunSetup { clock, targets_in_params: targets, confirmed, ..setup });
         self.drive_run(&context, runbook, params)
     }
 
@@ -269,12 +263,33 @@ impl Runtime {
         runbook.resolve_params(given, &self.config, &|targets| self.read_target_time(targets))
     }
 
-    /// Returns the parameters of a run with the presets of those that it was not given, because its runbook did not have
-    /// them then.
+    /// Returns the parameters with which a run is resumed by a runbook: those that it has, and the presets of those that an
+    /// edited text adds. What another edit has added, under which nothing has taken effect, is forgotten with that.
+    ///
+    /// # Errors
+    /// [`Refusal`]: an added one has no preset, or one that the run has is of another type by now.
+    pub fn resolve_params_to_resume(
+        &self,
+        journal: &Journal,
+        run: &journal::Run,
+        runbook: &Runbook,
+    ) -> Result<ResolvedParams, Refusal> {
+        let summary = journal.summarize_run(run.id())?;
+        let recorded = journal.read_sources(run.id(), run.source_edition())?;
+        if journal::digest_sources(&runbook.sources()) == journal::digest_sources(&recorded) {
+            return self.complete_params(runbook, run.complete_params(&summary.params));
+        }
+        let known = run.complete_params_without_trial(&summary.params);
+        let recorded = Runbook::from_recorded(&summary.runbook, recorded)?;
+        runbook.check_kept_params(&recorded, &known, &self.config)?;
+        self.complete_params(runbook, known)
+    }
+
+    /// Returns parameters with the presets of those that are missing.
     ///
     /// # Errors
     /// [`Refusal`]: one of them has no preset.
-    pub fn complete_params(&self, runbook: &Runbook, params: Value) -> Result<ResolvedParams, Refusal> {
+    fn complete_params(&self, runbook: &Runbook, params: Value) -> Result<ResolvedParams, Refusal> {
         runbook.add_presets_of_new_params(params, &self.config, &|targets| self.read_target_time(targets))
     }
 
@@ -299,9 +314,15 @@ impl Runtime {
         resume: ResumeRequest,
         observer: Arc<dyn RunObserver>,
     ) -> Result<RunResult, Refusal> {
-        let ResumeRequest { run, runbook, params, confirmed, abandon } = resume;
+        let ResumeRequest { run, runbook, confirmed, abandon } = resume;
         let edited = !abandon && admit_text(&journal, &run, &runbook)?;
-        let ResolvedParams { values: params, relative } = self.complete_params(&runbook, params)?;
+        let resolved = if abandon {
+            let given = journal.summarize_run(run.id())?.params;
+            self.complete_params(&runbook, run.complete_params_without_trial(&given))?
+        } else {
+            self.resolve_params_to_resume(&journal, &run, &runbook)?
+        };
+        let ResolvedParams { values: params, relative } = resolved;
         let targets = list_named_targets(&runbook, &params);
         let clock = self.clock_of_resumed_run(&targets);
         if !abandon {
@@ -338,9 +359,16 @@ impl Runtime {
             });
         }
         let rights = Some(runbook.header.needs.clone());
+        let targets_in_params = runbook.targets_in_params(&params);
         let setup = self.setup_run(journal, run, rights, observer);
-        let context =
-            RunContext::new(RunSetup { clock, targets, confirmed, is_abandoning: abandon, ..setup });
+        let context = RunContext::new(RunSetup {
+            clock,
+            targets,
+            targets_in_params,
+            confirmed,
+            is_abandoning: abandon,
+            ..setup
+        });
         self.drive_run(&context, runbook, params)
     }
 
@@ -381,6 +409,7 @@ impl Runtime {
             rights,
             observer,
             targets: vec![],
+            targets_in_params: vec![],
             confirmed: BTreeSet::new(),
             is_abandoning: false,
         }

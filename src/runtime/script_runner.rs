@@ -216,6 +216,7 @@ impl<'a> ScriptRunner<'a> {
             rights: Some(runbook.header.needs.clone()),
             observer: Arc::clone(&resources.watch),
             targets: list_named_targets(self.runbook, &self.params),
+            targets_in_params: self.runbook.targets_in_params(&self.params),
             // The targets are simulated copies.
             confirmed: resources.fleet.target_configs().map(|t| t.name.clone()).collect(),
             is_abandoning,

@@ -68,9 +68,9 @@ impl BenchEnv {
     pub(crate) fn resume_last_run(&self, stamps: &Arc<CallTimes>) -> Result<Instant> {
         let journal = Arc::new(self.runtime.open_journal()?);
         let id = journal.resolve_run_id("last")?;
-        let (run, runbook, params) = Runtime::acquire_run(&journal, &id)?;
+        let (run, runbook) = Runtime::acquire_run(&journal, &id)?;
         let taken = Instant::now();
-        let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+        let resume = ResumeRequest { run, runbook, confirmed: BTreeSet::new(), abandon: false };
         // An error where the stamps were told to die, as they were.
         drop(self.runtime.resume_run(journal, resume, Arc::clone(stamps) as Arc<dyn RunObserver>));
         Ok(taken)

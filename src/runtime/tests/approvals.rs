@@ -44,8 +44,8 @@ impl ScriptEnv {
     fn resume_with(&self, person: &Arc<ScriptedPerson>) -> RunResult {
         let journal = Arc::new(self.runtime.open_journal().expect("a journal"));
         let id = journal.resolve_run_id("last").expect("the run");
-        let (run, runbook, params) = Runtime::acquire_run(&journal, &id).expect("it is free");
-        let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+        let (run, runbook) = Runtime::acquire_run(&journal, &id).expect("it is free");
+        let resume = ResumeRequest { run, runbook, confirmed: BTreeSet::new(), abandon: false };
         self.runtime
             .resume_run(journal, resume, Arc::clone(person) as Arc<dyn RunObserver>)
             .expect("it is driven")

@@ -91,9 +91,9 @@ fn a_target_that_did_not_answer_is_not_asked_again() {
     drop(down.start_run(start, Arc::new(Listener { die_at, ..Listener::default() })));
     let up = open(far("sim", &[("world", "sandbox")]));
     let journal = Arc::new(up.open_journal().expect("a journal"));
-    let (run, runbook, params) =
+    let (run, runbook) =
         Runtime::acquire_run(&journal, &journal.resolve_run_id("last").expect("the run")).expect("free");
-    let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+    let resume = ResumeRequest { run, runbook, confirmed: BTreeSet::new(), abandon: false };
     let ended = up.resume_run(journal, resume, Arc::new(Listener::default())).expect("it is driven");
     assert_eq!((ended.status, ended.value), (RunStatus::Succeeded, Value::Bool(false)));
 }
@@ -125,8 +125,8 @@ fn a_begun_call_whose_target_is_away_waits_for_it() {
     let resume = |runtime: &Runtime| {
         let journal = Arc::new(runtime.open_journal().expect("a journal"));
         let id = journal.resolve_run_id("last").expect("the run");
-        let (run, runbook, params) = Runtime::acquire_run(&journal, &id).expect("it is free");
-        let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+        let (run, runbook) = Runtime::acquire_run(&journal, &id).expect("it is free");
+        let resume = ResumeRequest { run, runbook, confirmed: BTreeSet::new(), abandon: false };
         runtime.resume_run(journal, resume, Arc::new(Listener::default()))
     };
     for _ in 0..2 {

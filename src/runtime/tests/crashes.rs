@@ -34,8 +34,8 @@ impl ScriptEnv {
 
     fn resume_with_observer(&self, watch: Arc<dyn RunObserver>) -> Result<RunResult, Refusal> {
         let journal = Arc::new(self.runtime.open_journal()?);
-        let (run, runbook, params) = Runtime::acquire_run(&journal, &journal.resolve_run_id("last")?)?;
-        let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+        let (run, runbook) = Runtime::acquire_run(&journal, &journal.resolve_run_id("last")?)?;
+        let resume = ResumeRequest { run, runbook, confirmed: BTreeSet::new(), abandon: false };
         self.runtime.resume_run(journal, resume, watch)
     }
 }

@@ -148,8 +148,8 @@ fn a_run_that_is_taken_over_while_somebody_reads_about_its_edit_asks_again() {
         let (env, _) = wait_at_edit_gate();
         let journal = Arc::new(env.runtime.open_journal().expect("a journal"));
         let id = journal.resolve_run_id("last").expect("the run");
-        let (run, runbook, params) = Runtime::acquire_run(&journal, &id).expect("it is free");
-        let request = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+        let (run, runbook) = Runtime::acquire_run(&journal, &id).expect("it is free");
+        let request = ResumeRequest { run, runbook, confirmed: BTreeSet::new(), abandon: false };
         let person = Arc::new(SlowPerson { journal: Arc::clone(&journal), run: id });
         let stopped = env.runtime.resume_run(journal, request, person).expect("it is driven");
         assert!(matches!(&stopped.stop, Some(StopReason::TakenOver { by }) if by == "bob"), "{stopped:?}");

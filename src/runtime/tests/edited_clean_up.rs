@@ -207,10 +207,10 @@ fn clean_up_whose_closure_comes_from_a_module_is_compared_with_what_it_goes_by()
         assert_eq!(env.list_effects().len(), 1, "{name}");
         let journal = Arc::new(env.runtime.open_journal().expect("a journal"));
         let id = journal.resolve_run_id("last").expect("the run");
-        let (run, _, params) = Runtime::acquire_run(&journal, &id).expect("it is free");
+        let (run, _) = Runtime::acquire_run(&journal, &id).expect("it is free");
         let modules: Vec<_> = modules.iter().map(|(path, text)| (*path, text.as_str())).collect();
         let runbook = with_modules(main, &modules);
-        let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+        let resume = ResumeRequest { run, runbook, confirmed: BTreeSet::new(), abandon: false };
         let ended =
             env.runtime.resume_run(journal, resume, Arc::<Listener>::default()).expect("it is driven");
         match said {

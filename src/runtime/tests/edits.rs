@@ -409,9 +409,9 @@ pub(super) fn record_run_before_list(script: &str, approves: bool) -> ScriptEnv 
 pub(super) fn resume_with_text(env: &ScriptEnv, text: &str, answers: &[Choice]) -> RunResult {
     let journal = Arc::new(env.runtime.open_journal().expect("a journal"));
     let id = journal.resolve_run_id("last").expect("the run");
-    let (run, _, params) = Runtime::acquire_run(&journal, &id).expect("it is free");
+    let (run, _) = Runtime::acquire_run(&journal, &id).expect("it is free");
     let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{text}")).expect("it parses");
-    let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+    let resume = ResumeRequest { run, runbook, confirmed: BTreeSet::new(), abandon: false };
     env.runtime.resume_run(journal, resume, ScriptedPerson::with_answers(answers)).expect("it is driven")
 }
 

@@ -139,9 +139,9 @@ pub(super) fn allow_text(env: &ScriptEnv, edited: &str) {
     let listener = Listener { die_before: Some(listed), ..Listener::default() };
     let journal = Arc::new(env.runtime.open_journal().expect("a journal"));
     let id = journal.resolve_run_id("last").expect("the run");
-    let (run, _, params) = Runtime::acquire_run(&journal, &id).expect("it is free");
+    let (run, _) = Runtime::acquire_run(&journal, &id).expect("it is free");
     let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{edited}")).expect("it parses");
-    let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+    let resume = ResumeRequest { run, runbook, confirmed: BTreeSet::new(), abandon: false };
     drop(env.runtime.resume_run(journal, resume, Arc::new(Allowing(listener))));
 }
 

@@ -63,11 +63,11 @@ fn another_argument_after_a_crash_is_a_mismatch() {
         listener,
     ));
     let journal = Arc::new(env.runtime.open_journal().expect("a journal"));
-    let (run, _, params) = Runtime::acquire_run(&journal, &journal.resolve_run_id("last").expect("the run"))
+    let (run, _) = Runtime::acquire_run(&journal, &journal.resolve_run_id("last").expect("the run"))
         .expect("it is free");
     let edited = format!("{HEADER}backup::create(db, #{{ label: \"z\" }});");
     let runbook = Runbook::from_text("test.rhai", edited).expect("it parses");
-    let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+    let resume = ResumeRequest { run, runbook, confirmed: BTreeSet::new(), abandon: false };
     let before = env.list_effects();
     let ended = env.runtime.resume_run(journal, resume, Arc::new(Listener::default())).expect("it is driven");
     match ended.stop {
@@ -117,10 +117,9 @@ fn an_abandoned_run_begins_nothing_and_cleans_up() {
     let env = ScriptEnv::new();
     drop(env.try_run_script(DRILL, Arc::new(Listener { die_at: begun, ..Listener::default() })));
     let journal = Arc::new(env.runtime.open_journal().expect("a journal"));
-    let (run, runbook, params) =
-        Runtime::acquire_run(&journal, &journal.resolve_run_id("last").expect("the run"))
-            .expect("it is free");
-    let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: true };
+    let (run, runbook) = Runtime::acquire_run(&journal, &journal.resolve_run_id("last").expect("the run"))
+        .expect("it is free");
+    let resume = ResumeRequest { run, runbook, confirmed: BTreeSet::new(), abandon: true };
     let ended = env.runtime.resume_run(journal, resume, Arc::new(Listener::default())).expect("it is driven");
     assert_eq!(ended.status, RunStatus::Abandoned, "{ended:?}");
     let effects = env.list_effects();
@@ -155,10 +154,10 @@ fn an_abandoned_run_that_was_killed_stays_abandoned() {
     let effects = env.list_effects();
     let abandon = |listener: Arc<Listener>| {
         let journal = Arc::new(env.runtime.open_journal().expect("a journal"));
-        let (run, runbook, params) =
+        let (run, runbook) =
             Runtime::acquire_run(&journal, &journal.resolve_run_id("last").expect("the run"))
                 .expect("it is free");
-        let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: true };
+        let resume = ResumeRequest { run, runbook, confirmed: BTreeSet::new(), abandon: true };
         env.runtime.resume_run(journal, resume, listener)
     };
     drop(abandon(Arc::new(Listener { die_at: Some(3), ..Listener::default() })));

@@ -136,9 +136,9 @@ impl ScriptEnv {
 
     fn try_resume_as(&self, script: &str, listener: Arc<Listener>) -> Result<RunResult, Refusal> {
         let journal = Arc::new(self.runtime.open_journal()?);
-        let (run, _, params) = Runtime::acquire_run(&journal, &journal.resolve_run_id("last")?)?;
+        let (run, _) = Runtime::acquire_run(&journal, &journal.resolve_run_id("last")?)?;
         let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}"))?;
-        let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon: false };
+        let resume = ResumeRequest { run, runbook, confirmed: BTreeSet::new(), abandon: false };
         self.runtime.resume_run(journal, resume, listener)
     }
 
@@ -150,8 +150,8 @@ impl ScriptEnv {
         } else {
             Runtime::acquire_run(&journal, &id)
         };
-        let (run, runbook, params) = acquired?;
-        let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon };
+        let (run, runbook) = acquired?;
+        let resume = ResumeRequest { run, runbook, confirmed: BTreeSet::new(), abandon };
         self.runtime.resume_run(journal, resume, listener)
     }
 

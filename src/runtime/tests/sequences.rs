@@ -228,7 +228,7 @@ impl Sequence {
         } else {
             Runtime::acquire_run(&journal, &self.id)
         };
-        let (run, recorded, params) = acquired?;
+        let (run, recorded) = acquired?;
         if run.status().is_final() {
             return Err(std::io::Error::other("the run has ended").into());
         }
@@ -237,7 +237,7 @@ impl Sequence {
             Runbook::from_text("test.rhai", format!("{HEADER}{text}")).expect("it parses")
         };
         let runbook = edit.map_or(recorded, |edit| edited(EDITS[edit]));
-        let resume = ResumeRequest { run, runbook, params, confirmed: BTreeSet::new(), abandon };
+        let resume = ResumeRequest { run, runbook, confirmed: BTreeSet::new(), abandon };
         let resumed = catch_unwind(AssertUnwindSafe(|| {
             self.env.runtime.resume_run(journal, resume, process.observer())
         }));
