@@ -57,6 +57,7 @@ pub(crate) mod mutant;
 mod observer;
 mod open_approval;
 mod permit;
+mod reached_text;
 mod read;
 mod refusal;
 mod run_clock;
