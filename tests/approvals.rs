@@ -229,6 +229,22 @@ fn nobody_decides_about_a_call_that_the_world_can_still_be_asked_about() {
 }
 
 #[test]
+fn an_approval_that_was_not_asked_for_yet_is_none_that_the_run_waits_for() {
+    let env = CliEnv::new();
+    let (call, op, key) = ("/approve#0".to_owned(), "approve".to_owned(), "k".to_owned());
+    let args = json!({"message": "go on?"});
+    env.leave_run("0", vec![Record::Begin { call, op, args, key, at: "r.rhai:1:1".into() }]);
+    for (given, said) in
+        [(vec![], "waits for no approval"), (vec!["/approve#0"], "before it had asked for the approval")]
+    {
+        let refused = env.run_cli(&[vec!["approve", "last"], given].concat());
+        assert_eq!(refused.code, 2, "{refused}");
+        assert!(refused.stderr.contains(said) && !refused.stderr.contains("it waits for"), "{refused}");
+        assert!(refused.stderr.lines().last().unwrap().starts_with("redrill resume "), "{refused}");
+    }
+}
+
+#[test]
 fn what_may_still_take_effect_is_decided_about_only_by_name_of_it_and_named_when_it_is_left() {
     let unknown = "/backup::create#0";
     let undecided = Record::Stopped {

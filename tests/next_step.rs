@@ -56,6 +56,31 @@ fn env_with(script: &str) -> CliEnv {
 }
 
 #[test]
+fn whoever_rejects_an_edited_text_goes_on_with_the_one_before() {
+    let gated =
+        |then: &str| sandbox_runbook(NEEDS, &format!("let db = params.db; approve(\"go on?\"); {then}"));
+    let failing = r#"db::execute(db, "delete from nowhere")"#;
+    let env = CliEnv::new();
+    env.write_file("r.rhai", &gated(failing));
+    assert_eq!(env.run_cli(&["run", "r.rhai"]).code, 3);
+    let held = env.run_cli(&["approve", "last", "--resume", "--hold"]);
+    assert_eq!(held.code, 3, "{held}");
+    assert_eq!(env.run_cli(&["runs", "decide", "last", "db::execute", "fail"]).code, 0);
+    let edited = format!("attempt(|| {failing}); backup::create(db, #{{ label: \"new\" }}).label");
+    env.write_file("r.rhai", &gated(&edited));
+    let asked = env.run_cli(&["resume", "last", "--edited"]);
+    assert!(asked.code == 3 && asked.stderr.contains("edited since it came past"), "{asked}");
+    let rejected = env.run_cli(&["reject", "last", "--resume"]);
+    assert_eq!(rejected.code, 5, "{rejected}");
+    for said in ["rejected the edited text", "the edited text is dropped, and nothing of it was done"] {
+        assert!(rejected.stderr.contains(said), "{rejected}");
+    }
+    assert!(next_line(&rejected).starts_with("redrill resume "), "{rejected}");
+    assert_eq!(follow(&env, rejected), "failed");
+    assert!(!env.sandbox_effects().contains_key("backup.create"), "nothing of the edited text was done");
+}
+
+#[test]
 fn a_run_that_waits_is_brought_on_by_what_is_printed() {
     for decision in ["approve", "reject"] {
         let env = env_with(GATE);

@@ -397,11 +397,38 @@ fn a_journal_that_is_gone_is_said_and_not_made_anew() {
         assert_eq!(refused.code, MISMATCH, "{refused}");
         let said = format!("{}{}", refused.stdout, refused.stderr);
         assert!(said.contains("gone or empty") && said.contains(&run), "{refused}");
+        assert!(refused.stderr.ends_with("--adopt --rolled-back\n"), "{refused}");
     }
     assert_eq!(env.sandbox_effects(), effects);
     let done = env.run_cli(&["backup", "create", "-t", "sandbox", "--adopt", "--rolled-back"]);
     assert!(done.code == 0 && done.stderr.contains(&run), "{done}");
     assert_eq!(env.list_runs().as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn what_is_printed_of_a_journal_that_is_gone_begins_a_new_one() {
+    let leave_empty = |path: &Path| fs::write(path, "").unwrap();
+    let remove = |path: &Path| fs::remove_file(path).unwrap();
+    for (leave, command) in [
+        (&leave_empty as &dyn Fn(&Path), ["runs", "list"].as_slice()),
+        (&remove, &["runs", "list"]),
+        (&remove, &["backup", "create", "-t", "sandbox"]),
+    ] {
+        let env = CliEnv::new();
+        assert_eq!(env.run_cli(&["backup", "create", "-t", "sandbox"]).code, 0);
+        drop(fs::remove_file(env.path(".redrill/journal.db-wal")));
+        leave(&env.path(".redrill/journal.db"));
+        let refused = env.run_cli(command);
+        let next = refused.stderr.lines().last().unwrap_or_default().trim().to_owned();
+        assert!(next.starts_with("redrill ") && next.ends_with("--adopt --rolled-back"), "{refused}");
+        let words: Vec<&str> = next.split_whitespace().skip(1).collect();
+        let begun = env.run_cli(&words);
+        assert_eq!(begun.code, 0, "{begun}");
+        for again in [["runs", "list"].as_slice(), &["backup", "create", "-t", "sandbox"]] {
+            let done = env.run_cli(again);
+            assert_eq!(done.code, 0, "{done}");
+        }
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::{
     base::{shell, terminal},
     journal::{self, FoldedCall, Journal, Run, RunFold},
     report::{CliError, RecordAge, exit_code, find_next_step, list_targets_to_confirm},
-    runtime::{LostTarget, OpenApproval, Runtime, SESSION, is_gate, list_awaited_gates},
+    runtime::{AskForTargets, LostTarget, OpenApproval, Runtime, SESSION, is_gate, list_awaited_gates},
 };
 
 /// `approve` and `reject`.
@@ -59,7 +59,7 @@ impl ApproveCommand {
         let word = if approves { "approved" } else { "rejected" };
         terminal::print_message(&format!("{by} {word} {approval}"));
         if self.resume {
-            return Ok(ResumeCommand::from_options(id, self.yes, self.options).resume_run(runtime));
+            return Ok(ResumeCommand::after_decision(id, self.yes, self.options).resume_run(runtime));
         }
         output::print_command(&find_next_step(runtime, &id).command);
         Ok(0)
@@ -124,17 +124,15 @@ impl RetypedCommand<'_> {
         run: &Run,
     ) -> Result<OpenApproval, CliError> {
         let part = self.given.approval.as_deref();
-        let records = journal.read_records(self.run)?;
-        let (awaited, (fold, _)) = (list_awaited_gates(&records), RunFold::from_entries(&records));
+        let (fold, _) = RunFold::from_entries(&journal.read_records(self.run)?);
         let mut approvals = OpenApproval::list_in_run(run).map_err(journal::Error::from)?;
-        approvals.retain(|open| awaited.contains(&open.name));
         approvals.retain(|open| part.is_none_or(|part| fold.is_named(part, &open.name)));
         if approvals.len() > 1 {
             return Err(self.refuse_several(&approvals));
         }
         match approvals.pop() {
             Some(approval) => Ok(approval),
-            None => Err(self.refuse_unknown(runtime, &fold, &awaited)),
+            None => Err(self.refuse_unknown(runtime, &fold)),
         }
     }
 
@@ -152,10 +150,10 @@ impl RetypedCommand<'_> {
     }
 
     /// Returns the error of a command that names no approval which the run waits for, and says what it names instead.
-    fn refuse_unknown(&self, runtime: &Runtime, fold: &RunFold, awaited: &[String]) -> CliError {
-        let id = self.run;
+    fn refuse_unknown(&self, runtime: &Runtime, fold: &RunFold) -> CliError {
+        let (id, awaited) = (self.run, list_awaited_gates(fold));
         // Whoever wanted to reject is not given an approval to type.
-        let next = match awaited {
+        let next = match &awaited[..] {
             [first, others @ ..] if self.word == "reject" => {
                 self.write_line(Some(first.as_str()).filter(|_| !others.is_empty()), "")
             }
@@ -188,7 +186,10 @@ impl RetypedCommand<'_> {
     /// # Errors
     /// A target is lost or protected and not named, or the last record is old.
     fn check_run_goes_on(&self, runtime: &Runtime, journal: &Journal, run: &Run) -> Result<(), CliError> {
-        let lost = runtime.find_lost_target(run, self.given.resume).map_err(journal::Error::from)?;
+        let asked = if self.given.resume { AskForTargets::Targets } else { AskForTargets::Configuration };
+        let lost = runtime
+            .find_lost_target(run, asked)
+            .map_err(|unread| add_that_nothing_was_decided(journal::Error::from(unread).into()))?;
         if let Some(lost) = lost {
             return Err(self.refuse_lost_target(lost));
         }
@@ -196,7 +197,8 @@ impl RetypedCommand<'_> {
             return Ok(());
         }
         self.check_confirmations(runtime)?;
-        let needs = Runtime::read_recorded_needs(journal, run)?;
+        let needs = Runtime::read_recorded_needs(journal, run)
+            .map_err(|unread| add_that_nothing_was_decided(unread.into()))?;
         let age = RecordAge::of_run(runtime, run.last_record_at());
         confirm_stale_run(age, &needs, self.given.yes, &|more| self.write_again(more))
             .map_err(add_that_nothing_was_decided)
@@ -249,6 +251,11 @@ fn describe_other_call(name: &str, call: &FoldedCall) -> String {
         (false, _, _) => format!("`{name}` is a call of `{}`, and no approval", call.op),
         (true, false, _) => format!("the approval `{name}` is over"),
         (true, true, true) => format!("the approval `{name}` is decided about already"),
+        (true, true, false) if !call.is_accepted() => {
+            format!(
+                "the run was ended before it had asked for the approval `{name}`, and asks when it is resumed"
+            )
+        }
         (true, true, false) => {
             format!("the run is ending, and does not come to the approval `{name}` any more")
         }

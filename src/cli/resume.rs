@@ -4,7 +4,7 @@ use super::{
     output,
     questions::QuestionPolicy,
     run::{RunOptions, check_not_ended, confirm_targets, find_run},
-    run_output::{ReportFormat, report_refusal, run_and_report},
+    run_output::{DECISION_STANDS, ReportFormat, report_refusal, run_and_report},
     takeover::{self, MAX_TAKEOVERS},
 };
 use crate::{
@@ -31,6 +31,9 @@ pub(super) struct ResumeCommand {
     yes: bool,
     #[command(flatten)]
     options: RunOptions,
+    /// Whether the command has recorded a decision before it resumes the run.
+    #[arg(skip)]
+    has_decided: bool,
 }
 
 impl ResumeCommand {
@@ -67,9 +70,9 @@ impl ResumeCommand {
         )
     }
 
-    /// Returns the command that resumes the run with these options.
-    pub(super) fn from_options(run: String, yes: bool, options: RunOptions) -> Self {
-        Self { run, edited: false, yes, options }
+    /// Returns the command that resumes a run with these options, after a decision about it was recorded.
+    pub(super) fn after_decision(run: String, yes: bool, options: RunOptions) -> Self {
+        Self { run, edited: false, yes, options, has_decided: true }
     }
 
     /// Tries to resume the run once; the inner error is the runtime's refusal.
@@ -87,7 +90,8 @@ impl ResumeCommand {
                 .with_next_command(format!("redrill runs abandon {}", summary.id)));
         }
         let journal = Arc::new(runtime.open_journal()?);
-        let (run, recorded) = takeover::claim_run(&journal, &summary.id, self.options.take_over)?;
+        let (run, recorded) = takeover::claim_run(&journal, &summary.id, self.options.take_over)
+            .map_err(|error| self.tell_of_decision(error, &summary.id))?;
         // Another process may have finished it since the summary was read.
         check_not_ended(run.id(), run.status())?;
         let runbook = if self.edited {
@@ -118,6 +122,16 @@ impl ResumeCommand {
             }
             ended => Ok(ended),
         }
+    }
+
+    /// Says, where another process has the run by now, that what was decided stands, and how the run is brought on.
+    fn tell_of_decision(&self, error: CliError, run: &str) -> CliError {
+        if !self.has_decided {
+            return error;
+        }
+        let mut error = error.with_next_command(self.resume_command_with(run, ""));
+        error.facts.push(DECISION_STANDS.to_owned());
+        error
     }
 
     /// Returns the command that resumes the run with these options and `more`. Always `resume`: an approval that
@@ -222,4 +236,24 @@ fn error_to_json(recorded: &Value) -> Value {
     let mut error = value::strip_tags(&fault.to_json());
     error["place"] = json!(place);
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal;
+
+    #[test]
+    fn whoever_decided_and_found_the_run_taken_is_told_that_it_stands_and_how_it_goes_on() {
+        let options =
+            || RunOptions { hold: true, take_over: false, confirm: vec![], output: ReportFormat::Text };
+        let taken = || CliError::from(journal::Error::HeldByUnknown { run: "abcd2345".into() });
+        let decided = ResumeCommand::after_decision("abcd2345".into(), false, options());
+        let error = decided.tell_of_decision(taken(), "abcd2345");
+        assert_eq!(error.next.as_deref(), Some("redrill resume abcd2345 --hold"));
+        assert!(error.facts.iter().any(|fact| fact == DECISION_STANDS), "{error:?}");
+        let resumed = ResumeCommand { has_decided: false, ..decided };
+        let error = resumed.tell_of_decision(taken(), "abcd2345");
+        assert_eq!((error.next.as_deref(), error.facts.len()), (Some("redrill runs show abcd2345"), 0));
+    }
 }

@@ -94,6 +94,10 @@ pub(super) fn run_and_report(
     CliError::exit_code_of(&ended)
 }
 
+/// What is said where a decision was recorded and the run could not be resumed.
+pub(super) const DECISION_STANDS: &str =
+    "what was decided stands, and whoever resumes the run goes by it; nothing else was done";
+
 /// Reports why a run was not started or resumed, and returns the exit code.
 pub(super) fn report_refusal(report: RunReport, error: &CliError) -> u8 {
     if report != RunReport::Text {
@@ -108,7 +112,7 @@ pub(super) fn report_refusal(report: RunReport, error: &CliError) -> u8 {
         );
     }
     let mut error = error.clone();
-    if error.exit != exit_code::BUG {
+    if error.exit != exit_code::BUG && !error.facts.iter().any(|fact| fact == DECISION_STANDS) {
         error.facts.push("nothing was done".into());
     }
     output::print_error(&error)
@@ -192,7 +196,7 @@ fn stop_reason(stop: &StopReason) -> &'static str {
         StopReason::Waiting { .. } => "waiting",
         StopReason::TakenOver { .. } => "taken_over",
         StopReason::Undecided { .. } => "undecided",
-        StopReason::Mismatch { .. } => "mismatch",
+        StopReason::Mismatch { .. } | StopReason::EditRejected { .. } => "mismatch",
         StopReason::Unreadable(_) => "unreadable",
         StopReason::Refused { .. } | StopReason::Unconfirmed { .. } => "refused",
         StopReason::Leased(_) => "leased",

@@ -117,17 +117,36 @@ impl RunFold {
             self.is_given_up = *gives_up;
         }
         self.follow_editions(&record);
+        self.apply_to_run(&record);
+        self.apply_to_call(record, at);
+        Ok(())
+    }
+
+    /// Adds what a record says of the run.
+    fn apply_to_run(&mut self, record: &Record) {
         match record {
             Record::Stopped { reason, at_call, unconfirmed, .. } => {
-                self.reason = Some(reason);
-                self.stopped_at = at_call;
-                self.unconfirmed = unconfirmed;
+                self.reason = Some(reason.clone());
+                self.stopped_at.clone_from(at_call);
+                self.unconfirmed.clone_from(unconfirmed);
             }
             Record::Target { name, identity } => {
-                let identity = self.add_version(identity);
-                self.targets.insert(name, identity);
+                let identity = self.add_version(identity.clone());
+                self.targets.insert(name.clone(), identity);
             }
-            Record::Ending { outcome } => self.ending = Some(self.add_version(outcome)),
+            Record::Ending { outcome } => self.ending = Some(self.add_version(outcome.clone())),
+            Record::Finished { error, left_behind, .. } => {
+                self.error.clone_from(error);
+                self.left_behind.clone_from(left_behind);
+            }
+            Record::Adopted { rolled_back: true, .. } => self.rolled_back_at = Some(self.records),
+            _ => {}
+        }
+    }
+
+    /// Adds what a record says of a call.
+    fn apply_to_call(&mut self, record: Record, at: Moment) {
+        match record {
             Record::Begin { call, op, args, key, .. } => {
                 let attempt = Attempt { key: Some(key), began_at: Some(at), ..Attempt::default() };
                 self.start_attempt(call, op, args, attempt);
@@ -149,23 +168,16 @@ impl RunFold {
             // A gate is asked anew: what was decided about it before was about something else.
             Record::Accepted { call, what } => self.update_call(&call, |c| {
                 c.decision = None;
-                c.update_attempt(|attempt| attempt.accepted = Some(what));
+                c.update_attempt(|attempt| {
+                    attempt.accepted = Some(what);
+                    attempt.accepted_at = Some(at);
+                });
             }),
             Record::Decided { call, decision, .. } => {
                 self.update_call(&call, |c| c.decision = Some(decision));
             }
-            Record::Finished { error, left_behind, .. } => {
-                self.error = error;
-                self.left_behind = left_behind;
-            }
-            Record::Adopted { rolled_back: true, .. } => self.rolled_back_at = Some(self.records),
-            Record::Started { .. }
-            | Record::Resumed { .. }
-            | Record::Adopted { .. }
-            | Record::EditAllowed { .. }
-            | Record::EditReached { .. } => {}
+            _ => {}
         }
-        Ok(())
     }
 
     /// Follows which edition of the sources is in force, and forgets what is dropped with one. The gate of an edition is
@@ -351,7 +363,7 @@ impl RunFold {
     }
 
     /// Returns whether it is recorded what the run ends with.
-    pub(super) fn is_ending(&self) -> bool {
+    pub fn is_ending(&self) -> bool {
         self.ending.is_some()
     }
 

@@ -37,7 +37,7 @@ pub struct FoldedCall {
     pub args: Value,
     /// Every attempt, in order. There is one at least.
     pub attempts: Vec<Attempt>,
-    /// What somebody decided since the last attempt began or ended, as it was recorded.
+    /// What somebody decided since the last attempt began, was accepted or ended, as it was recorded.
     pub decision: Option<Value>,
     /// The version of the program that wrote its last record.
     pub(super) version: Arc<str>,
@@ -57,6 +57,8 @@ pub struct Attempt {
     pub began_at: Option<Moment>,
     /// What it was given to wait on.
     pub accepted: Option<Value>,
+    /// When it was last given that.
+    pub accepted_at: Option<Moment>,
     pub outcome: Option<RecordedOutcome>,
     pub ended_at: Option<Moment>,
 }
@@ -72,6 +74,11 @@ impl FoldedCall {
         self.outcome().is_none()
     }
 
+    /// Returns whether the last attempt was given something to wait on: a gate was asked for.
+    pub fn is_accepted(&self) -> bool {
+        self.attempts.last().is_some_and(|attempt| attempt.accepted.is_some())
+    }
+
     /// Returns what came of the call, once it is over, as it was recorded.
     pub fn outcome(&self) -> Option<&RecordedOutcome> {
         if self.decision.is_some() {
@@ -85,10 +92,10 @@ impl FoldedCall {
         self.attempts.last().filter(|attempt| attempt.ended_at.is_none())?.began_at
     }
 
-    /// Returns when the call last began or ended.
+    /// Returns when the call last began, was accepted or ended.
     pub(super) fn changed_at(&self) -> Option<Moment> {
         let last = self.attempts.last()?;
-        last.ended_at.or(last.began_at)
+        last.ended_at.or(last.accepted_at).or(last.began_at)
     }
 
     /// Returns how often the call was begun: an attempt without a key only ended.

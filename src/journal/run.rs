@@ -95,7 +95,7 @@ impl Run {
         names
     }
 
-    /// Returns when a call last began or ended, records of this process included.
+    /// Returns when a call last began, was accepted or ended, records of this process included.
     pub fn call_changed_at(&self, call: &str) -> Option<Moment> {
         self.read_fold(|fold| fold.call(call)?.changed_at())
     }

@@ -60,7 +60,9 @@ impl Journal {
         clock: Arc<dyn Clock>,
         consent: StateConsent,
     ) -> Result<Journal, Error> {
-        refuse_emptied_journal(state, &consent)?;
+        if let Some(gone) = find_lost_journal(state)?.filter(|_| !consent.allows_rolled_back()) {
+            return Err(gone);
+        }
         let db = share_connection(schema::open_or_create(state)?);
         Ok(Self::on_disk(state, clock, db, consent))
     }
@@ -74,7 +76,12 @@ impl Journal {
         clock: Arc<dyn Clock>,
         consent: StateConsent,
     ) -> Result<Option<Journal>, Error> {
-        refuse_emptied_journal(state, &consent)?;
+        if find_lost_journal(state)?.is_some() {
+            let journal = Self::open_with_consent(state, clock, consent)?;
+            // The runs that the lost one had are settled now, or the next command would miss them again.
+            journal.check_or_adopt_place()?;
+            return Ok(Some(journal));
+        }
         if !schema::journal_path(state).exists() {
             return Ok(None);
         }
@@ -363,16 +370,15 @@ impl Journal {
     }
 }
 
-/// Refuses a folder in which there were runs and whose journal is gone, before anything makes a new one in its place.
-fn refuse_emptied_journal(state: &Path, consent: &StateConsent) -> Result<(), Error> {
-    if consent.allows_rolled_back() || !schema::is_journal_empty(state)? {
-        return Ok(());
+/// Returns the error of a folder in which there were runs and whose journal is gone: nothing makes a new one in its place
+/// without a word.
+fn find_lost_journal(state: &Path) -> Result<Option<Error>, Error> {
+    if !schema::is_journal_empty(state)? {
+        return Ok(None);
     }
     let runs: Vec<String> = list_traces(state)?.into_iter().collect();
-    if runs.is_empty() {
-        return Ok(());
-    }
-    Err(Error::JournalGone { path: schema::journal_path(state), runs })
+    let path = schema::journal_path(state);
+    Ok((!runs.is_empty()).then_some(Error::JournalGone { path, runs }))
 }
 
 pub(super) fn share_connection(db: Connection) -> Arc<Mutex<PooledDb>> {

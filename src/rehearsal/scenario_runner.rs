@@ -261,9 +261,10 @@ impl<'a> ScenarioRunner<'a> {
     }
 }
 
-/// Returns whether a process stopped because its text does not match what was recorded.
+/// Returns whether a process stopped because its text does not match what was recorded, or was rejected.
 fn is_mismatch(ended: &Result<RunResult, ProcessKilled>) -> bool {
-    matches!(ended, Ok(RunResult { stop: Some(StopReason::Mismatch { .. }), .. }))
+    let Ok(RunResult { stop: Some(stop), .. }) = ended else { return false };
+    matches!(stop, StopReason::Mismatch { .. } | StopReason::EditRejected { .. })
 }
 
 /// Returns the points at which a run is given up to see what its clean-up undoes: behind its effects, of many only some,

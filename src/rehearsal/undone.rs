@@ -103,12 +103,13 @@ impl<'a> UndoneCleanUp<'a> {
             .collect();
         // Of a run that is left as it is nobody knows what it would have deferred next.
         let is_left = result.acts.iter().any(|(_, act)| matches!(act, OperatorAct::Leave));
-        let is_any = is_left || told.iter().any(|left| !all.iter().any(|name| names_deferral(left, name)));
+        let is_all_told =
+            is_left || told.iter().any(|left| !all.iter().any(|name| names_deferral(left, name)));
         let by_itself: BTreeSet<&str> = list_failed_by_itself(result)
             .into_iter()
             .filter_map(|failed| outermost_deferral(&failed.name))
             .collect();
-        let is_any = is_any && !told.is_empty();
+        let is_any = is_all_told && !told.is_empty();
         let is_unknown = is_any && all.is_empty();
         let names = if is_any { all } else { told_names };
         Self { result, known, own, names: &names - &by_itself, is_unknown }

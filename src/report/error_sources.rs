@@ -50,13 +50,13 @@ impl From<journal::Error> for CliError {
             journal::Error::Held { run, .. } | journal::Error::HeldByUnknown { run } => {
                 shown.with_next_command(format!("redrill runs show {run}"))
             }
-            journal::Error::UnreadableRecord(_) | journal::Error::JournalGone { .. } => {
-                shown.with_exit(MISMATCH)
-            }
+            journal::Error::UnreadableRecord(_) => shown.with_exit(MISMATCH),
             journal::Error::ElsewhereState { doubt, .. } if !matches!(doubt, PlaceDoubt::Unreadable(_)) => {
                 shown.with_exit(MISMATCH).with_next_command(command_line_with("--adopt"))
             }
-            journal::Error::ElsewhereState { .. } | journal::Error::RolledBack { .. } => {
+            journal::Error::ElsewhereState { .. }
+            | journal::Error::RolledBack { .. }
+            | journal::Error::JournalGone { .. } => {
                 let is_adopted = std::env::args().any(|word| word == "--adopt");
                 let more = if is_adopted { "--rolled-back" } else { "--adopt --rolled-back" };
                 shown.with_exit(MISMATCH).with_next_command(command_line_with(more))
@@ -124,6 +124,11 @@ mod tests {
                 "--adopt",
             ),
             (journal::Error::RolledBack { state: state.clone(), lost }, MISMATCH, "--adopt --rolled-back"),
+            (
+                journal::Error::JournalGone { path: state.clone(), runs: vec!["abcd2345".into()] },
+                MISMATCH,
+                "--adopt --rolled-back",
+            ),
             (journal::Error::SharedFileSystem { state, kind: "NFS" }, USAGE, "--state-unsafe"),
         ];
         for (refusal, exit, more) in refusals {

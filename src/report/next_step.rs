@@ -3,7 +3,7 @@
 use super::record_age::RecordAge;
 use crate::{
     base::shell::quote_shell_word,
-    journal::{self, Decision, FoldedCall, Journal, JournalEntry, Record, RunFold, RunStatus, RunSummary},
+    journal::{self, Decision, EDIT_GATE, FoldedCall, Journal, RunFold, RunStatus, RunSummary},
     ops::{
         self,
         spec::{Evidence, parse_target_ref},
@@ -45,29 +45,24 @@ pub fn find_next_step(runtime: &Runtime, run: &str) -> NextStep {
         if let Some(step) = step_beyond_looking(&journal, &summary, &fold)? {
             return Ok(Some(step));
         }
-        Ok(Some(step_from_records(&summary, &entries, &fold, &consent)))
+        Ok(Some(step_from_records(&summary, &fold, &consent)))
     };
     read().ok().flatten().unwrap_or_else(|| NextStep::with_command(format!("redrill runs show {run}")))
 }
 
-fn step_from_records(
-    summary: &RunSummary,
-    entries: &[JournalEntry],
-    fold: &RunFold,
-    consent: &str,
-) -> NextStep {
+fn step_from_records(summary: &RunSummary, fold: &RunFold, consent: &str) -> NextStep {
     let run = &summary.id;
     if summary.status.is_final() {
         return NextStep::with_command(format!("redrill runs show {run}"));
     }
     if fold.is_stuck() {
-        return step_from_stuck(summary, fold, entries, consent);
+        return step_from_stuck(summary, fold, consent);
     }
     if summary.runbook == SESSION {
         return NextStep::with_command(format!("redrill runs abandon {run}"));
     }
     if summary.status == RunStatus::Waiting {
-        if let Some(step) = step_at_gate(run, entries, fold, consent) {
+        if let Some(step) = step_at_gate(run, fold, consent) {
             return step;
         }
         if let Some(step) = step_at_held_call(run, fold) {
@@ -92,18 +87,21 @@ fn step_from_broken(wrong: &journal::Error) -> Option<NextStep> {
 
 /// Returns what to type about a run that met what is not as it was recorded, and would meet it again. One that is ending,
 /// or has no text, or was taken up to be given up, has met it where it is given up.
-fn step_from_stuck(
-    summary: &RunSummary,
-    fold: &RunFold,
-    entries: &[JournalEntry],
-    consent: &str,
-) -> NextStep {
+fn step_from_stuck(summary: &RunSummary, fold: &RunFold, consent: &str) -> NextStep {
     let run = &summary.id;
-    let is_ending = entries.iter().any(|entry| matches!(entry.record, Record::Ending { .. }));
-    if is_ending || fold.is_given_up() || summary.runbook == SESSION {
+    if fold.is_ending() || fold.is_given_up() || summary.runbook == SESSION {
         return NextStep {
             command: format!("redrill runs abandon {run} --leave"),
             hint: Some(hint_at_lost_cleanup(run)),
+            is_decision: false,
+        };
+    }
+    // A gate of an edition is open where it was rejected, until that edition is another one's.
+    let is_rejected = fold.open_calls().any(|(_, call)| call.op == EDIT_GATE && call.decision.is_some());
+    if is_rejected {
+        return NextStep {
+            command: format!("redrill runs abandon {run}"),
+            hint: Some(hint_at_rejected_edit(run, false)),
             is_decision: false,
         };
     }
@@ -116,6 +114,21 @@ fn step_from_stuck(
         )),
         is_decision: false,
     }
+}
+
+/// Returns what becomes of an edited text that was rejected, and what can be typed.
+pub(super) fn hint_at_rejected_edit(run: &str, is_dropped: bool) -> String {
+    let edit = format!("`redrill resume {run} --edited` asks about the file as it is then");
+    if is_dropped {
+        return format!(
+            "the edited text is dropped, and nothing of it was done: `redrill resume {run}` goes on with the text before\n      \
+             or edit it again: {edit}\n      or give the run up and clean up: `redrill runs abandon {run}`"
+        );
+    }
+    format!(
+        "something of the edited text was done before, so that it stays the text of the run, and goes no further: give the \
+         run up and clean up\n      or edit it again: {edit}"
+    )
 }
 
 /// Returns what to do about a run that is given up and met, in its clean-up, what is not as it was recorded.
@@ -198,8 +211,8 @@ fn command_to_look(call: &FoldedCall) -> Option<String> {
 
 /// Returns what to type about a gate that nobody has decided about: the one at which the run stopped, and of which it
 /// printed the question.
-fn step_at_gate(run: &str, entries: &[JournalEntry], fold: &RunFold, consent: &str) -> Option<NextStep> {
-    let gates = list_awaited_gates(entries);
+fn step_at_gate(run: &str, fold: &RunFold, consent: &str) -> Option<NextStep> {
+    let gates = list_awaited_gates(fold);
     let stopped_at = gates.iter().find(|gate| fold.stopped_at() == Some(gate));
     let first = stopped_at.or(gates.first())?;
     // With one gate, there is nothing to choose.

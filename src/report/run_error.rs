@@ -4,7 +4,7 @@ use super::{
     error::CliError,
     exit_code::{FAILED, INTERRUPTED, MISMATCH, REFUSED, UNDECIDED, WAITING},
     fault_text::{explain_unknown_function, list_fault_facts},
-    next_step::{NextStep, hint_at_lost_cleanup},
+    next_step::{NextStep, hint_at_lost_cleanup, hint_at_rejected_edit},
 };
 use crate::{
     base::shell::quote_shell_word,
@@ -61,6 +61,7 @@ impl CliError {
                     | StopReason::Refused { .. }
                     | StopReason::Unconfirmed { .. }
                     | StopReason::Mismatch { .. }
+                    | StopReason::EditRejected { .. }
                     | StopReason::Leased(_)
             )
         );
@@ -140,6 +141,9 @@ fn error_from_stop(stop: &StopReason, run: &str) -> CliError {
                  recorded: `redrill resume {run} --edited`\n      or give it up and clean up: `redrill runs abandon {run}`"
             ))
             .with_next_command(format!("redrill runs show {run}")),
+        StopReason::EditRejected { message, is_dropped } => stopped(message, MISMATCH)
+            .with_hint(hint_at_rejected_edit(run, *is_dropped))
+            .with_next_command(if *is_dropped { resume } else { format!("redrill runs abandon {run}") }),
         StopReason::Unreadable(record) => stopped(&record.to_string(), MISMATCH)
             .with_hint(format!(
                 "{}\n      or give the run up as it is: `redrill runs abandon {run} --leave`",
@@ -182,6 +186,23 @@ mod tests {
         journal::UnreadableRecord { subject, what, version: "9.9.9".into() }
     }
 
+    fn edit_rejected(is_dropped: bool) -> StopReason {
+        StopReason::EditRejected { message: "ann rejected the edited text".into(), is_dropped }
+    }
+
+    #[test]
+    fn whoever_rejected_an_edit_is_told_what_becomes_of_it() {
+        for (is_dropped, said, next) in [
+            (true, "the edited text is dropped, and nothing of it was done", "redrill resume abcd2345"),
+            (false, "something of the edited text was done before", "redrill runs abandon abcd2345"),
+        ] {
+            let ended = ended_run(RunStatus::Interrupted, Some(edit_rejected(is_dropped)));
+            let error = CliError::from_run_result(&ended).expect("is an error");
+            assert!(error.hint.as_deref().is_some_and(|hint| hint.contains(said)), "{error:?}");
+            assert_eq!(error.next.as_deref(), Some(next));
+        }
+    }
+
     #[test]
     fn what_goes_on_with_giving_up_is_no_resume() {
         let stopped = ended_run(RunStatus::Interrupted, Some(StopReason::Interrupted));
@@ -198,6 +219,8 @@ mod tests {
             (RunStatus::Interrupted, StopReason::Interrupted, INTERRUPTED),
             (RunStatus::Undecided, StopReason::Undecided { call, reason: "no answer".into() }, UNDECIDED),
             (RunStatus::Interrupted, StopReason::Mismatch { message: "another".into() }, MISMATCH),
+            (RunStatus::Interrupted, edit_rejected(true), MISMATCH),
+            (RunStatus::Interrupted, edit_rejected(false), MISMATCH),
             (RunStatus::Interrupted, StopReason::Unreadable(unreadable_record()), MISMATCH),
             (
                 RunStatus::Interrupted,

@@ -77,48 +77,56 @@ impl Approval<'_> {
             CallState::Started { op, args, accepted, decision, .. } => {
                 self.check_matches_record(&op, &args)?;
                 self.reach_frontier()?;
-                let cover = accepted.as_ref().map(ApprovalCover::decode).transpose();
-                let cover = cover.map_err(|what| self.context.stop_unreadable(self.name, what))?;
-                let covered = cover.as_ref().map(|cover| &cover.hash);
-                let targets = match &cover {
-                    Some(cover) => cover.targets.clone(),
-                    // Killed between the two records with which it is asked for: nobody has seen it yet.
-                    None => self.targets_to_cover()?,
-                };
-                self.verify_targets(&targets).map_err(|e| self.stop_unverified(e))?;
-                let hash = self.hash_covered(&targets)?;
-                let is_void = covered != Some(&hash);
-                let is_about_gate = |decision: &Decision| {
-                    matches!(decision, Decision::Approve { .. } | Decision::Reject { .. })
-                };
-                if let Some(decision) =
-                    decision.as_ref().filter(|decision| !is_void || !is_about_gate(decision))
-                {
-                    return self.apply_decision(decision, &hash);
-                }
-                if is_void {
-                    self.record_cover(&hash, targets)?;
-                }
-                self.ask_approval(&hash, decision.is_some())
+                self.take_up(accepted.as_ref(), decision.as_ref())
             }
             CallState::NotStarted => {
                 self.reach_frontier()?;
-                let targets = self.targets_to_cover()?;
-                match self.verify_targets(&targets) {
-                    Ok(()) => {}
-                    Err(IdentityError::Stopped(halt)) => return Err(halt),
-                    // Recorded, so that a script which handles the missing target does the same at a resume.
-                    Err(IdentityError::Unreachable(e)) if self.op == APPROVE => {
-                        return self.record_outcome(Outcome::Err(from_operation_error(&e, APPROVE, None)));
-                    }
-                    Err(unreachable) => return Err(self.stop_unverified(unreachable)),
-                }
-                let hash = self.hash_covered(&targets)?;
-                self.record_begin(&hash)?;
-                self.record_cover(&hash, targets)?;
-                self.ask_approval(&hash, false)
+                self.ask_first()
             }
         }
+    }
+
+    /// Goes by what was decided about exactly this, or asks.
+    fn take_up(&self, accepted: Option<&Value>, decision: Option<&Decision>) -> Result<(), NativeError> {
+        let cover = accepted.map(ApprovalCover::decode).transpose();
+        let cover = cover.map_err(|what| self.context.stop_unreadable(self.name, what))?;
+        let targets = match &cover {
+            Some(cover) => cover.targets.clone(),
+            // Killed between the two records with which it is asked for: nobody has seen it yet.
+            None => self.targets_to_cover()?,
+        };
+        self.verify_targets(&targets).map_err(|e| self.stop_unverified(e))?;
+        let hash = self.hash_covered(&targets)?;
+        match (decision, cover) {
+            (Some(decision), _) if covered_hash(decision).is_none_or(|covered| covered == hash) => {
+                self.apply_decision(decision)
+            }
+            (None, Some(cover)) if cover.hash == hash => self.ask_approval(&cover),
+            (decision, cover) => {
+                let is_anew = decision.is_some() || cover.is_some_and(|cover| cover.is_anew);
+                let cover = ApprovalCover { hash, targets, is_anew };
+                self.record_cover(&cover)?;
+                self.ask_approval(&cover)
+            }
+        }
+    }
+
+    /// Asks for the first time.
+    fn ask_first(&self) -> Result<(), NativeError> {
+        let targets = self.targets_to_cover()?;
+        match self.verify_targets(&targets) {
+            Ok(()) => {}
+            Err(IdentityError::Stopped(halt)) => return Err(halt),
+            // Recorded, so that a script which handles the missing target does the same at a resume.
+            Err(IdentityError::Unreachable(e)) if self.op == APPROVE => {
+                return self.record_outcome(Outcome::Err(from_operation_error(&e, APPROVE, None)));
+            }
+            Err(unreachable) => return Err(self.stop_unverified(unreachable)),
+        }
+        let cover = ApprovalCover { hash: self.hash_covered(&targets)?, targets, is_anew: false };
+        self.record_begin(&cover.hash)?;
+        self.record_cover(&cover)?;
+        self.ask_approval(&cover)
     }
 
     /// Waits, in an edited script, until nothing that had begun is missing. The gate of its edition comes after that.
@@ -152,8 +160,7 @@ impl Approval<'_> {
         self.context.stop_on_journal_error(self.context.run.append_record(begin, Durability::Buffered))
     }
 
-    fn record_cover(&self, hash: &str, targets: BTreeSet<String>) -> Result<(), NativeError> {
-        let cover = ApprovalCover { hash: hash.to_owned(), targets };
+    fn record_cover(&self, cover: &ApprovalCover) -> Result<(), NativeError> {
         let accepted = Record::Accepted { call: self.name.to_owned(), what: json!(cover) };
         self.context.stop_on_journal_error(self.context.run.append_record(accepted, Durability::Synced))
     }
@@ -180,9 +187,9 @@ impl Approval<'_> {
         Ok(data_encoding::HEXLOWER.encode(&Sha256::digest(covered.to_string())))
     }
 
-    /// Asks a person. `is_asked_anew` says that somebody has decided before, about something else.
-    fn ask_approval(&self, hash: &str, is_asked_anew: bool) -> Result<(), NativeError> {
-        let anew = if is_asked_anew {
+    /// Asks a person.
+    fn ask_approval(&self, cover: &ApprovalCover) -> Result<(), NativeError> {
+        let anew = if cover.is_anew {
             " (what was decided before is void: what it covers has changed since)"
         } else {
             ""
@@ -192,44 +199,36 @@ impl Approval<'_> {
         let Some(Answer { choice, by }) = ask_observer(self.context, question)? else {
             return Err(self.stop_waiting(&message));
         };
-        let (hash_text, name) = (hash.to_owned(), by.clone());
+        let (hash, name) = (cover.hash.clone(), by.clone());
         let decision = match choice {
-            Choice::Approve => Decision::Approve { hash: hash_text, by: name },
-            _ => Decision::Reject { hash: hash_text, by: name },
+            Choice::Approve => Decision::Approve { hash, by: name },
+            _ => Decision::Reject { hash, by: name },
         };
         let record = Record::Decided { call: self.name.to_owned(), decision: decision.to_json(), by };
         self.context.stop_on_journal_error(self.context.run.append_record(record, Durability::Synced))?;
-        self.apply_decision(&decision, hash)
+        self.apply_decision(&decision)
     }
 
-    /// Applies a decision, if what it covers has not changed.
-    fn apply_decision(&self, decision: &Decision, hash: &str) -> Result<(), NativeError> {
-        let (covered, outcome) = match decision {
-            Decision::Approve { hash, .. } => (hash, Outcome::Ok(Value::Null)),
+    /// Applies a decision about what is asked.
+    fn apply_decision(&self, decision: &Decision) -> Result<(), NativeError> {
+        match decision {
+            Decision::Approve { .. } => self.record_outcome(Outcome::Ok(Value::Null)),
             // Nothing is recorded but the decision: the edition is dropped, or the run stays where it is.
             Decision::Reject { by, .. } if self.op == EDIT_GATE => {
-                return Err(self.context.stopper.stop_run(StopReason::Mismatch {
+                Err(self.context.stopper.stop_run(StopReason::EditRejected {
                     message: format!("{by} rejected the edited text\n  asked     {}", self.message),
-                }));
+                    is_dropped: self.context.run.edition_to_give_up() != self.context.run.source_edition(),
+                }))
             }
-            Decision::Reject { hash, by } => {
+            Decision::Reject { by, .. } => {
                 let message = format!("{by} rejected: {}", self.message);
-                (hash, Outcome::Err(ScriptError::new(codes::REJECTED, &message)))
+                self.record_outcome(Outcome::Err(ScriptError::new(codes::REJECTED, &message)))
             }
             other => {
                 let what = format!("`{}` is no decision about an approval", other.as_str());
-                return Err(self.context.stop_unreadable(self.name, what));
+                Err(self.context.stop_unreadable(self.name, what))
             }
-        };
-        if covered == hash {
-            return self.record_outcome(outcome);
         }
-        Err(self.context.stopper.stop_run(StopReason::Mismatch {
-            message: format!(
-                "what was approved at {} is not what is asked now\n  approved  {covered}\n  asked     {hash}",
-                self.name
-            ),
-        }))
     }
 
     fn record_outcome(&self, outcome: Outcome) -> Result<(), NativeError> {
@@ -281,5 +280,13 @@ impl Approval<'_> {
                 self.at
             ),
         }))
+    }
+}
+
+/// Returns the hash of what a decision about an approval is about; nothing of another decision.
+fn covered_hash(decision: &Decision) -> Option<&str> {
+    match decision {
+        Decision::Approve { hash, .. } | Decision::Reject { hash, .. } => Some(hash),
+        _ => None,
     }
 }

@@ -3,8 +3,7 @@
 use super::{awaited_gates::list_awaited_gates, open_approval::is_gate};
 use crate::base::moment::Moment;
 use crate::journal::{
-    self, CallState, Decision, Durability, FoldedCall, Journal, JournalEntry, Record, Run, RunFold,
-    ScriptError,
+    self, CallState, Decision, Durability, FoldedCall, Journal, Record, Run, RunFold, ScriptError,
 };
 use serde_json::Value;
 
@@ -56,12 +55,11 @@ impl DecidableCall {
     /// [`DecisionRefusal`].
     pub fn acquire(journal: &Journal, id: &str, given: &str, anyway: bool) -> Result<Self, DecisionRefusal> {
         let run = journal.acquire_run(id)?;
-        let entries = journal.read_records(id)?;
-        let (fold, _) = RunFold::from_entries(&entries);
+        let (fold, _) = RunFold::from_entries(&journal.read_records(id)?);
         let open: Vec<_> = fold.decidable_calls().filter(|(_, open)| !is_gate(&open.op)).collect();
         let named: Vec<_> = open.iter().copied().filter(|(name, _)| fold.is_named(given, name)).collect();
         let [(name, FoldedCall { op, .. })] = named[..] else {
-            return Err(refuse_decision(&entries, &open, given, named.is_empty()));
+            return Err(refuse_decision(&fold, &open, given, named.is_empty()));
         };
         let (args, known_error) = match run.call_state(name).map_err(journal::Error::from)? {
             CallState::Started { args, decision, .. } => (args, decision.and_then(decided_error)),
@@ -87,19 +85,18 @@ impl DecidableCall {
 /// Returns why nobody can decide about a call: one that was cut short is looked up by a resume first, and a gate has commands
 /// of its own.
 fn refuse_decision(
-    entries: &[JournalEntry],
+    fold: &RunFold,
     open: &[(&str, &FoldedCall)],
     given: &str,
     is_none: bool,
 ) -> DecisionRefusal {
-    let (fold, _) = RunFold::from_entries(entries);
     let (gates, cut_short): (Vec<_>, Vec<_>) = fold
         .open_calls()
         .filter(|(name, _)| fold.is_named(given, name))
         .partition(|(_, open)| is_gate(&open.op));
     match (gates.first(), cut_short.first()) {
         (Some((gate, _)), None) if is_none => {
-            let is_awaited = list_awaited_gates(entries).iter().any(|awaited| awaited == gate);
+            let is_awaited = list_awaited_gates(fold).iter().any(|awaited| awaited == gate);
             return DecisionRefusal::IsGate { call: (*gate).to_owned(), is_awaited };
         }
         (_, Some((call, _))) if is_none => return DecisionRefusal::CutShort { call: (*call).to_owned() },

@@ -1,11 +1,12 @@
 //! Deferred clean-up in the records: an edited script that no longer defers what a run had deferred would lose it.
 
 use super::{
-    call_text::{find_call_texts, find_definition_texts, read_call_text},
+    call_text::{find_call_texts, read_call_text},
     edit_barrier::{DEFER, Frontier},
     edit_gate::await_edit_approval,
     frontier::reach_frontier,
     native_call::record_typed_as,
+    reached_text::list_reached_texts,
     scope::{CallScope, format_position},
     stop::{NativeError, StopReason},
     values::to_json,
@@ -13,7 +14,7 @@ use super::{
 use rhai::{FnPtr, NativeCallContext as Cx};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// The natives whose closures are clean-up.
 const DEFERRING_NATIVES: [&str; 2] = ["defer", "on_failure"];
@@ -69,14 +70,13 @@ fn list_earlier(scope: &CallScope) -> Option<Vec<String>> {
 fn describe_clean_up(cx: &Cx<'_>, scope: &CallScope, closure: &FnPtr) -> Value {
     let text = read_own_text(cx, scope).unwrap_or_default();
     let captured: Result<Vec<Value>, _> = closure.iter_curry().map(to_json).collect();
-    let compared = match captured {
-        Ok(captured) if has_own_closure(&text) => {
-            let reached = list_reached_texts(cx, scope, &[text.clone(), json!(captured).to_string()]);
-            json!([text, captured, reached])
-        }
-        // Nobody can tell what a closure from elsewhere does: it may be any text of the runbook.
-        _ => json!([text, list_source_texts(scope)]),
-    };
+    let own = captured.ok().filter(|_| has_own_closure(&text)).and_then(|captured| {
+        let sources = scope.run_context().sources.get()?;
+        let reached = list_reached_texts(sources, cx.call_source()?, &text, &json!(captured).to_string())?;
+        Some(json!([text, captured, reached]))
+    });
+    // Nobody can tell what a closure from elsewhere does, or one that makes up a name: it may be any text of the runbook.
+    let compared = own.unwrap_or_else(|| json!([text, list_source_texts(scope)]));
     let digest = Sha256::digest(compared.to_string());
     json!({ "text": shorten(&text), "digest": data_encoding::HEXLOWER.encode(&digest[..8]) })
 }
@@ -94,7 +94,8 @@ pub(super) fn list_deferral_texts(source: &str) -> Vec<String> {
 
 /// Returns whether the text of a deferral holds all that it defers: a closure written there, or a function by its name.
 fn has_own_closure(text: &str) -> bool {
-    let Some((_, argument)) = text.split_once('(') else { return false };
+    let called = text.split_once('(').filter(|(native, _)| DEFERRING_NATIVES.contains(native));
+    let Some((_, argument)) = called else { return false };
     let name = argument.strip_prefix("Fn(\"").and_then(|rest| rest.split_once('"'));
     argument.starts_with('|') || name.is_some_and(|(_, end)| end == "))")
 }
@@ -103,44 +104,6 @@ fn has_own_closure(text: &str) -> bool {
 fn list_source_texts(scope: &CallScope) -> BTreeMap<String, String> {
     let sources = scope.run_context().sources.get().into_iter().flatten();
     sources.map(|source| (source.path.clone(), source.text.clone())).collect()
-}
-
-/// Returns the texts of what a clean-up goes by: the functions and constants of its file that it names, and those that they
-/// name; every module, where one of them calls into a module.
-fn list_reached_texts(cx: &Cx<'_>, scope: &CallScope, texts: &[String]) -> BTreeMap<String, String> {
-    let (sources, file) = (scope.run_context().sources.get(), cx.call_source());
-    let own = sources.into_iter().flatten().find(|source| Some(source.path.as_str()) == file);
-    let mut reached = BTreeMap::new();
-    let mut open = texts.to_vec();
-    while let (Some(text), Some(own)) = (open.pop(), own) {
-        let is_word = |c: char| c.is_alphanumeric() || c == '_';
-        let words = text.split(|c| !is_word(c)).filter(|word| !word.is_empty());
-        for word in words.filter(|word| !reached.contains_key(*word)).collect::<BTreeSet<_>>() {
-            let defined = find_definition_texts(&own.text, word).concat();
-            if !defined.is_empty() {
-                open.push(defined.clone());
-                reached.insert(word.to_owned(), defined);
-            }
-        }
-        let imports = list_imports(&own.text);
-        if imports.iter().any(|(name, _)| text.contains(&format!("{}::", name.trim_start_matches("import "))))
-        {
-            reached.extend(imports);
-            let modules = sources.into_iter().flatten().filter(|source| Some(source.path.as_str()) != file);
-            reached.extend(modules.map(|module| (format!("module {}", module.path), module.text.clone())));
-        }
-    }
-    reached
-}
-
-/// Returns the imports of a script: the name of each module there, and the statement.
-fn list_imports(source: &str) -> Vec<(String, String)> {
-    let statements = source.match_indices("import").filter_map(|(at, _)| source[at..].split(';').next());
-    let named = |statement: &str| {
-        let (_, name) = statement.rsplit_once(" as ")?;
-        Some((format!("import {}", name.trim()), statement.to_owned()))
-    };
-    statements.filter_map(named).collect()
 }
 
 /// Returns the text of the native's call in its file; a session has no files.

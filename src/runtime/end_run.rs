@@ -33,34 +33,28 @@ pub struct RunResult {
     pub is_given_up: bool,
 }
 
+impl RunResult {
+    /// Returns the result of a run with a status, and nothing more.
+    fn with_status(context: &RunContext, status: RunStatus) -> Self {
+        Self {
+            run: context.run.id().into(),
+            status,
+            head: context.run.head_hash(),
+            value: Value::Null,
+            failure: None,
+            stop: None,
+            cleanup: vec![],
+            left_behind: vec![],
+            is_given_up: false,
+        }
+    }
+}
+
 /// Ends a run: cleans up in reverse order and records the status. A run with an undecided call does
 /// not end; it stops, and can go on.
 pub(super) fn end_run(context: &Arc<RunContext>, engine: &Engine, conclusion: Conclusion) -> RunResult {
-    // Clean-up resolves its own calls; an abandoned run has resolved every other.
-    let unresolved = |call: &String| !call.starts_with(CLEAN_UP_PATH);
-    if !matches!(conclusion, Conclusion::Abandoned)
-        && let Err(stop) = end_held_calls(context)
-    {
+    if let Err(stop) = begin_ending(context, &conclusion) {
         return record_stop(context, stop);
-    }
-    if !matches!(conclusion, Conclusion::Abandoned) && context.run.open_calls().iter().any(unresolved) {
-        return record_stop(context, StopReason::Interrupted);
-    }
-    if let Err(stop) = check_lost_cleanup(context) {
-        return record_stop(context, stop);
-    }
-    // Without clean-up, the end is the next record, and both are written together.
-    #[cfg(test)]
-    if super::mutant::skips_clean_up(context.run.is_ending()) {
-        lock_unpoisoned(&context.deferred).clear();
-    }
-    let durability =
-        if lock_unpoisoned(&context.deferred).is_empty() { Durability::Buffered } else { Durability::Synced };
-    if !context.run.is_ending()
-        && let Err(e) =
-            context.run.append_record(Record::Ending { outcome: conclusion.to_recorded() }, durability)
-    {
-        return record_stop(context, StopReason::Journal(e));
     }
     let (value, failure, abandoned) = match conclusion {
         Conclusion::Done(value) => (value, None, false),
@@ -78,30 +72,62 @@ pub(super) fn end_run(context: &Arc<RunContext>, engine: &Engine, conclusion: Co
         (false, true) => RunStatus::Failed,
         (false, false) => RunStatus::Succeeded,
     };
+    match record_finish(context, status, failure.as_ref(), &cleanup) {
+        Err(stop) => record_stop(context, stop),
+        Ok(left_behind) => {
+            let ended = RunResult::with_status(context, status);
+            RunResult { value, failure, cleanup, left_behind, ..ended }
+        }
+    }
+}
+
+/// Records that a run is ending, before its clean-up.
+///
+/// # Errors
+/// Why it does not end yet.
+fn begin_ending(context: &RunContext, conclusion: &Conclusion) -> Result<(), StopReason> {
+    // Clean-up resolves its own calls; an abandoned run has resolved every other.
+    let unresolved = |call: &String| !call.starts_with(CLEAN_UP_PATH);
+    if !matches!(conclusion, Conclusion::Abandoned) {
+        end_held_calls(context)?;
+        if context.run.open_calls().iter().any(unresolved) {
+            return Err(StopReason::Interrupted);
+        }
+    }
+    check_lost_cleanup(context)?;
+    #[cfg(test)]
+    if super::mutant::skips_clean_up(context.run.is_ending()) {
+        lock_unpoisoned(&context.deferred).clear();
+    }
+    if context.run.is_ending() {
+        return Ok(());
+    }
+    // Without clean-up, the end is the next record, and both are written together.
+    let durability =
+        if lock_unpoisoned(&context.deferred).is_empty() { Durability::Buffered } else { Durability::Synced };
+    let ending = Record::Ending { outcome: conclusion.to_recorded() };
+    context.run.append_record(ending, durability).map_err(StopReason::Journal)
+}
+
+/// Records how a run ended, and returns what it leaves behind.
+fn record_finish(
+    context: &RunContext,
+    status: RunStatus,
+    failure: Option<&Failure>,
+    cleanup: &[String],
+) -> Result<Vec<String>, StopReason> {
     // Clean-up whose text is lost resolves none of its calls.
     let open = context.run.open_calls();
     lock_unpoisoned(&context.left_behind).extend(
         open.iter().filter_map(|call| name_open_call(call, context.run.recorded_call(call).as_ref())),
     );
     let left_behind = lock_unpoisoned(&context.left_behind).clone();
-    let error = RunError::from_parts(failure.as_ref(), &cleanup).map(|error| error.to_json());
+    let error = RunError::from_parts(failure, cleanup).map(|error| error.to_json());
     let finished = Record::Finished { status, error, left_behind: left_behind.clone() };
-    if let Err(e) = context.run.append_record(finished, Durability::Synced) {
-        return record_stop(context, StopReason::Journal(e));
-    }
+    context.run.append_record(finished, Durability::Synced).map_err(StopReason::Journal)?;
     // A lease that cannot be released expires by itself: its run is no longer held.
     drop(context.journal.release_leases(context.run.id()));
-    RunResult {
-        run: context.run.id().into(),
-        status,
-        head: context.run.head_hash(),
-        value,
-        failure,
-        stop: None,
-        cleanup,
-        left_behind,
-        is_given_up: false,
-    }
+    Ok(left_behind)
 }
 
 /// Checks that everything that was deferred is due now: a run does not end without it. One that is given up names it
@@ -149,29 +175,16 @@ fn end_held_calls(context: &RunContext) -> Result<(), StopReason> {
 
 /// Records that a run stopped. If the journal cannot be written, the run reads as interrupted.
 pub(super) fn record_stop(context: &Arc<RunContext>, stop: StopReason) -> RunResult {
-    let mismatch = matches!(stop, StopReason::Mismatch { .. });
-    let (status, reason) = match &stop {
-        StopReason::Waiting { reason, .. } => (RunStatus::Waiting, reason.clone()),
-        StopReason::TakenOver { by } => (RunStatus::Interrupted, format!("taken over by {by}")),
-        StopReason::Undecided { reason, .. } => (RunStatus::Undecided, reason.clone()),
-        StopReason::Interrupted => (RunStatus::Interrupted, "interrupted".to_owned()),
-        StopReason::Mismatch { message } | StopReason::Refused { message, .. } => {
-            (RunStatus::Interrupted, message.clone())
-        }
-        StopReason::Unconfirmed { target } => (RunStatus::Interrupted, unconfirmed_message(target).0),
-        StopReason::Unreadable(record) => (RunStatus::Interrupted, record.to_string()),
-        StopReason::Leased(e) | StopReason::Journal(e) => (RunStatus::Interrupted, e.to_string()),
-        StopReason::Abandoned => (RunStatus::Interrupted, "the run was being abandoned".to_owned()),
-    };
+    let (status, reason) = describe_stop(&stop);
     if !matches!(stop, StopReason::Journal(_)) {
         // Without the record the run still reads as interrupted; only the reason is lost.
-        let at_call = match &stop {
-            StopReason::Undecided { call, .. } | StopReason::Waiting { call, .. } => Some(call.clone()),
-            _ => None,
-        };
-        let unconfirmed = match &stop {
-            StopReason::Unconfirmed { target } => Some(target.clone()),
-            _ => None,
+        let (mismatch, at_call, unconfirmed) = match &stop {
+            StopReason::Mismatch { .. } | StopReason::EditRejected { .. } => (true, None, None),
+            StopReason::Undecided { call, .. } | StopReason::Waiting { call, .. } => {
+                (false, Some(call.clone()), None)
+            }
+            StopReason::Unconfirmed { target } => (false, None, Some(target.clone())),
+            _ => (false, None, None),
         };
         let stopped = Record::Stopped { status, reason, mismatch, at_call, unconfirmed };
         drop(context.run.append_record(stopped, Durability::Synced));
@@ -181,15 +194,23 @@ pub(super) fn record_stop(context: &Arc<RunContext>, stop: StopReason) -> RunRes
         // Whoever decides looks at the targets, and should know what else to look for.
         drop(remember_lost_history(context));
     }
-    RunResult {
-        run: context.run.id().into(),
-        status,
-        head: context.run.head_hash(),
-        value: Value::Null,
-        failure: None,
-        stop: Some(stop),
-        cleanup: vec![],
-        left_behind: lock_unpoisoned(&context.left_behind).clone(),
-        is_given_up: false,
+    let left_behind = lock_unpoisoned(&context.left_behind).clone();
+    RunResult { stop: Some(stop), left_behind, ..RunResult::with_status(context, status) }
+}
+
+/// Returns the status of a run that stopped, and why it did.
+fn describe_stop(stop: &StopReason) -> (RunStatus, String) {
+    match stop {
+        StopReason::Waiting { reason, .. } => (RunStatus::Waiting, reason.clone()),
+        StopReason::TakenOver { by } => (RunStatus::Interrupted, format!("taken over by {by}")),
+        StopReason::Undecided { reason, .. } => (RunStatus::Undecided, reason.clone()),
+        StopReason::Interrupted => (RunStatus::Interrupted, "interrupted".to_owned()),
+        StopReason::Mismatch { message }
+        | StopReason::EditRejected { message, .. }
+        | StopReason::Refused { message, .. } => (RunStatus::Interrupted, message.clone()),
+        StopReason::Unconfirmed { target } => (RunStatus::Interrupted, unconfirmed_message(target).0),
+        StopReason::Unreadable(record) => (RunStatus::Interrupted, record.to_string()),
+        StopReason::Leased(e) | StopReason::Journal(e) => (RunStatus::Interrupted, e.to_string()),
+        StopReason::Abandoned => (RunStatus::Interrupted, "the run was being abandoned".to_owned()),
     }
 }

@@ -125,7 +125,9 @@ pub(super) fn evaluate_with_engine(
         let evaluated = engine.eval_ast_with_scope::<rhai::Dynamic>(&mut variables, &runbook.ast);
         let conclusion = match (context.stopper.reset_stop(), ending.clone()) {
             // An edited text that asks for something else says no more about what is to be given up.
-            (Some(StopReason::Mismatch { .. }), _) if context.is_abandoning => {
+            (Some(StopReason::Mismatch { .. } | StopReason::EditRejected { .. }), _)
+                if context.is_abandoning =>
+            {
                 return abandon_by_records(context, engine, &scope);
             }
             (None | Some(StopReason::Abandoned), Some(recorded)) => recorded,

@@ -1,10 +1,19 @@
-//! Whether the targets that a run has used are there: whoever decides about it is told before that is recorded.
+//! A target that a run has used and that is lost: a decision about the run is refused for it before the decision is recorded.
 
 use super::runs::Runtime;
 use crate::{
     journal::{Run, UnreadableRecord},
     provider::{Error, model::Identity},
 };
+
+/// What is asked whether the targets of a run are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskForTargets {
+    /// The configuration alone: whoever only decides may have no way to a target.
+    Configuration,
+    /// Each target, who it is: the run goes on at once.
+    Targets,
+}
 
 /// Why a run cannot go on with a target that it has used.
 #[derive(Debug)]
@@ -25,22 +34,30 @@ pub enum LostTarget {
 }
 
 impl Runtime {
-    /// Finds a target that a run has used and cannot go on with. A target is only `asked` who it is where the run goes on at
-    /// once: whoever only decides may have no way to it.
+    /// Finds a target that a run has used and cannot go on with.
     ///
     /// # Errors
     /// What is recorded of a target does not read.
-    pub fn find_lost_target(&self, run: &Run, asked: bool) -> Result<Option<LostTarget>, UnreadableRecord> {
+    pub fn find_lost_target(
+        &self,
+        run: &Run,
+        asked: AskForTargets,
+    ) -> Result<Option<LostTarget>, UnreadableRecord> {
         let known = run.target_identities::<Identity>()?;
         let lost = known.iter().find_map(|(name, recorded)| self.check_known_target(name, recorded, asked));
         Ok(lost)
     }
 
-    fn check_known_target(&self, name: &str, recorded: &Identity, asked: bool) -> Option<LostTarget> {
+    fn check_known_target(
+        &self,
+        name: &str,
+        recorded: &Identity,
+        asked: AskForTargets,
+    ) -> Option<LostTarget> {
         if let Err(error) = self.fleet.target_config(name) {
             return Some(LostTarget::NotConfigured(error));
         }
-        if !asked {
+        if asked == AskForTargets::Configuration {
             return None;
         }
         match self.block_on(async { self.fleet.open_target(name)?.identity().await }) {

@@ -1,5 +1,6 @@
 //! The approvals that a run waits for, as its records have them.
 
+use super::call_path::CLEAN_UP_PATH;
 use crate::journal::{
     self, APPROVE, CallState, Decision, Durability, EDIT_GATE, Record, Run, UnreadableRecord,
 };
@@ -12,13 +13,21 @@ pub fn is_gate(op: &str) -> bool {
     [APPROVE, EDIT_GATE].contains(&op)
 }
 
+/// Returns whether a run can still come to a gate: one that is ending comes to the gates of its clean-up and to no others.
+pub(super) fn comes_to_gate(is_ending: bool, name: &str) -> bool {
+    !is_ending || name.starts_with(CLEAN_UP_PATH)
+}
+
 /// What an approval covers, recorded when it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ApprovalCover {
-    /// The hash of the call, its message, the run's parameters and the identity of the targets.
+    /// The hash of the call, its message, the run's parameters, the identity of the targets and, once it was edited, the text.
     pub(super) hash: String,
     /// The targets, by name.
     pub(super) targets: BTreeSet<String>,
+    /// Whether somebody has decided before, about something else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_anew: bool,
 }
 
 impl ApprovalCover {
@@ -40,12 +49,13 @@ pub struct OpenApproval {
 }
 
 impl OpenApproval {
-    /// Returns those of a run, in the order of their names.
+    /// Returns those that a run still comes to, in the order of their names.
     ///
     /// # Errors
     /// What is recorded of one of them does not read.
     pub fn list_in_run(run: &Run) -> Result<Vec<Self>, UnreadableRecord> {
-        run.open_calls().into_iter().filter_map(|name| Self::find(run, name).transpose()).collect()
+        let names = run.open_calls().into_iter().filter(|name| comes_to_gate(run.is_ending(), name));
+        names.filter_map(|name| Self::find(run, name).transpose()).collect()
     }
 
     fn find(run: &Run, name: String) -> Result<Option<Self>, UnreadableRecord> {

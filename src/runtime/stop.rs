@@ -31,6 +31,13 @@ pub enum StopReason {
         /// What was recorded and what the script does now, side by side.
         message: String,
     },
+    /// A person rejected the edited text.
+    EditRejected {
+        /// Who, and what was asked.
+        message: String,
+        /// Whether the edited text is dropped with that: it has done nothing, and the run goes on with the text before.
+        is_dropped: bool,
+    },
     /// What is recorded does not read: another version of the program wrote it.
     Unreadable(UnreadableRecord),
     /// The run may not do what it is about to do.

@@ -215,11 +215,21 @@ fn every_attempt_keeps_its_key_its_times_and_its_outcome() {
         key: Some(key.into()),
         began_at: at(began),
         accepted: None,
+        accepted_at: None,
         outcome: Some(outcome),
         ended_at: at(ended),
     };
     assert_eq!(call.attempts, [attempt("k1", 2, 3, err()), attempt("k2", 5, 6, ok())]);
     assert_eq!((call.outcome(), call.running_since(), call.changed_at()), (Some(&ok()), None, at(6)));
+}
+
+#[test]
+fn a_gate_that_is_asked_anew_waits_since_then() {
+    let asked = || Record::Accepted { call: "a".into(), what: json!({}) };
+    let fold = fold_entries(&[started(), begin("k"), asked(), decided(), asked()]);
+    let call = fold.call("a").expect("is known");
+    assert_eq!((call.decision.as_ref(), call.is_accepted()), (None, true));
+    assert_eq!(call.changed_at(), Some(Moment(jiff::Timestamp::constant(5, 0))));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What operators do to a run that waits at the gate of an edited text: they set clocks, copy its state, and take it over.
 
 use super::{
-    edits::{assert_mismatch, resume_with_text},
+    edits::{assert_edit_rejected, resume_with_text},
     sequences::make_runtime,
     *,
 };
@@ -77,7 +77,7 @@ fn a_clock_that_is_set_while_an_edit_waits_changes_nothing_about_it() {
             decide_gate(&env, approves);
             clock.shift_wall_clock(Span::from_secs(-minutes * 60));
             if !approves {
-                assert_mismatch("rejected", &resume(&env), "bob rejected the edited text");
+                assert_edit_rejected("rejected", &resume(&env), "bob");
             }
             assert_ends(&env, approves);
         }
@@ -106,7 +106,7 @@ fn a_copy_of_a_run_whose_edit_waits_goes_on_where_it_is_taken_over() {
                 decide_gate(&env, approves);
             }
             if !approves {
-                assert_mismatch("rejected", &resume(&env), "bob rejected the edited text");
+                assert_edit_rejected("rejected", &resume(&env), "bob");
             }
             assert_ends(&env, approves);
         }
@@ -157,7 +157,7 @@ fn a_run_that_is_taken_over_while_somebody_reads_about_its_edit_asks_again() {
         assert_waits(&resume(&env));
         decide_gate(&env, approves);
         if !approves {
-            assert_mismatch("rejected", &resume(&env), "bob rejected the edited text");
+            assert_edit_rejected("rejected", &resume(&env), "bob");
         }
         assert_ends(&env, approves);
     }

@@ -145,6 +145,59 @@ fn a_place_of_clean_up_that_does_not_read_stops_the_run() {
     assert!(matches!(stopped.stop, Some(StopReason::Unreadable(_))), "{stopped:?}");
 }
 
+/// Clean-up whose function is named by a computed text, or holds texts with odd quotes: what it is, the function, the
+/// clean-up, and whether it can be told what the clean-up goes by.
+const ODD_CLEAN_UP: [(&str, &str, &str, bool); 9] = [
+    ("a computed name", PLAIN_UNDO, "{ let f = Fn(\"un\" + \"do\"); f.call(db) }", false),
+    ("a name with an escape", PLAIN_UNDO, "Fn(\"un\\x64o\").call(db)", false),
+    ("a computed name, in a function", PLAIN_UNDO, "indirect(db)", false),
+    ("a bound function", PLAIN_UNDO, "{ let f = Fn(\"undo\").curry(db); f.call() }", false),
+    ("a name", PLAIN_UNDO, "Fn(\"undo\").call(db)", true),
+    (
+        "a raw text",
+        "fn undo(db) { note(#\"C:\\\"#); backup::create(db, #{ label: \"undone\" }) }",
+        "undo(db)",
+        true,
+    ),
+    (
+        "a raw text with more marks",
+        "fn undo(db) { note(##\"} \"# `\"##); backup::create(db, #{ label: \"undone\" }) }",
+        "undo(db)",
+        true,
+    ),
+    (
+        "a text of many lines",
+        "fn undo(db) { note(`}\n\" ' { ${ #{ a: \"}`\", b: `\n}${ 1 }` }.a } }\n`); backup::create(db, #{ label: \"undone\" }) }",
+        "undo(db)",
+        true,
+    ),
+    (
+        "comments in the head of a function",
+        "fn /* { */ undo /* ( */ (db) { backup::create(db, #{ label: \"undone\" }) }",
+        "undo(db)",
+        true,
+    ),
+];
+const PLAIN_UNDO: &str = "fn undo(db) { backup::create(db, #{ label: \"undone\" }) }";
+
+#[test]
+fn clean_up_is_compared_however_its_function_is_named_and_written() {
+    for (name, undo, clean_up, is_told) in ODD_CLEAN_UP {
+        let script = format!(
+            "{undo}\nfn indirect(db) {{ Fn(\"un\" + \"do\").call(db) }}\nfn other() {{ 1 }}\ndefer(|| {clean_up});\n\
+             backup::create(db, #{{ label: \"a\" }});\nbranch::list(db)"
+        );
+        let beside = if is_told { GoesOn(1) } else { Stops("defer(||") };
+        play_edits(
+            &script,
+            &[
+                (name, "\"undone\"", "\"EVIL\"", Stops("defer(||")),
+                ("what it does not go by", "fn other() { 1 }", "fn other() { 2 }", beside),
+            ],
+        );
+    }
+}
+
 /// A runbook with modules, each a path and a text; the first has no path of its own.
 fn with_modules(main: &str, modules: &[(&str, &str)]) -> Runbook {
     let source = |(path, text): (&str, &str)| Source { path: path.into(), text: text.into() };

@@ -1,7 +1,7 @@
 //! Texts that are edited behind a gate that was passed: what was decided before covers the text that it was decided about.
 
 use super::{
-    edits::{assert_mismatch, record_run_before_list, resume_with_text},
+    edits::{assert_edit_rejected, record_run_before_list, resume_with_text},
     *,
 };
 use crate::runtime::OpenApproval;
@@ -49,7 +49,7 @@ fn an_edited_text_that_is_rejected_is_dropped_and_the_recorded_one_goes_on() {
     let env = record_run_before_list(PASSED, true);
     let edited = put_before_list(PASSED, "backup::create(db, #{ label: \"new\" });");
     let rejected = resume_with_text(&env, &edited, &[Choice::Reject]);
-    assert_mismatch("rejected", &rejected, "ann rejected the edited text");
+    assert_edit_rejected("rejected", &rejected, "ann");
     let ended = env.resume_run(Arc::default()).expect("it is driven");
     assert_eq!(ended.status, RunStatus::Succeeded, "{ended:?}");
     assert_eq!(env.list_effects().len(), 2, "what was rejected has not happened");
@@ -131,7 +131,7 @@ fn nothing_new_of_an_edited_text_happens_in_any_branch_before_its_gate_is_given(
         assert_eq!(env.list_effects().len(), 2, "{name}");
         assert_waits(name, &resume_with_text(&env, &edited, &[]), "right?");
         let rejected = resume_with_text(&env, &edited, &[Choice::Reject]);
-        assert_mismatch(name, &rejected, "ann rejected the edited text");
+        assert_edit_rejected(name, &rejected, "ann");
         assert_eq!(env.list_effects().len(), 2, "{name}: nothing new has happened");
         let ended = resume_with_text(&env, &edited, &[Choice::Approve]);
         assert_eq!(
@@ -158,7 +158,7 @@ fn an_edit_that_is_rejected_after_an_open_call_was_taken_up_is_dropped() {
     assert_eq!(env.list_effects().len(), 1, "the second is begun, and not made");
     let edited = format!("{script} backup::create(db, #{{ label: \"new\" }})");
     let rejected = resume_with_text(&env, &edited, &[Choice::Reject]);
-    assert_mismatch("rejected", &rejected, "ann rejected the edited text");
+    assert_edit_rejected("rejected", &rejected, "ann");
     let ended = env.resume_run(Arc::default()).expect("it is driven");
     assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Succeeded, 2), "{ended:?}");
 }
@@ -320,4 +320,18 @@ fn a_gate_that_is_rejected_under_the_edited_text_changes_nothing_that_was_asked(
     let gate = "if !attempt(|| approve(\"mail?\")).ok { backup::create(db, #{ label: \"new\" }) }";
     let ended = resume_with_text(&env, &put_before_list(ungated, gate), &[Choice::Reject]);
     assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Succeeded, 2), "{ended:?}");
+}
+
+#[test]
+fn an_edited_text_that_is_rejected_behind_a_gate_of_its_own_stays_and_goes_no_further() {
+    let env = record_run_before_list(PASSED, true);
+    let put = "each([0, 1], #{ limit: 1 }, |i| if i == 0 { approve(\"new?\") } else { backup::create(db, #{ label: \"new\" }) });";
+    let edited = put_before_list(PASSED, put);
+    let rejected = resume_with_text(&env, &edited, &[Choice::Approve, Choice::Reject]);
+    for ended in [rejected, env.resume_run(Arc::default()).expect("it is driven")] {
+        let stop = &ended.stop;
+        assert!(matches!(stop, Some(StopReason::EditRejected { is_dropped: false, .. })), "{ended:?}");
+        assert_eq!(env.list_effects().len(), 2, "nothing new has happened");
+    }
+    assert_eq!(env.abandon_run().status, RunStatus::Abandoned);
 }

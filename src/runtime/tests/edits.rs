@@ -421,6 +421,14 @@ pub(super) fn assert_mismatch(name: &str, ended: &RunResult, said: &str) {
     assert!(message.contains(said), "{name}: `{said}` is not in: {message}");
 }
 
+/// Asserts that somebody rejected the edited text, which is dropped with that.
+pub(super) fn assert_edit_rejected(name: &str, ended: &RunResult, by: &str) {
+    let Some(StopReason::EditRejected { message, is_dropped: true }) = &ended.stop else {
+        panic!("{name}: {ended:?}")
+    };
+    assert!(message.starts_with(&format!("{by} rejected the edited text")), "{name}: {message}");
+}
+
 /// Plays one edit, and asserts what becomes of it.
 fn play_edit(script: &str, (name, from, to, verdict): &Edit) {
     assert!(script.contains(from), "{name}: `{from}` is not in the script");

@@ -145,9 +145,7 @@ impl Supabase {
                         format!("several branches go by `{name}`: {}", names.join(", ")),
                     )
                 }
-                .with_hint(
-                    "give the full name of one that has a key; see in the dashboard to one that has none",
-                ))
+                .with_hint("name ours in full, with its key; change any other in the dashboard"))
             }
         }
     }
