@@ -5,7 +5,7 @@ use super::{
     limits::{LimitMet, ProcessLimits, ProcessMeter},
     operators::{STEP_FORWARD, clock_jump_at, take_over_at},
     points::{
-        DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, HELD_BACK, InjectedFault, LANDING_LATE,
+        DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultFamily, HELD_BACK, InjectedFault, LANDING_LATE,
         LANDING_SOON, Point, PointKind, Visit, render_call,
     },
 };
@@ -13,6 +13,7 @@ use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::clock::{Clock as _, VirtualClock},
     journal::{Failure, Outcome, Record, RecordObserver},
+    ops::{self, spec::Effect},
     provider::sim::{
         ColleagueTurn,
         faults::{FaultSource, RequestKind, RequestOutcome, SimRequest},
@@ -55,7 +56,10 @@ struct InjectorState {
     is_dead: bool,
     /// What an earlier fault still has in store for this process.
     aftermath: Option<Aftermath>,
-    is_over: bool,
+    /// The calls of this process of which a request was answered as if all of it were done.
+    untruly_answered: BTreeSet<String>,
+    /// How many faults of the plan have struck, where it has them in an order.
+    struck: usize,
     /// How many records this process has appended.
     appended: usize,
     visit_counts: HashMap<(String, PointKind), u32>,
@@ -71,6 +75,15 @@ struct InjectorState {
     faults: Vec<InjectedFault>,
     /// The clean-up that failed in this process.
     failed_clean_up: Vec<FailedCleanUp>,
+}
+
+impl InjectorState {
+    /// Returns whether a fault may strike beside those before it: after an answer one look is believed, so a look does not lag
+    /// behind where the answer was untrue.
+    fn may_strike(&self, point: &Point, fault: Fault) -> bool {
+        let is_lag = matches!(fault, Fault::Request(RequestOutcome::LagsBehind(_)));
+        !(is_lag && self.untruly_answered.contains(&point.call))
+    }
 }
 
 /// Clean-up of the script that failed.
@@ -112,6 +125,7 @@ impl FaultInjector {
         self.meter.begin_process();
         let mut state = self.lock_state();
         state.failed_clean_up.clear();
+        state.untruly_answered.clear();
         state.process += 1;
         state.is_dead = false;
         state.aftermath = None;
@@ -194,6 +208,12 @@ impl FaultInjector {
                 Some(Fault::Silence(_)) => state.aftermath = Some(Aftermath::Silence),
                 Some(Fault::ClockJump(_)) => state.aftermath = Some(Aftermath::ClockJump),
                 Some(Fault::Absence) => state.aftermath = Some(Aftermath::Absence),
+                Some(
+                    fault @ Fault::Request(RequestOutcome::AnsweredEarly(_) | RequestOutcome::PartlyDone),
+                ) => {
+                    state.failed += u32::from(fault.fails_request());
+                    state.untruly_answered.insert(point.call.clone());
+                }
                 Some(Fault::Rejection) => {
                     state.aftermath = Some(Aftermath::Rejection);
                     state.failed += 1;
@@ -225,18 +245,22 @@ impl FaultInjector {
 
     fn choose_fault(&self, state: &mut InjectorState, point: &Point) -> Option<Fault> {
         match &self.plan {
-            FaultPlan::One(at, fault) | FaultPlan::Operated(at, fault, _)
-                if !state.is_over && at == point =>
-            {
-                state.is_over = true;
-                Some(*fault)
+            FaultPlan::Undisturbed => None,
+            FaultPlan::One(at, fault) | FaultPlan::Operated(at, fault, _) => {
+                let is_next = state.struck == 0 && at == point;
+                state.struck += usize::from(is_next);
+                is_next.then_some(*fault)
             }
-            FaultPlan::Undisturbed | FaultPlan::One(..) | FaultPlan::Operated(..) => None,
+            FaultPlan::Pair(faults) => {
+                let next = faults.get(state.struck).filter(|(at, _)| at == point);
+                state.struck += usize::from(next.is_some());
+                next.map(|(_, fault)| *fault)
+            }
             FaultPlan::Seed(seed, families, _) => (state.process < MAX_FAULTY_PROCESSES)
                 .then(|| draw_faults(*seed, state.process, point))
                 .into_iter()
                 .flatten()
-                .find(|fault| families.includes_fault(*fault)),
+                .find(|fault| families.includes_fault(*fault) && state.may_strike(point, *fault)),
         }
     }
 }
@@ -255,6 +279,15 @@ fn draw_faults(seed: u64, process: u32, point: &Point) -> impl Iterator<Item = F
         .chain(draw_clock_jump(point, &dice))
         .chain(draw_colleague(point, &dice))
         .chain(draw_gate_fault(point, &dice))
+        .chain(draw_lag(point, &dice))
+}
+
+/// Returns whether a read of a call that changes something is answered from an old world.
+fn draw_lag(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
+    let outcome = RequestOutcome::LagsBehind(1 + usize::from(dice[11] % 2));
+    let PointKind::Looks(name) = point.at else { return None };
+    let lags = dice[10].is_multiple_of(4) && outcome.fits_request(name, RequestKind::Read);
+    (lags && changes_something(&point.call)).then_some(Fault::Request(outcome))
 }
 
 /// Returns what a person does who is asked for an approval at a point, other than to give it.
@@ -269,8 +302,18 @@ fn draw_gate_fault(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
 
 /// Returns whether a call is an approval, by its name.
 fn is_approval(call: &str) -> bool {
-    let name = call.rsplit('/').next().and_then(|last| last.split('#').next());
-    name == Some(APPROVE)
+    called_name(call) == APPROVE
+}
+
+/// Returns the name of the operation or native that a call is of.
+fn called_name(call: &str) -> &str {
+    call.rsplit('/').next().and_then(|last| last.split('#').next()).unwrap_or_default()
+}
+
+/// Returns whether a call is one of an operation that changes something, by its name. What a script reads for itself, and
+/// goes by, is its own.
+pub(super) fn changes_something(call: &str) -> bool {
+    ops::find_operation(called_name(call)).is_some_and(|op| op.effect != Effect::Read)
 }
 
 /// Returns whether the clock is set forward while a request of a point is looked for, once that breaks nothing.
@@ -332,6 +375,16 @@ impl FaultSource for FaultInjector {
             self.lock_state().repeated.push(format!("`{}` of {}", request.name, render_call(&call)));
         }
         self.visit_point(call, at, None)
+    }
+
+    fn keeps_old_worlds(&self) -> bool {
+        let lags = |fault: &Fault| matches!(fault, Fault::Request(RequestOutcome::LagsBehind(_)));
+        match &self.plan {
+            FaultPlan::Undisturbed | FaultPlan::Operated(..) => false,
+            FaultPlan::One(_, fault) => lags(fault),
+            FaultPlan::Pair(faults) => faults.iter().any(|(_, fault)| lags(fault)),
+            FaultPlan::Seed(_, families, _) => families.has(FaultFamily::Late),
+        }
     }
 
     fn on_served(&self, request: &SimRequest<'_>) {

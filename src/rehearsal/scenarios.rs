@@ -2,6 +2,7 @@
 
 use super::{
     edited_runbook::EditedRunbook,
+    fault_injector::changes_something,
     fault_plan::FaultPlan,
     operators::{
         ACTS_AFTER_DEATH, ACTS_AT_GATE, EditAct, OperatorAct, clock_jump_at, outage_outcomes_at, take_over_at,
@@ -94,6 +95,8 @@ pub(super) const REQUEST_FAULTS: &[(&str, RequestOutcome)] = &[
     ("sent-late", RequestOutcome::SentLate(HELD_BACK)),
     ("answered-early", RequestOutcome::AnsweredEarly(LANDING_LATE)),
     ("stale-reads", RequestOutcome::StaleReads(LANDING_LATE)),
+    ("lagging", RequestOutcome::LagsBehind(1)),
+    ("lagging-two", RequestOutcome::LagsBehind(2)),
     ("partly-done", RequestOutcome::PartlyDone),
     ("colleague-before", RequestOutcome::BesideColleague(ColleagueTurn::Before)),
     ("colleague-after", RequestOutcome::BesideColleague(ColleagueTurn::After)),
@@ -104,6 +107,7 @@ impl Scenario {
     fn is_among(&self, families: FaultSelection) -> bool {
         match &self.plan {
             FaultPlan::One(_, fault) => families.includes_fault(*fault),
+            FaultPlan::Pair(faults) => faults.iter().all(|(_, fault)| families.includes_fault(*fault)),
             FaultPlan::Operated(..) => families.has(FaultFamily::Operators),
             FaultPlan::Undisturbed | FaultPlan::Seed(..) => true,
         }
@@ -136,6 +140,7 @@ impl ScenarioSet {
                 crashes.iter().filter_map(|crash| Death::from_crash(number, crash, &own)).collect();
             scenarios.extend(crashes);
             scenarios.extend(own.iter().flat_map(|point| request_fault_scenarios(number, point, &own)));
+            scenarios.extend(lagging_scenarios(number, &own));
             scenarios.extend(died.iter().flat_map(Death::list_operated));
             deaths.extend(died);
             let result = visits.iter().find_map(|v| v.result.as_ref().filter(|_| v.point.call == call.name));
@@ -277,7 +282,10 @@ fn request_fault_scenarios(number: usize, point: &Point, own: &[&Point]) -> Vec<
         _ if is_first_after_effect(point, own) => "-after",
         _ => return Vec::new(),
     };
-    let fitting = REQUEST_FAULTS.iter().filter(|(_, outcome)| outcome.fits_request(request, kind));
+    let fitting = REQUEST_FAULTS.iter().filter(|(_, outcome)| {
+        let is_lag = matches!(outcome, RequestOutcome::LagsBehind(_));
+        outcome.fits_request(request, kind) && (!is_lag || may_lag(point))
+    });
     fitting
         .map(|(failure, outcome)| Scenario {
             id: format!("api:{number}:{request}{after}:{failure}"),
@@ -285,6 +293,51 @@ fn request_fault_scenarios(number: usize, point: &Point, own: &[&Point]) -> Vec<
             plan: FaultPlan::One(point.clone(), Fault::Request(*outcome)),
         })
         .collect()
+}
+
+/// What becomes of a request before a look at it lags behind.
+const BEFORE_LAGGING_LOOK: &[(&str, RequestOutcome)] = &[
+    ("lost", RequestOutcome::Lost),
+    ("unanswered", RequestOutcome::Unanswered),
+    ("lands-late", RequestOutcome::LandsLate(LANDING_LATE)),
+];
+
+/// How far such a look lags behind.
+const LAGS: &[(&str, RequestOutcome)] =
+    &[("lagging", RequestOutcome::LagsBehind(1)), ("lagging-two", RequestOutcome::LagsBehind(2))];
+
+/// Returns the scenarios in which a request of a call gets no answer, or its process dies with it on record; and the first look
+/// at what came of it lags behind. An answer that is untrue is not played with it: one look after an answer is believed.
+fn lagging_scenarios(number: usize, own: &[&Point]) -> Vec<Scenario> {
+    let act = own.iter().find_map(|point| match point.at {
+        PointKind::Acts(request) => Some((*point, request)),
+        _ => None,
+    });
+    let look = own.iter().find(|point| is_first_after_effect(point, own) && may_lag(point));
+    let (Some((act, request)), Some(look)) = (act, look) else { return Vec::new() };
+    let failed = BEFORE_LAGGING_LOOK
+        .iter()
+        .map(|(word, outcome)| (format!("{request}:{word}"), (act, Fault::Request(*outcome)), look.nth));
+    let record = own.iter().find(|point| point.at == PointKind::Added("accepted") && point.nth == 0);
+    let killed = record.map(|record| ("accepted:killed".to_owned(), (*record, Fault::Crash), 0));
+    let pair = |(word, (point, fault), nth): (String, (&Point, Fault), u32)| -> Vec<Scenario> {
+        let then = |(lag, outcome): &(&'static str, RequestOutcome)| {
+            let look = Point { nth, ..Point::clone(look) };
+            Scenario {
+                id: format!("api:{number}:{word}:{lag}"),
+                cell: Some((number, *lag)),
+                plan: FaultPlan::Pair([(point.clone(), fault), (look, Fault::Request(*outcome))]),
+            }
+        };
+        LAGS.iter().map(then).collect()
+    };
+    failed.chain(killed).flat_map(pair).collect()
+}
+
+/// Returns whether a look may lag behind.
+fn may_lag(look: &Point) -> bool {
+    let fits = |name| LAGS.iter().all(|(_, outcome)| outcome.fits_request(name, RequestKind::Read));
+    matches!(look.at, PointKind::Looks(name) if fits(name)) && changes_something(&look.call)
 }
 
 /// The deaths after which an operator does something else than resume: each leaves the call in another state.
