@@ -36,6 +36,7 @@ fn what_ships_keeps_every_invariant() {
         "runbooks/restore_to_moment.rhai",
         "tests/good/every_change.rhai",
         "tests/good/approved_restore.rhai",
+        "tests/good/back_and_forth.rhai",
     ] {
         let (done, events) = rehearse_runbook(path, &["--seeds", "24"]);
         assert_eq!(done.code, 0, "{path}: {done}");

@@ -19,8 +19,16 @@ pub(crate) enum Mutant {
     NoQuarantine,
     /// A second effect on a thing in quarantine does not wait.
     SecondEffectUnderQuarantine,
-    /// An answer is believed without a look at what it says.
-    AnswerBelieved,
+    /// The answer to a change is believed without a look at what it says.
+    SetAnswerBelieved,
+    /// The answer to a making is believed.
+    MakeAnswerBelieved,
+    /// The answer to a removal is believed.
+    RemoveAnswerBelieved,
+    /// A job that was accepted is believed to be done.
+    JobAnswerBelieved,
+    /// A commit is believed, whatever its answer.
+    CommitAnswerBelieved,
     /// That a look shows what was so before counts as the landing of a request that was answered.
     LookTakenForLanding,
     /// A look that may lag behind says what became of a lost request.
@@ -36,12 +44,16 @@ pub(crate) enum Mutant {
 }
 
 /// The faults of the protocol of effects.
-pub(crate) const PROTOCOL_MUTANTS: [Mutant; 9] = [
+pub(crate) const PROTOCOL_MUTANTS: [Mutant; 13] = [
     Mutant::LooksOnce,
     Mutant::NewKeyWhileOpen,
     Mutant::NoQuarantine,
     Mutant::SecondEffectUnderQuarantine,
-    Mutant::AnswerBelieved,
+    Mutant::SetAnswerBelieved,
+    Mutant::MakeAnswerBelieved,
+    Mutant::RemoveAnswerBelieved,
+    Mutant::JobAnswerBelieved,
+    Mutant::CommitAnswerBelieved,
     Mutant::LookTakenForLanding,
     Mutant::LaggingLookBelieved,
     Mutant::BoundFromRecord,

@@ -1,26 +1,20 @@
 //! The fault injector: it is called at every point of a run, and decides what goes wrong there.
 
 use super::{
+    draws::draw_faults,
     fault_plan::FaultPlan,
     limits::{LimitMet, ProcessLimits, ProcessMeter},
-    operators::{STEP_FORWARD, clock_jump_at, take_over_at},
-    points::{
-        DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, HELD_BACK, InjectedFault, LANDING_LATE,
-        LANDING_SOON, Point, PointKind, Visit, render_call,
-    },
+    operators::STEP_FORWARD,
+    points::{Fault, FaultFamily, InjectedFault, Point, PointKind, Visit, render_call},
 };
 use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::clock::{Clock as _, VirtualClock},
-    journal::{APPROVE, Failure, Outcome, Record, RecordObserver},
-    provider::sim::{
-        ColleagueTurn,
-        faults::{FaultSource, RequestKind, RequestOutcome, SimRequest},
-    },
+    journal::{Failure, Outcome, Record, RecordObserver},
+    provider::sim::faults::{FaultSource, RequestKind, RequestOutcome, SimRequest},
     runtime::{Answer, Choice, Event, Question, RunObserver, StopRequester, Withdrawal},
 };
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use std::{
     cell::RefCell,
     collections::{BTreeSet, HashMap},
@@ -55,7 +49,10 @@ struct InjectorState {
     is_dead: bool,
     /// What an earlier fault still has in store for this process.
     aftermath: Option<Aftermath>,
-    is_over: bool,
+    /// The calls of this process of which a request was answered as if all of it were done.
+    untruly_answered: BTreeSet<String>,
+    /// How many faults of the plan have struck, where it has them in an order.
+    struck: usize,
     /// How many records this process has appended.
     appended: usize,
     visit_counts: HashMap<(String, PointKind), u32>,
@@ -71,6 +68,15 @@ struct InjectorState {
     faults: Vec<InjectedFault>,
     /// The clean-up that failed in this process.
     failed_clean_up: Vec<FailedCleanUp>,
+}
+
+impl InjectorState {
+    /// Returns whether a fault may strike beside those before it: after an answer one look is believed, so a look does not lag
+    /// behind where the answer was untrue.
+    fn may_strike(&self, point: &Point, fault: Fault) -> bool {
+        let is_lag = matches!(fault, Fault::Request(RequestOutcome::LagsBehind(_)));
+        !(is_lag && self.untruly_answered.contains(&point.call))
+    }
 }
 
 /// Clean-up of the script that failed.
@@ -112,6 +118,7 @@ impl FaultInjector {
         self.meter.begin_process();
         let mut state = self.lock_state();
         state.failed_clean_up.clear();
+        state.untruly_answered.clear();
         state.process += 1;
         state.is_dead = false;
         state.aftermath = None;
@@ -194,6 +201,12 @@ impl FaultInjector {
                 Some(Fault::Silence(_)) => state.aftermath = Some(Aftermath::Silence),
                 Some(Fault::ClockJump(_)) => state.aftermath = Some(Aftermath::ClockJump),
                 Some(Fault::Absence) => state.aftermath = Some(Aftermath::Absence),
+                Some(
+                    fault @ Fault::Request(RequestOutcome::AnsweredEarly(_) | RequestOutcome::PartlyDone),
+                ) => {
+                    state.failed += u32::from(fault.fails_request());
+                    state.untruly_answered.insert(point.call.clone());
+                }
                 Some(Fault::Rejection) => {
                     state.aftermath = Some(Aftermath::Rejection);
                     state.failed += 1;
@@ -225,100 +238,24 @@ impl FaultInjector {
 
     fn choose_fault(&self, state: &mut InjectorState, point: &Point) -> Option<Fault> {
         match &self.plan {
-            FaultPlan::One(at, fault) | FaultPlan::Operated(at, fault, _)
-                if !state.is_over && at == point =>
-            {
-                state.is_over = true;
-                Some(*fault)
+            FaultPlan::Undisturbed => None,
+            FaultPlan::One(at, fault) | FaultPlan::Operated(at, fault, _) => {
+                let is_next = state.struck == 0 && at == point;
+                state.struck += usize::from(is_next);
+                is_next.then_some(*fault)
             }
-            FaultPlan::Undisturbed | FaultPlan::One(..) | FaultPlan::Operated(..) => None,
+            FaultPlan::Pair(faults) => {
+                let next = faults.get(state.struck).filter(|(at, _)| at == point);
+                state.struck += usize::from(next.is_some());
+                next.map(|(_, fault)| *fault)
+            }
             FaultPlan::Seed(seed, families, _) => (state.process < MAX_FAULTY_PROCESSES)
                 .then(|| draw_faults(*seed, state.process, point))
                 .into_iter()
                 .flatten()
-                .find(|fault| families.includes_fault(*fault)),
+                .find(|fault| families.includes_fault(*fault) && state.may_strike(point, *fault)),
         }
     }
-}
-
-/// Returns what goes wrong at a point, which follows from the seed and the point alone; of several the first counts that
-/// is of a family that happens.
-fn draw_faults(seed: u64, process: u32, point: &Point) -> impl Iterator<Item = Fault> + use<> {
-    let mut hash = Sha256::new();
-    hash.update(seed.to_be_bytes());
-    hash.update(process.to_be_bytes());
-    hash.update(format!("{point:?}"));
-    let dice: [u8; 32] = hash.finalize().into();
-    draw_fault(seed, point, &dice)
-        .into_iter()
-        .chain(draw_take_over(point, &dice))
-        .chain(draw_clock_jump(point, &dice))
-        .chain(draw_colleague(point, &dice))
-        .chain(draw_gate_fault(point, &dice))
-}
-
-/// Returns what a person does who is asked for an approval at a point, other than to give it.
-fn draw_gate_fault(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
-    let is_asked = point.at.asks_person() && is_approval(&point.call);
-    match dice[9] % 6 {
-        0 if is_asked => Some(Fault::Rejection),
-        1 if is_asked => Some(Fault::Absence),
-        _ => None,
-    }
-}
-
-/// Returns whether a call is an approval, by its name.
-fn is_approval(call: &str) -> bool {
-    let name = call.rsplit('/').next().and_then(|last| last.split('#').next());
-    name == Some(APPROVE)
-}
-
-/// Returns whether the clock is set forward while a request of a point is looked for, once that breaks nothing.
-fn draw_clock_jump(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
-    let is_drawn = dice[8].is_multiple_of(8);
-    clock_jump_at(point.at).filter(|_| is_drawn)
-}
-
-/// Returns whether another process takes the run over at a point: other dice than those of a fault say so.
-fn draw_take_over(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
-    take_over_at(point.at).filter(|_| dice[7].is_multiple_of(8))
-}
-
-/// Returns whether a colleague is there at a point: other dice than those of a fault say so.
-fn draw_colleague(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
-    let turn = [ColleagueTurn::Before, ColleagueTurn::After][usize::from(dice[5] % 2)];
-    let outcome = RequestOutcome::BesideColleague(turn);
-    let PointKind::Acts(name) = point.at else { return None };
-    let is_there = dice[4].is_multiple_of(4) && outcome.fits_request(name, RequestKind::Change);
-    is_there.then_some(Fault::Request(outcome))
-}
-
-fn draw_fault(seed: u64, point: &Point, dice: &[u8; 32]) -> Option<Fault> {
-    // A seed has one of three fault rates.
-    let odds = [6, 4, 2][usize::from(seed.to_be_bytes()[7] % 3)] * 5;
-    if u32::from(u16::from_be_bytes([dice[0], dice[1]])) % odds != 0 {
-        return None;
-    }
-    let landing = [LANDING_SOON, LANDING_LATE][usize::from(dice[3] % 2)];
-    // Only what acts lands late.
-    let sides = if matches!(point.at, PointKind::Acts(_)) { 13 } else { 9 };
-    Some(match (point.at, dice[2] % sides) {
-        (PointKind::Adding(_) | PointKind::Added(_) | PointKind::Served(_), _) | (_, 0 | 1) => Fault::Crash,
-        (_, 2) => Fault::Request(RequestOutcome::Refused),
-        (_, 3) => Fault::Request(RequestOutcome::Throttled),
-        (_, 4) => Fault::Request(RequestOutcome::Failed),
-        (_, 5) => Fault::Request(RequestOutcome::Late(DELAY_WITHIN_TIMEOUT)),
-        (_, 6) => Fault::Request(RequestOutcome::Late(DELAY_PAST_TIMEOUT)),
-        (PointKind::Acts(_), 7) => Fault::Request(RequestOutcome::Unanswered),
-        (PointKind::Acts(_), 9) if dice[6].is_multiple_of(3) => {
-            Fault::Request(RequestOutcome::SentLate(HELD_BACK))
-        }
-        (PointKind::Acts(_), 9) => Fault::Request(RequestOutcome::LandsLate(landing)),
-        (PointKind::Acts(_), 10) => Fault::Request(RequestOutcome::AnsweredEarly(landing)),
-        (PointKind::Acts(_), 11) => Fault::Request(RequestOutcome::StaleReads(landing)),
-        (PointKind::Acts(_), 12) => Fault::Request(RequestOutcome::PartlyDone),
-        (PointKind::Acts(_) | PointKind::Looks(_), _) => Fault::Request(RequestOutcome::Lost),
-    })
 }
 
 impl FaultSource for FaultInjector {
@@ -332,6 +269,16 @@ impl FaultSource for FaultInjector {
             self.lock_state().repeated.push(format!("`{}` of {}", request.name, render_call(&call)));
         }
         self.visit_point(call, at, None)
+    }
+
+    fn keeps_old_worlds(&self) -> bool {
+        let lags = |fault: &Fault| matches!(fault, Fault::Request(RequestOutcome::LagsBehind(_)));
+        match &self.plan {
+            FaultPlan::Undisturbed | FaultPlan::Operated(..) => false,
+            FaultPlan::One(_, fault) => lags(fault),
+            FaultPlan::Pair(faults) => faults.iter().any(|(_, fault)| lags(fault)),
+            FaultPlan::Seed(_, families, _) => families.has(FaultFamily::Late),
+        }
     }
 
     fn on_served(&self, request: &SimRequest<'_>) {

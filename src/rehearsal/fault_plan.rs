@@ -14,6 +14,8 @@ pub(super) enum FaultPlan {
     Undisturbed,
     /// One fault, once.
     One(Point, Fault),
+    /// Two faults, each once: the second strikes only once the first has.
+    Pair([(Point, Fault); 2]),
     /// One fault, once, and what is done before the next process.
     Operated(Point, Fault, OperatorAct),
     /// Several faults of these families, drawn from a seed, and the edit that may be among them.

@@ -20,11 +20,13 @@
 
 mod clean_up;
 mod colleague;
+mod draws;
 mod edited;
 mod edited_runbook;
 mod fault_injector;
 mod fault_plan;
 mod invariants;
+mod lags;
 mod left_over;
 mod limits;
 mod operators;

@@ -157,6 +157,8 @@ impl Fault {
             }
             Fault::Request(RequestOutcome::AnsweredEarly(_)) => "answered before its effect",
             Fault::Request(RequestOutcome::StaleReads(_)) => "served, and not seen by reads for a while",
+            Fault::Request(RequestOutcome::LagsBehind(0 | 1)) => "answered from before the last change",
+            Fault::Request(RequestOutcome::LagsBehind(_)) => "answered from before the last change but one",
             Fault::Request(RequestOutcome::PartlyDone) => "answered as done, and done in part",
             Fault::Request(RequestOutcome::BesideColleague(ColleagueTurn::Before)) => {
                 "served, and a colleague changed another element right before"
@@ -190,6 +192,7 @@ impl Fault {
                         | RequestOutcome::SentLate(_)
                         | RequestOutcome::AnsweredEarly(_)
                         | RequestOutcome::StaleReads(_)
+                        | RequestOutcome::LagsBehind(_)
                         | RequestOutcome::PartlyDone
                 )
         )

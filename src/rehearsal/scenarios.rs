@@ -3,6 +3,7 @@
 use super::{
     edited_runbook::EditedRunbook,
     fault_plan::FaultPlan,
+    lags::{lagging_scenarios, may_lag},
     operators::{
         ACTS_AFTER_DEATH, ACTS_AT_GATE, EditAct, OperatorAct, clock_jump_at, outage_outcomes_at, take_over_at,
     },
@@ -95,6 +96,8 @@ pub(super) const REQUEST_FAULTS: &[(&str, RequestOutcome)] = &[
     ("sent-late", RequestOutcome::SentLate(HELD_BACK)),
     ("answered-early", RequestOutcome::AnsweredEarly(LANDING_LATE)),
     ("stale-reads", RequestOutcome::StaleReads(LANDING_LATE)),
+    ("lagging", RequestOutcome::LagsBehind(1)),
+    ("lagging-two", RequestOutcome::LagsBehind(2)),
     ("partly-done", RequestOutcome::PartlyDone),
     ("colleague-before", RequestOutcome::BesideColleague(ColleagueTurn::Before)),
     ("colleague-after", RequestOutcome::BesideColleague(ColleagueTurn::After)),
@@ -105,6 +108,7 @@ impl Scenario {
     fn is_among(&self, families: FaultSelection) -> bool {
         match &self.plan {
             FaultPlan::One(_, fault) => families.includes_fault(*fault),
+            FaultPlan::Pair(faults) => faults.iter().all(|(_, fault)| families.includes_fault(*fault)),
             FaultPlan::Operated(..) => families.has(FaultFamily::Operators),
             FaultPlan::Undisturbed | FaultPlan::Seed(..) => true,
         }
@@ -137,6 +141,7 @@ impl ScenarioSet {
                 crashes.iter().filter_map(|crash| Death::from_crash(number, crash, &own)).collect();
             scenarios.extend(crashes);
             scenarios.extend(own.iter().flat_map(|point| request_fault_scenarios(number, point, &own)));
+            scenarios.extend(lagging_scenarios(number, &own));
             scenarios.extend(died.iter().flat_map(Death::list_operated));
             deaths.extend(died);
             let result = visits.iter().find_map(|v| v.result.as_ref().filter(|_| v.point.call == call.name));
@@ -280,7 +285,10 @@ fn request_fault_scenarios(number: usize, point: &Point, own: &[&Point]) -> Vec<
         _ if is_first_after_effect(point, own) => "-after",
         _ => return Vec::new(),
     };
-    let fitting = REQUEST_FAULTS.iter().filter(|(_, outcome)| outcome.fits_request(request, kind));
+    let fitting = REQUEST_FAULTS.iter().filter(|(_, outcome)| {
+        let is_lag = matches!(outcome, RequestOutcome::LagsBehind(_));
+        outcome.fits_request(request, kind) && (!is_lag || may_lag(point))
+    });
     fitting
         .map(|(failure, outcome)| Scenario {
             id: format!("api:{number}:{request}{after}:{failure}"),
@@ -416,7 +424,7 @@ fn operator_scenarios(number: usize, point: &Point, result: Option<&Value>) -> V
 }
 
 /// Returns whether a request that looks is the first of its name after the call took effect.
-fn is_first_after_effect(point: &Point, own: &[&Point]) -> bool {
+pub(super) fn is_first_after_effect(point: &Point, own: &[&Point]) -> bool {
     let effect = own.iter().position(|p| matches!(p.at, PointKind::Served(_)));
     let after = own.iter().skip(effect.unwrap_or(own.len())).find(|p| p.at == point.at);
     matches!(point.at, PointKind::Looks(_)) && after.is_some_and(|first| *first == point)

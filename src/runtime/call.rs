@@ -235,6 +235,11 @@ impl Call<'_> {
         if super::mutant::ignores_evidence() {
             return self.perform_effect(perform, key, CallProgress::default());
         }
+        #[cfg(test)]
+        if super::mutant::takes_new_key() {
+            let key = self.derive_key(self.context.run.count_attempts(self.name));
+            return self.perform_effect(perform, &key, CallProgress::default());
+        }
         let recorded = accepted.map(Evidence::decode).transpose();
         let recorded = recorded.map_err(|why| self.context.stop_unreadable(self.name, &why))?;
         self.perform_effect(perform, key, CallProgress { recorded, is_taken_up: true })

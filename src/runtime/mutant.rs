@@ -13,6 +13,10 @@ pub(super) fn ignores_evidence() -> bool {
     is_mutant(Mutant::BlindProbe)
 }
 
+pub(super) fn takes_new_key() -> bool {
+    is_mutant(Mutant::NewKeyWhileOpen)
+}
+
 pub(super) fn skips_clean_up(was_ending: bool) -> bool {
     was_ending && is_mutant(Mutant::CleanedUpOnce)
 }

@@ -18,12 +18,8 @@ pub(super) fn looks_once() -> bool {
     is_mutant(Mutant::LooksOnce)
 }
 
-pub(super) fn forgets_lost_job() -> bool {
-    is_mutant(Mutant::NewKeyWhileOpen)
-}
-
-pub(super) fn believes_answer() -> bool {
-    is_mutant(Mutant::AnswerBelieved)
+pub(super) fn believes_answer(to: Mutant) -> bool {
+    is_mutant(to)
 }
 
 pub(super) fn believes_lagging_look() -> bool {

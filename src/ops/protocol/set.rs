@@ -13,6 +13,8 @@ use super::{
     sending::{RequestAnswer, Sending},
     watch::{Look, Watched, watch},
 };
+#[cfg(test)]
+use crate::base::mutant::Mutant;
 use crate::{
     base::{clock::Stopwatch, moment::Span},
     ops::{
@@ -378,7 +380,7 @@ impl Set<'_> {
     /// Waits until an answered change is seen to hold.
     async fn await_applied(&self, sending: &Sending<'_>) -> EffectResult<Value> {
         #[cfg(test)]
-        if super::mutant::believes_answer() {
+        if super::mutant::believes_answer(Mutant::SetAnswerBelieved) {
             return Ok(self.effect.result(&self.changes, self.effect.look(&self.changes).await?));
         }
         let seen = self.watch_for(self.limit, LookAfter::Answer).await?;

@@ -10,7 +10,10 @@ use super::{
     target::Sim,
 };
 use crate::{
-    base::{clock::Clock, moment::Span},
+    base::{
+        clock::Clock,
+        moment::{Moment, Span},
+    },
     provider::{Code, Error, Result, model::CallKey},
 };
 use futures_util::future::BoxFuture;
@@ -72,6 +75,8 @@ pub enum RequestOutcome {
     AnsweredEarly(Span),
     /// It is served, and for this long reads of its target are answered from the world before it.
     StaleReads(Span),
+    /// It is answered from the world as it was before so many of the last changes, as far as a read lags behind at most.
+    LagsBehind(usize),
     /// It is answered as if all of it were done, and only a part is.
     PartlyDone,
     /// It is served, and somebody else changes another element of the same list right before or right after it.
@@ -84,8 +89,8 @@ impl RequestOutcome {
     /// Only what takes several things at once is done in part. A statement can land late: its commit was sent, and the
     /// connection broke. A database says of none that it is committed before it is, and shows everybody what is. Of a
     /// request past the catalogue, or a statement outside a transaction, the answer is all that anybody can know. None of these
-    /// is held back in its sender: they are sent once, on a connection that is there. A colleague works beside what changes a
-    /// list or settings.
+    /// is held back in its sender: they are sent once, on a connection that is there. What lags behind are the platform's own
+    /// lists, each read for itself; the database does not. A colleague works beside what changes a list or settings.
     pub fn fits_request(self, name: &str, kind: RequestKind) -> bool {
         let is_statement = ["execute", "alone"].contains(&name);
         match self {
@@ -94,6 +99,7 @@ impl RequestOutcome {
                 kind != RequestKind::Read && !is_statement && name != "ask"
             }
             Self::StaleReads(_) => kind != RequestKind::Read && !is_statement,
+            Self::LagsBehind(_) => kind == RequestKind::Read && LAGGING_READS.contains(&name),
             Self::PartlyDone => ["set", "allow", "unban"].contains(&name),
             Self::BesideColleague(_) => ["set", "allow"].contains(&name),
             _ => true,
@@ -101,10 +107,17 @@ impl RequestOutcome {
     }
 }
 
+/// The reads that a platform may answer from an old world.
+const LAGGING_READS: &[&str] = &["list", "get", "find", "observe", "plan", "allowed", "bans", "ssl"];
+
 /// A source of faults: decides the outcome of every request.
 pub trait FaultSource: Send + Sync {
     /// Decides the outcome of a request. One that does not fit the request is as good as served.
     fn choose_outcome(&self, request: &SimRequest<'_>) -> RequestOutcome;
+    /// Returns whether reads may lag behind, so that old worlds are kept.
+    fn keeps_old_worlds(&self) -> bool {
+        false
+    }
     /// Learns that the world has served a request, before anybody else does.
     fn on_served(&self, request: &SimRequest<'_>);
     /// Returns who is sending now, to be told of what comes of it.
@@ -165,9 +178,8 @@ impl FaultySim {
     /// Whatever the world's file says.
     pub async fn land_due(&self) -> Result<()> {
         while let Some(landing) = self.late.take_due(&self.sim)? {
-            let effects = self.sim.count_effects()?;
-            landing.effect.await;
-            if self.sim.count_effects()? == effects {
+            let ((), has_changed) = self.change_world(landing.sent, landing.effect).await?;
+            if !has_changed {
                 continue;
             }
             self.faults.on_late_effect(&landing.sender);
@@ -176,6 +188,19 @@ impl FaultySim {
             }
         }
         Ok(())
+    }
+
+    /// Lets something happen to the world that was sent at a moment, and returns whether it has changed it. Where reads may lag
+    /// behind, the world before a change is kept for them.
+    async fn change_world<T>(&self, sent: Moment, change: impl Future<Output = T>) -> Result<(T, bool)> {
+        let before = if self.faults.keeps_old_worlds() { Some(self.sim.copy_world()?) } else { None };
+        let effects = self.sim.count_effects()?;
+        let done = change.await;
+        let has_changed = self.sim.count_effects()? != effects;
+        if let Some(before) = before.filter(|_| has_changed) {
+            self.late.keep_old_world(before, sent);
+        }
+        Ok((done, has_changed))
     }
 
     /// Sends a request that reads: `read` gets the world from which it is answered.
@@ -187,7 +212,12 @@ impl FaultySim {
         self.land_due().await?;
         let request = SimRequest { name, kind: RequestKind::Read, key: None, is_done: false };
         let outcome = self.choose_outcome(&request);
-        let old = self.late.find_stale_view(&self.sim)?;
+        let old = match outcome {
+            RequestOutcome::LagsBehind(changes) => {
+                self.late.find_old_view(&self.sim, changes, self.landing_bound)?
+            }
+            _ => self.late.find_stale_view(&self.sim)?,
+        };
         self.answer_request(&request, outcome, read(old.as_ref().unwrap_or(&self.sim))).await
     }
 
@@ -257,10 +287,11 @@ impl FaultySim {
         span: Span,
         repeat: impl Fn(Sim) -> BoxFuture<'static, Result<T>> + Send + 'static,
     ) -> Result<()> {
-        let due = self.sim.world_time()?.saturating_add(span.min(self.landing_bound));
+        let sent = self.sim.world_time()?;
+        let due = sent.saturating_add(span.min(self.landing_bound));
         let (key, sender, sim) = (request.key.cloned(), self.faults.current_sender(), self.sim.clone());
         let effect = Box::pin(async move { drop(repeat(sim).await) });
-        self.late.add_landing(LateRequest { name: request.name, due, key, sender, effect });
+        self.late.add_landing(LateRequest { name: request.name, sent, due, key, sender, effect });
         Ok(())
     }
 
@@ -297,14 +328,14 @@ impl FaultySim {
         request: &SimRequest<'_>,
         answer: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        if request.kind == RequestKind::Read || request.key.is_some() {
+        if request.kind == RequestKind::Read {
             let answer = answer.await?;
             self.faults.on_served(request);
             return Ok(answer);
         }
-        let effects = self.sim.count_effects()?;
-        let answer = answer.await?;
-        if self.sim.count_effects()? > effects {
+        let (answer, has_changed) = self.change_world(self.sim.world_time()?, answer).await?;
+        let answer = answer?;
+        if has_changed && request.key.is_none() {
             self.faults.on_keyless_effect(&self.faults.current_sender(), request.name);
         }
         self.faults.on_served(request);

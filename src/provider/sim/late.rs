@@ -2,7 +2,10 @@
 
 use super::target::Sim;
 use crate::{
-    base::{lock::lock_unpoisoned, moment::Moment},
+    base::{
+        lock::lock_unpoisoned,
+        moment::{Moment, Span},
+    },
     provider::{Result, model::CallKey},
 };
 use futures_util::future::BoxFuture;
@@ -12,7 +15,8 @@ use std::sync::{Mutex, MutexGuard};
 pub(super) struct LateRequest {
     /// Its name, as in a [`SimRequest`](super::faults::SimRequest).
     pub(super) name: &'static str,
-    /// When it takes effect, by the world's clock.
+    /// When it was sent, and when it takes effect, by the world's clock.
+    pub(super) sent: Moment,
     pub(super) due: Moment,
     /// The key of the call that sent it, where it carries one.
     pub(super) key: Option<CallKey>,
@@ -22,17 +26,28 @@ pub(super) struct LateRequest {
     pub(super) effect: BoxFuture<'static, ()>,
 }
 
+/// A world as it was before a change, and when that was sent.
+struct ChangedWorld {
+    sent: Moment,
+    sim: Sim,
+}
+
 /// A world as it was before a write, from which reads are still answered.
 struct OldWorld {
     until: Moment,
     sim: Sim,
 }
 
+/// The most changes that a read can lag behind.
+const OLD_WORLDS_MAX: usize = 2;
+
 /// What is still to come of the requests of one target and its branches.
 #[derive(Default)]
 pub(super) struct LateEffects {
     landings: Mutex<Vec<LateRequest>>,
     old_world: Mutex<Option<OldWorld>>,
+    /// The worlds before the last changes, the newest last.
+    before_changes: Mutex<Vec<ChangedWorld>>,
 }
 
 impl LateEffects {
@@ -76,6 +91,23 @@ impl LateEffects {
         }
         *old_world = None;
         Ok(None)
+    }
+
+    /// Keeps the world as it was before a change that was sent at this moment, for reads that lag behind.
+    pub(super) fn keep_old_world(&self, sim: Sim, sent: Moment) {
+        let mut worlds = lock_unpoisoned(&self.before_changes);
+        worlds.push(ChangedWorld { sent, sim });
+        let surplus = worlds.len().saturating_sub(OLD_WORLDS_MAX);
+        worlds.drain(..surplus);
+    }
+
+    /// Returns `sim` in the world before so many of the last changes, or of as many as may not be shown yet: each is shown
+    /// within `bound` after it was sent. Nothing where there are none.
+    pub(super) fn find_old_view(&self, sim: &Sim, changes: usize, bound: Span) -> Result<Option<Sim>> {
+        let now = sim.world_time()?;
+        let worlds = lock_unpoisoned(&self.before_changes);
+        let unshown = worlds.iter().rev().take_while(|old| now < old.sent.saturating_add(bound));
+        Ok(unshown.take(changes).last().map(|old| sim.view_in(&old.sim)))
     }
 
     fn lock_landings(&self) -> MutexGuard<'_, Vec<LateRequest>> {

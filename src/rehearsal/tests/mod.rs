@@ -4,11 +4,12 @@ mod clean_up;
 mod edits;
 mod endless;
 mod left_over;
+mod mutants;
 
 use super::limits::ProcessLimits;
 use super::*;
 use crate::{
-    base::mutant::{Mutant, PROTOCOL_MUTANTS, set_mutant},
+    base::mutant::{Mutant, set_mutant},
     config::{SANDBOX, TargetConfig},
     ops::{self, spec::Effect},
     runtime::Runbook,
@@ -391,33 +392,6 @@ fn a_run_that_is_given_up_or_taken_over_says_what_is_so() {
     ] {
         let verdict = judge_one(RUNBOOK, &format!("operator:5:{act}"));
         assert_eq!((verdict.status, verdict.violations), (Some(status), vec![]), "{act}");
-    }
-}
-
-/// How often as many schedules are gone through, at most, until one finds a mutant.
-const MUTANT_ROUNDS: u64 = 20;
-
-/// Returns the change by which a mutant is found, and the first schedule to go through. One of the quarantine takes a
-/// request that lands late, a death while nobody knows of it, and the same thing changed again before it lands: few do.
-fn revealing_change(mutant: Mutant) -> (&'static str, u64) {
-    match mutant {
-        Mutant::NewKeyWhileOpen => ("branch", 0),
-        Mutant::WholeListCompared => ("ranges", 0),
-        Mutant::NoQuarantine | Mutant::SecondEffectUnderQuarantine => ("tls twice", 16 * LATE_SEEDS),
-        _ => ("tls", 0),
-    }
-}
-
-#[test]
-fn every_mutant_is_found() {
-    for mutant in PROTOCOL_MUTANTS {
-        let (change, first) = revealing_change(mutant);
-        let text = late_change(change);
-        let finds = |round: u64| {
-            let start = first + round * LATE_SEEDS;
-            !broken_by_late_faults(&text, Some(mutant), start..start + LATE_SEEDS).is_empty()
-        };
-        assert!((0..MUTANT_ROUNDS).any(finds), "no rehearsal finds {mutant:?}");
     }
 }
 

@@ -26,6 +26,10 @@ impl FaultSource for OneFault {
         if request.name == self.name { outcome.take() } else { None }.unwrap_or(RequestOutcome::Served)
     }
 
+    fn keeps_old_worlds(&self) -> bool {
+        true
+    }
+
     fn on_served(&self, _: &SimRequest<'_>) {}
 
     fn current_sender(&self) -> String {
@@ -81,6 +85,20 @@ async fn a_request_that_lands_late_overwrites_what_came_between() {
     assert!(env.is_enforced().await);
     assert_eq!(env.noted_effects(), ["a call, late", "enforce of a call, without a key"]);
     assert!(!env.sim.has_pending());
+}
+
+#[tokio::test]
+async fn a_read_that_lags_behind_shows_no_world_in_which_a_request_was_not_shown_for_longer_than_the_bound() {
+    for (changes, later, shown) in [(1, 0, true), (2, 0, false), (2, 45, true), (2, 60, false)] {
+        let env = LateEnv::new("ssl", RequestOutcome::LagsBehind(changes));
+        let network = env.sim.network().expect("network");
+        network.enforce_ssl(true).await.expect("answered");
+        env.clock.advance_by(Span::from_secs(20));
+        network.enforce_ssl(false).await.expect("answered");
+        env.clock.advance_by(Span::from_secs(later));
+        assert_eq!(env.is_enforced().await, shown, "{changes} changes, {later} seconds later");
+        assert!(!env.is_enforced().await, "the next read is as it should be");
+    }
 }
 
 #[tokio::test]
