@@ -53,7 +53,6 @@ impl CallContext<'_> {
         let mut failures = LookFailures::default();
         let why = match self.poll_job(provider, job, timeout, &watch, &mut failures).await {
             Ok(PollEnd::Done(value)) => return Ok(value),
-            Ok(PollEnd::Failed(e)) => return Err(e),
             Ok(PollEnd::TimeUp) if watch.lag_left(&clock.uptime()).is_some() => {
                 return Err(unsettled_end_error(job, &watch));
             }
@@ -63,7 +62,7 @@ impl CallContext<'_> {
             },
             // A provider that failed for a while may have dropped the job since: report that first failure.
             Err(e) if e.code == Code::NotFound => return Err(watch.doubt(job, failures.first.unwrap_or(e))),
-            Err(e) => return Err(e),
+            Ok(PollEnd::Failed(e)) | Err(e) => return Err(e),
         };
         // What was never seen may not have landed yet, and what has not landed cannot be cancelled.
         if let Some(unlanded) = watch.unlanded(&clock.uptime()) {

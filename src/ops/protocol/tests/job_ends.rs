@@ -109,17 +109,17 @@ async fn take_branch(
     (taken, fleet.clock().uptime().since(&began).expect("one boot"))
 }
 
-fn at_work() -> Result<JobStatus> {
-    Ok(JobStatus::Running(Progress::with_phase("at work")))
+fn at_work() -> JobStatus {
+    JobStatus::Running(Progress::with_phase("at work"))
 }
 
-fn failed(code: Code) -> Result<JobStatus> {
-    Ok(JobStatus::Failed(Error::new(code, "there is no backup `dump-1`")))
+fn failed(code: Code) -> JobStatus {
+    JobStatus::Failed(Error::new(code, "there is no backup `dump-1`"))
 }
 
 /// Returns an end that counts when it was shown alike for as long as a request may take to land.
-fn lagging(end: Result<JobStatus>) -> Result<JobStatus> {
-    end.map(|end| JobStatus::Lagging(Box::new(end), LANDING_BOUND))
+fn lagging(end: JobStatus) -> JobStatus {
+    JobStatus::Lagging(Box::new(end), LANDING_BOUND)
 }
 
 #[tokio::test]
@@ -127,8 +127,8 @@ async fn a_job_that_failed_because_something_is_not_there_is_not_itself_gone() {
     for unseen in [0, 1] {
         let (taken, _) = take_branch("10m", Code::Unavailable, |look| match look {
             look if look < unseen => Err(Error::new(Code::Unavailable, "an error of its own")),
-            0 | 1 => at_work(),
-            _ => failed(Code::NotFound),
+            0 | 1 => Ok(at_work()),
+            _ => Ok(failed(Code::NotFound)),
         })
         .await;
         let Err(EffectFailure::Failed(error)) = taken else { panic!("it has failed: {taken:?}") };
@@ -144,7 +144,7 @@ async fn a_job_that_failed_because_something_is_not_there_is_not_itself_gone() {
 async fn what_a_job_left_that_failed_while_it_was_not_cancelled_is_removed_or_named() {
     for (refusal, code) in [(Code::Unavailable, Code::Tool), (Code::Unknown, Code::Timeout)] {
         // Two looks take the time that the call has; the third is after the cancellation.
-        let look = |look| if look < 2 { at_work() } else { failed(Code::Tool) };
+        let look = |look| Ok(if look < 2 { at_work() } else { failed(Code::Tool) });
         let (taken, _) = take_branch("20ms", refusal, look).await;
         let Err(EffectFailure::Failed(error)) = taken else { panic!("it has failed: {taken:?}") };
         assert_eq!(error.code, code, "{error:?}");
@@ -162,7 +162,7 @@ async fn what_is_only_to_be_believed_is_waited_for_beyond_the_time_of_the_call()
     for fails_at in [None, Some(1), Some(2)] {
         let (taken, passed) = take_branch("20ms", Code::Unsupported, |look| match look {
             look if Some(look) == fails_at => Err(Error::new(Code::Unavailable, "an error of its own")),
-            _ => lagging(Ok(JobStatus::Done(json!("made")))),
+            _ => Ok(lagging(JobStatus::Done(json!("made")))),
         })
         .await;
         assert_eq!(taken, Ok(json!("made")), "{fails_at:?}");
@@ -173,7 +173,7 @@ async fn what_is_only_to_be_believed_is_waited_for_beyond_the_time_of_the_call()
 #[tokio::test]
 async fn an_end_that_is_never_shown_alike_is_nobodys_guess_and_no_work() {
     let (taken, passed) = take_branch("20ms", Code::Unsupported, |look| {
-        lagging(if look % 2 == 0 { Ok(JobStatus::Done(Value::Null)) } else { failed(Code::Tool) })
+        Ok(lagging(if look % 2 == 0 { JobStatus::Done(Value::Null) } else { failed(Code::Tool) }))
     })
     .await;
     let Err(EffectFailure::Undecided(why)) = taken else { panic!("nobody knows: {taken:?}") };
@@ -186,7 +186,7 @@ async fn why_a_job_cannot_be_looked_at_or_cancelled_comes_with_what_to_do_about_
     let unseen = |_| Err(Error::new(Code::Denied, "the token is over").with_hint("make a new one"));
     for (taken, hint) in [
         (take_branch("20ms", Code::Unsupported, unseen).await.0, "the token is over; make a new one"),
-        (take_branch("20ms", Code::Unsupported, |_| at_work()).await.0, "not now; ask the platform"),
+        (take_branch("20ms", Code::Unsupported, |_| Ok(at_work())).await.0, "not now; ask the platform"),
     ] {
         let Err(EffectFailure::Undecided(why)) = taken else { panic!("nobody knows: {taken:?}") };
         assert!(why.contains(hint), "{why}");

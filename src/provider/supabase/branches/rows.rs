@@ -141,7 +141,7 @@ impl Supabase {
                     )
                 }
                 .with_hint(
-                    "give the full name of one that has a key; see in the dashboard to one that has none",
+                    "give one that has a key by its full name; one that has none is reached in the dashboard only",
                 ))
             }
         }
