@@ -86,7 +86,7 @@ impl Supabase {
             refusal: None,
         };
         let traces = json!({ "kind": BRANCH_JOB, "name": name, "detail": detail });
-        Ok(PlannedJob { traces, request: Box::pin(self.request_branch(name, detail)) })
+        Ok(PlannedJob::with_traces(traces, Box::pin(self.request_branch(name, detail))))
     }
 
     /// Requests a branch, unless it is there.
