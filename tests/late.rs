@@ -331,7 +331,7 @@ fn somebody_elses_branch_is_deleted_by_its_full_name_only() {
 }
 
 #[test]
-fn how_a_reset_ended_is_not_known_while_the_list_of_branches_may_lag_behind() {
+fn a_promotion_whose_end_could_never_be_known_in_its_time_is_not_asked_for() {
     let platform = FakePlatform::start_simulated("");
     let made = platform.type_command("branch create -t shop --into drill");
     assert_eq!(made.code, 0, "{made}");
@@ -339,7 +339,13 @@ fn how_a_reset_ended_is_not_known_while_the_list_of_branches_may_lag_behind() {
     assert_eq!(reset.code, 0, "{reset}");
     platform.set_landing_time("10m");
     let promoted = platform.type_command("branch promote -t shop drill --timeout 2s");
-    assert_eq!(promoted.code, 4, "nobody knows: {promoted}");
+    assert_eq!(promoted.code, 1, "{promoted}");
+    assert!(
+        promoted.stderr.contains("was not asked for") && promoted.stderr.contains("more than 10m"),
+        "{promoted}"
+    );
+    let entries = platform.server.ledger_entries();
+    assert!(entries.iter().all(|entry| !entry.endpoint.ends_with("/merge")), "nothing was asked for");
 }
 
 #[test]

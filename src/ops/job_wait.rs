@@ -11,8 +11,8 @@ use crate::{
 use serde_json::Value;
 use std::future::Future;
 
-/// The pause between two looks at a job whose time is up.
-const LATE_LOOK_INTERVAL: Span = Span::from_secs(1);
+/// The pause between two looks whether a cancelled job is gone.
+const GONE_INTERVAL: Span = Span::from_secs(1);
 
 /// What polling ended with.
 enum PollEnd {
@@ -37,8 +37,8 @@ impl CallContext<'_> {
     ///
     /// That a look fails, or does not show the job, ends nothing, unless everything of the job is this machine's own work.
     /// A job that is not shown for as long as its request may take to land is believed to be gone. One that cannot be looked
-    /// at when the time is up may be done, and is not cancelled. While only the belief in how it ended is left, it is waited
-    /// for beyond the timeout: there is nothing to cancel.
+    /// at when the time is up may be done, and is not cancelled; nor is one whose work is over, of which only the belief in how
+    /// it ended is left.
     ///
     /// # Errors
     /// What the job failed with, or [`Code::Timeout`] when it is gone; [`Code::Unknown`] when it may still be at work.
@@ -50,20 +50,23 @@ impl CallContext<'_> {
         watch: JobWatch,
     ) -> Result<Value> {
         let clock = self.fleet.clock();
-        let mut failures = LookFailures::default();
-        let why = match self.poll_job(provider, job, timeout, &watch, &mut failures).await {
-            Ok(PollEnd::Done(value)) => return Ok(value),
-            Ok(PollEnd::Failed(e)) => return Err(e),
-            Ok(PollEnd::TimeUp) if watch.lag_left(&clock.uptime()).is_some() => {
-                return Err(unsettled_end_error(job, &watch));
+        let look = || async {
+            match watch.judge_look(&clock.uptime(), provider.poll_job(job).await)? {
+                JobStatus::Failed(error) => Ok(JobStatus::Failed(provider.discard_failed(job, error).await)),
+                status => Ok(status),
             }
-            Ok(PollEnd::TimeUp) => match failures.last {
-                Some(e) if !watch.is_own_work() => return Err(unseen_job_error(job, timeout, &e)),
-                last => unfinished_job_error(job, timeout, last.as_ref()),
+        };
+        let mut failures = LookFailures::default();
+        let why = match self.poll(provider, timeout, &mut failures, look).await {
+            Ok(PollEnd::Done(value)) => return Ok(value),
+            Ok(PollEnd::TimeUp) => match (watch.lag_left(&clock.uptime()), failures.last) {
+                (Some(left), _) => return Err(unsettled_end_error(job, timeout, left)),
+                (None, Some(e)) if !watch.is_own_work() => return Err(unseen_job_error(job, timeout, &e)),
+                (None, last) => unfinished_job_error(job, timeout, last.as_ref()),
             },
             // A provider that failed for a while may have dropped the job since: report that first failure.
             Err(e) if e.code == Code::NotFound => return Err(watch.doubt(job, failures.first.unwrap_or(e))),
-            Err(e) => return Err(e),
+            Ok(PollEnd::Failed(e)) | Err(e) => return Err(e),
         };
         // What was never seen may not have landed yet, and what has not landed cannot be cancelled.
         if let Some(unlanded) = watch.unlanded(&clock.uptime()) {
@@ -71,33 +74,6 @@ impl CallContext<'_> {
             provider.let_time_pass(clock.as_ref(), unlanded).await;
         }
         self.cancel_job(provider, job, why, &watch).await
-    }
-
-    /// Polls a job until its end, for `timeout` at most, and for as long as only the belief in its end is left.
-    async fn poll_job(
-        &self,
-        provider: &dyn Provider,
-        job: &Job,
-        timeout: Span,
-        watch: &JobWatch,
-        failures: &mut LookFailures,
-    ) -> Result<PollEnd> {
-        let clock = self.fleet.clock();
-        let look = || async {
-            match watch.judge_look(&clock.uptime(), provider.poll_job(job).await)? {
-                JobStatus::Failed(error) => Ok(JobStatus::Failed(provider.discard_failed(job, error).await)),
-                status => Ok(status),
-            }
-        };
-        let mut end = self.poll(provider, timeout, failures, look).await?;
-        let overtime = Stopwatch::start(clock.as_ref());
-        // An end that is shown otherwise every time is never believed.
-        let limit = Span(watch.shown_within().0.saturating_mul(2));
-        while matches!(end, PollEnd::TimeUp) && overtime.passed() < limit {
-            let Some(left) = watch.lag_left(&clock.uptime()) else { break };
-            end = self.poll(provider, left.max(LATE_LOOK_INTERVAL), failures, look).await?;
-        }
-        Ok(end)
     }
 
     /// Polls with `look` until it is done and returns its result; `None` when the time is up first.
@@ -204,8 +180,8 @@ impl CallContext<'_> {
                 "cancelled; looking until the {} is gone, for {within} at most",
                 job.kind
             ));
-            provider.let_time_pass(clock.as_ref(), LATE_LOOK_INTERVAL).await;
-            waited = Span(waited.0.saturating_add(LATE_LOOK_INTERVAL.0));
+            provider.let_time_pass(clock.as_ref(), GONE_INTERVAL).await;
+            waited = Span(waited.0.saturating_add(GONE_INTERVAL.0));
         }
     }
 
@@ -232,12 +208,13 @@ fn unseen_job_error(job: &Job, timeout: Span, last_failure: &Error) -> Error {
     Error::new(Code::Unknown, message)
 }
 
-/// Returns the error of a job whose work is over, and whose end was shown now so and now otherwise.
-fn unsettled_end_error(job: &Job, watch: &JobWatch) -> Error {
+/// Returns the error of a job whose work is over when its time is up, and of whose end nobody can be sure for `left` more.
+fn unsettled_end_error(job: &Job, timeout: Span, left: Span) -> Error {
     let Job { kind, id, .. } = job;
-    let lag = watch.shown_within();
-    let what =
-        format!("the work of the {kind} `{id}` is over, and how it ended was not shown alike for {lag}");
+    let what = format!(
+        "it is not known within {timeout} how the {kind} `{id}` ended: its work is over, and what shows its end may lag \
+         behind for {left} more"
+    );
     Error::new(Code::Unknown, what)
 }
 

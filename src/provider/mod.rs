@@ -460,11 +460,18 @@ pub struct PlannedJob<'a> {
     pub traces: Value,
     /// Asks for it.
     pub request: BoxFuture<'a, Result<Job>>,
+    /// How long its end must be shown alike before it counts: no call that has less time ever knows it.
+    pub believed_after: Span,
 }
 
 impl<'a> PlannedJob<'a> {
     /// Returns a job that its key finds.
     pub fn without_traces(request: BoxFuture<'a, Result<Job>>) -> Self {
-        Self { traces: Value::Null, request }
+        Self::with_traces(Value::Null, request)
+    }
+
+    /// Returns a job that its traces find.
+    pub fn with_traces(traces: Value, request: BoxFuture<'a, Result<Job>>) -> Self {
+        Self { traces, request, believed_after: Span::ZERO }
     }
 }

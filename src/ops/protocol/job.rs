@@ -25,7 +25,7 @@ use crate::{
         thing::Thing,
     },
     provider::{
-        Error, PlannedJob, Provider, Result,
+        Code, Error, PlannedJob, Provider, Result,
         model::{EffectKind, Job, Progress, RecordedJob},
     },
 };
@@ -175,8 +175,22 @@ impl JobRequest<'_> {
         self.send_planned(sending, planned, lost).await
     }
 
+    /// Plans it. A job whose end the call could never know is not asked for.
     async fn plan(&self, sending: &Sending<'_>) -> EffectResult<PlannedJob<'_>> {
-        Ok(plan_in_time(self.effect.plan()).await.map_err(|e| sending.blame_earlier(e))?)
+        let planned =
+            plan_in_time(self.effect.plan()).await.and_then(|planned| match planned.believed_after {
+                lag if lag >= self.timeout && lag > Span::ZERO => Err(self.unknowable_error(lag)),
+                _ => Ok(planned),
+            });
+        Ok(planned.map_err(|e| sending.blame_earlier(e))?)
+    }
+
+    fn unknowable_error(&self, lag: Span) -> Error {
+        let what = format!(
+            "{} was not asked for: how it ended is known when it was shown alike for {lag}, for which the call has no time",
+            self.effect.subject()
+        );
+        Error::new(Code::Invalid, what).with_hint(format!("give it more than {lag} with `timeout:`"))
     }
 
     async fn send_planned(
@@ -185,7 +199,7 @@ impl JobRequest<'_> {
         planned: PlannedJob<'_>,
         lost: Error,
     ) -> EffectResult<Job> {
-        let PlannedJob { traces, request } = planned;
+        let PlannedJob { traces, request, .. } = planned;
         let answer = if sending.landing.is_fenced() {
             // What was begun is found by its key, and nothing of it can come later: there is nothing to write down.
             sending.send_unrecorded(request).await

@@ -108,7 +108,7 @@ impl Supabase {
             }
         }
         let traces = json!({"kind": kind, "ref": self.reference, "status": status, "key": key});
-        Ok(PlannedJob { traces, request: Box::pin(self.request_power_change(kind, job)) })
+        Ok(PlannedJob::with_traces(traces, Box::pin(self.request_power_change(kind, job))))
     }
 
     async fn request_power_change(&self, kind: &str, job: Job) -> Result<Job> {

@@ -261,7 +261,7 @@ impl Replicas for Supabase {
         let detail = json!(ReplicaJob { before, region: region.clone(), asked_at: self.clock.now() });
         let traces = json!({ "kind": REPLICA_JOB, "detail": detail });
         let job = Job { kind: REPLICA_JOB.into(), id: key.to_string(), detail };
-        Ok(PlannedJob { traces, request: Box::pin(self.request_replica(region, job)) })
+        Ok(PlannedJob::with_traces(traces, Box::pin(self.request_replica(region, job))))
     }
 
     async fn delete(&self, id: &str) -> Result<()> {

@@ -89,7 +89,8 @@ impl Supabase {
             "reference": row.project_ref, "branch": row.id, "name": row.name, "asked_at": self.clock.now(),
         });
         let traces = json!({ "kind": verb, "before": before, "detail": detail });
-        Ok(PlannedJob { traces, request: Box::pin(self.request_workflow(verb, row, detail)) })
+        let planned = PlannedJob::with_traces(traces, Box::pin(self.request_workflow(verb, row, detail)));
+        Ok(PlannedJob { believed_after: self.landing_time, ..planned })
     }
 
     /// Requests a workflow and returns its job.

@@ -86,7 +86,7 @@ impl Supabase {
             refusal: None,
         };
         let traces = json!({ "kind": BRANCH_JOB, "name": name, "detail": detail });
-        Ok(PlannedJob { traces, request: Box::pin(self.request_branch(name, detail)) })
+        Ok(PlannedJob::with_traces(traces, Box::pin(self.request_branch(name, detail))))
     }
 
     /// Requests a branch, unless it is there.
@@ -196,13 +196,11 @@ impl Supabase {
     /// [`Code::NotFound`] while it is not listed, which it may not be for a while after it was asked for.
     pub(in crate::provider::supabase) async fn poll_branch(&self, job: &Job) -> Result<JobStatus> {
         let detail = BranchJob::from_detail(&job.detail)?;
-        match self.find_branch_named(&job.id).await? {
-            Some(row) => self.poll_branch_row(&row, &detail).await,
-            None => {
-                let refusal = detail.refusal.map_or_else(String::new, |refusal| format!("; {refusal}"));
-                Err(Error::new(Code::NotFound, format!("branch `{}` is not in the list{refusal}", job.id)))
-            }
+        if let Some(row) = self.find_branch_named(&job.id).await? {
+            return self.poll_branch_row(&row, &detail).await;
         }
+        let refusal = detail.refusal.map_or_else(String::new, |refusal| format!("; {refusal}"));
+        Err(Error::new(Code::NotFound, format!("branch `{}` is not in the list{refusal}", job.id)))
     }
 
     async fn poll_branch_row(&self, row: &BranchRow, detail: &BranchJob) -> Result<JobStatus> {

@@ -65,7 +65,7 @@ fn ask(backup: Option<&str>, at: RecoveryTarget, into: Option<&str>) -> RestoreR
 
 /// Asks for a job that was planned; returns its traces, too.
 async fn ask_planned(planned: Result<PlannedJob<'_>>) -> (Value, Result<Job>) {
-    let PlannedJob { traces, request } = planned.expect("it is planned");
+    let PlannedJob { traces, request, .. } = planned.expect("it is planned");
     (traces, request.await)
 }
 

@@ -100,7 +100,7 @@ impl Supabase {
         let plan = self.plan_recovery_target(request).await?;
         let detail = RestoreJob { plan, before: self.fetch_fingerprint().await, asked_at: self.clock.now() };
         let traces = json!({ "kind": RESTORE_JOB, "detail": detail });
-        Ok(PlannedJob { traces, request: Box::pin(self.request_restore(detail, key)) })
+        Ok(PlannedJob::with_traces(traces, Box::pin(self.request_restore(detail, key))))
     }
 
     async fn request_restore(&self, detail: RestoreJob, key: &CallKey) -> Result<Job> {
