@@ -3,7 +3,7 @@
 use super::{
     fault_plan::FaultPlan,
     limits::{LimitMet, ProcessLimits, ProcessMeter},
-    operators::{STEP_FORWARD, clock_jump_at, take_over_at},
+    operators::{EditAct, OperatorAct, STEP_FORWARD, clock_jump_at, take_over_at},
     points::{
         DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, HELD_BACK, InjectedFault, LANDING_LATE,
         LANDING_SOON, Point, PointKind, Visit, render_call,
@@ -12,12 +12,12 @@ use super::{
 use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::clock::{Clock as _, VirtualClock},
-    journal::{APPROVE, Failure, Outcome, Record, RecordObserver},
+    journal::{EDIT_GATE, Failure, Outcome, Record, RecordObserver},
     provider::sim::{
         ColleagueTurn,
         faults::{FaultSource, RequestKind, RequestOutcome, SimRequest},
     },
-    runtime::{Answer, Choice, Event, Question, RunObserver, StopRequester, Withdrawal},
+    runtime::{Answer, Choice, Event, Question, RunObserver, StopRequester, Withdrawal, is_gate},
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -56,6 +56,8 @@ struct InjectorState {
     /// What an earlier fault still has in store for this process.
     aftermath: Option<Aftermath>,
     is_over: bool,
+    /// Whether the fault at the question about an edited text has struck.
+    is_gate_over: bool,
     /// How many records this process has appended.
     appended: usize,
     visit_counts: HashMap<(String, PointKind), u32>,
@@ -224,6 +226,13 @@ impl FaultInjector {
     }
 
     fn choose_fault(&self, state: &mut InjectorState, point: &Point) -> Option<Fault> {
+        if let FaultPlan::Operated(_, _, OperatorAct::Edit(EditAct { at_gate: Some(fault), .. })) = &self.plan
+            && point.at.asks_person()
+            && called_native(&point.call) == EDIT_GATE
+            && !std::mem::replace(&mut state.is_gate_over, true)
+        {
+            return Some(*fault);
+        }
         match &self.plan {
             FaultPlan::One(at, fault) | FaultPlan::Operated(at, fault, _)
                 if !state.is_over && at == point =>
@@ -267,10 +276,14 @@ fn draw_gate_fault(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
     }
 }
 
-/// Returns whether a call is an approval, by its name.
+/// Returns whether a call is an approval, of the script or of its text, by its name.
 fn is_approval(call: &str) -> bool {
-    let name = call.rsplit('/').next().and_then(|last| last.split('#').next());
-    name == Some(APPROVE)
+    is_gate(called_native(call))
+}
+
+/// Returns the name of the native that a call is of.
+fn called_native(call: &str) -> &str {
+    call.rsplit('/').next().and_then(|last| last.split('#').next()).unwrap_or_default()
 }
 
 /// Returns whether the clock is set forward while a request of a point is looked for, once that breaks nothing.
