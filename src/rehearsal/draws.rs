@@ -8,12 +8,12 @@ use super::{
     },
 };
 use crate::{
-    journal::APPROVE,
     ops::{self, spec::Effect},
     provider::sim::{
         ColleagueTurn,
         faults::{RequestKind, RequestOutcome},
     },
+    runtime::is_gate,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -52,13 +52,13 @@ fn draw_gate_fault(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
     }
 }
 
-/// Returns whether a call is an approval, by its name.
+/// Returns whether a call is an approval, of the script or of its text, by its name.
 fn is_approval(call: &str) -> bool {
-    called_name(call) == APPROVE
+    is_gate(called_name(call))
 }
 
 /// Returns the name of the operation or native that a call is of.
-fn called_name(call: &str) -> &str {
+pub(super) fn called_name(call: &str) -> &str {
     call.rsplit('/').next().and_then(|last| last.split('#').next()).unwrap_or_default()
 }
 

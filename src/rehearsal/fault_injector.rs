@@ -1,16 +1,16 @@
 //! The fault injector: it is called at every point of a run, and decides what goes wrong there.
 
 use super::{
-    draws::draw_faults,
+    draws::{called_name, draw_faults},
     fault_plan::FaultPlan,
     limits::{LimitMet, ProcessLimits, ProcessMeter},
-    operators::STEP_FORWARD,
+    operators::{EditAct, OperatorAct, STEP_FORWARD},
     points::{Fault, FaultFamily, InjectedFault, Point, PointKind, Visit, render_call},
 };
 use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::clock::{Clock as _, VirtualClock},
-    journal::{Failure, Outcome, Record, RecordObserver},
+    journal::{EDIT_GATE, Failure, Outcome, Record, RecordObserver},
     provider::sim::faults::{FaultSource, RequestKind, RequestOutcome, SimRequest},
     runtime::{Answer, Choice, Event, Question, RunObserver, StopRequester, Withdrawal},
 };
@@ -53,6 +53,8 @@ struct InjectorState {
     untruly_answered: BTreeSet<String>,
     /// How many faults of the plan have struck, where it has them in an order.
     struck: usize,
+    /// Whether the fault at the question about an edited text has struck.
+    is_gate_over: bool,
     /// How many records this process has appended.
     appended: usize,
     visit_counts: HashMap<(String, PointKind), u32>,
@@ -237,6 +239,13 @@ impl FaultInjector {
     }
 
     fn choose_fault(&self, state: &mut InjectorState, point: &Point) -> Option<Fault> {
+        if let FaultPlan::Operated(_, _, OperatorAct::Edit(EditAct { at_gate: Some(fault), .. })) = &self.plan
+            && point.at.asks_person()
+            && called_name(&point.call) == EDIT_GATE
+            && !std::mem::replace(&mut state.is_gate_over, true)
+        {
+            return Some(*fault);
+        }
         match &self.plan {
             FaultPlan::Undisturbed => None,
             FaultPlan::One(at, fault) | FaultPlan::Operated(at, fault, _) => {

@@ -55,6 +55,8 @@ pub(super) struct EditAct {
     pub(super) approves: bool,
     /// Whether the run is given up where the text does not match, instead of going on with the recorded one.
     pub(super) gives_up: bool,
+    /// What goes wrong where the edited text itself is asked about.
+    pub(super) at_gate: Option<Fault>,
 }
 
 /// A decision by somebody who has looked, and says what is so.
@@ -83,6 +85,14 @@ pub(super) const ACTS_AT_GATE: &[(&str, OperatorAct)] = &[
     ("reject-late", OperatorAct::RejectLate),
     ("abandon", OperatorAct::Abandon),
     ("leave", OperatorAct::Leave),
+];
+
+/// What becomes of a run where an edited text is asked about, other than that it is approved: the word for it in the names of
+/// scenarios, and in words.
+pub(super) const FAULTS_AT_EDIT_GATE: &[(&str, Fault, &str)] = &[
+    ("reject", Fault::Rejection, "it is rejected"),
+    ("leave", Fault::Absence, "nobody is there, and it is approved later"),
+    ("kill", Fault::Crash, "the process is killed"),
 ];
 
 /// What operators do otherwise, as scenarios name it.
@@ -151,7 +161,12 @@ impl OperatorAct {
         let dice = hash.finalize();
         if let Some(edited) = edited.filter(|_| u64::from(process) == 1 + seed % 2) {
             let (approves, gives_up) = (dice[1].is_multiple_of(2), dice[2].is_multiple_of(4));
-            return Some(Self::Edit(EditAct { edited: Arc::clone(edited), approves, gives_up }));
+            return Some(Self::Edit(EditAct {
+                edited: Arc::clone(edited),
+                approves,
+                gives_up,
+                at_gate: None,
+            }));
         }
         // In half of the restarts nobody does anything but resume.
         let (_, act) = ACTS_AFTER_DEATH.get(usize::from(dice[0]) % (2 * ACTS_AFTER_DEATH.len()))?;
@@ -163,7 +178,11 @@ impl EditAct {
     fn describe(&self) -> String {
         let first = if self.approves { "what it waits for is approved, then " } else { "" };
         let then = if self.gives_up { "; where that does not match, `runs abandon`" } else { "" };
-        format!("{first}{}; `resume --edited`{then}", self.edited.edit.words)
+        let asked = self.at_gate.map_or_else(String::new, |fault| {
+            let known = FAULTS_AT_EDIT_GATE.iter().find(|(_, known, _)| *known == fault);
+            known.map_or_else(String::new, |(_, _, words)| format!("; where it is asked about, {words}"))
+        });
+        format!("{first}{}; `resume --edited`{asked}{then}", self.edited.edit.words)
     }
 }
 

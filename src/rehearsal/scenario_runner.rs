@@ -214,11 +214,17 @@ impl<'a> ScenarioRunner<'a> {
     ) -> Result<Result<RunResult, ProcessKilled>, Refusal> {
         let before = scene.count_effects()?;
         let resumed = self.script_runner.resume_run(&scene.resources, RUN_ID, edited)?;
-        if is_mismatch(&resumed) {
-            scene.effects_of_mismatch.extend(scene.list_effects_since(&before)?);
-            // The last line says so: the text that counts does not match, and a resume would meet the same.
-            scene.is_given_up |= scene.edited_in_force()?.is_some();
+        let Ok(RunResult { stop: Some(stop), .. }) = &resumed else { return Ok(resumed) };
+        match stop {
+            StopReason::Mismatch { .. } => {
+                scene.effects_of_mismatch.extend(scene.list_effects_since(&before)?);
+            }
+            // What had begun before the edit was taken up before anybody was asked.
+            StopReason::EditRejected { .. } => {}
+            _ => return Ok(resumed),
         }
+        // The last line says so: the text that counts does not match, or is rejected, and a resume would meet the same.
+        scene.is_given_up |= scene.edited_in_force()?.is_some();
         Ok(resumed)
     }
 
@@ -259,12 +265,6 @@ impl<'a> ScenarioRunner<'a> {
         let held = self.script_runner.check_invariant(&worlds)?;
         Ok(held.err().map(|failure| failure.fault.message))
     }
-}
-
-/// Returns whether a process stopped because its text does not match what was recorded, or was rejected.
-fn is_mismatch(ended: &Result<RunResult, ProcessKilled>) -> bool {
-    let Ok(RunResult { stop: Some(stop), .. }) = ended else { return false };
-    matches!(stop, StopReason::Mismatch { .. } | StopReason::EditRejected { .. })
 }
 
 /// Returns the points at which a run is given up to see what its clean-up undoes: behind its effects, of many only some,

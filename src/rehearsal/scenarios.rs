@@ -5,13 +5,14 @@ use super::{
     fault_plan::FaultPlan,
     lags::{lagging_scenarios, may_lag},
     operators::{
-        ACTS_AFTER_DEATH, ACTS_AT_GATE, EditAct, OperatorAct, clock_jump_at, outage_outcomes_at, take_over_at,
+        ACTS_AFTER_DEATH, ACTS_AT_GATE, EditAct, FAULTS_AT_EDIT_GATE, OperatorAct, clock_jump_at,
+        outage_outcomes_at, take_over_at,
     },
     points::{
         DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultFamily, FaultSelection, HELD_BACK,
         LANDING_LATE, Point, PointKind, Visit,
     },
-    text_edits::EDIT_KINDS,
+    text_edits::{EDIT_KINDS, EditKind},
 };
 use crate::{
     base::suggest,
@@ -152,6 +153,7 @@ impl ScenarioSet {
             scenarios.extend(gate.into_iter().flat_map(|gate| gate_scenarios(number, gate, edits)));
         }
         scenarios.extend(edit_scenarios(&deaths, edits));
+        scenarios.extend(edit_gate_scenarios(&calls, &deaths, edits));
         let mut set = Self { calls, scenarios };
         if let Some(only) = &request.only {
             set.select_scenario(only, request.faults, edits)?;
@@ -352,8 +354,45 @@ fn edit_scenarios(deaths: &[Death<'_>], edits: &[Arc<EditedRunbook>]) -> Vec<Sce
         for nth in 0..SCENARIOS_PER_EDIT_KIND {
             let edited = own[nth * own.len() / SCENARIOS_PER_EDIT_KIND];
             let death = deaths[spread_index(nth * EDIT_KINDS.len() + turn, deaths.len())];
-            let act = EditAct { edited: Arc::clone(edited), approves: false, gives_up: nth % 4 == 3 };
+            let act = EditAct {
+                edited: Arc::clone(edited),
+                approves: false,
+                gives_up: nth % 4 == 3,
+                at_gate: None,
+            };
             let scenario = death.operate(&edited.edit.name, kind.word(), OperatorAct::Edit(act));
+            if scenarios.iter().all(|known| known.id != scenario.id) {
+                scenarios.push(scenario);
+            }
+        }
+    }
+    scenarios
+}
+
+/// How many scenarios each fault is played in where an edited text is asked about.
+const SCENARIOS_PER_EDIT_GATE_FAULT: usize = 6;
+
+/// Returns the scenarios in which the text is edited behind a gate that was passed, and is not simply approved where that is
+/// asked: by edits that put something in, after deaths that are spread over what comes behind the gate.
+fn edit_gate_scenarios(
+    calls: &[RehearsedCall],
+    deaths: &[Death<'_>],
+    edits: &[Arc<EditedRunbook>],
+) -> Vec<Scenario> {
+    let Some(gate) = calls.iter().position(|call| call.op == APPROVE) else { return Vec::new() };
+    let behind: Vec<_> = deaths.iter().filter(|death| death.number > gate).collect();
+    let own: Vec<_> = edits.iter().filter(|edited| edited.edit.kind == EditKind::Add).collect();
+    let mut scenarios: Vec<Scenario> = Vec::new();
+    for (turn, (word, fault, _)) in FAULTS_AT_EDIT_GATE.iter().enumerate() {
+        for nth in 0..SCENARIOS_PER_EDIT_GATE_FAULT {
+            // The last of the text are behind most that was done.
+            let edited = own.get((own.len() * (nth + 1) / SCENARIOS_PER_EDIT_GATE_FAULT).saturating_sub(1));
+            let death = behind.get(spread_index(nth * FAULTS_AT_EDIT_GATE.len() + turn, behind.len()));
+            let (Some(edited), Some(death)) = (edited, death) else { continue };
+            let edited = Arc::clone(edited);
+            let id = format!("gate-of-{}:{word}", edited.edit.name);
+            let act = EditAct { edited, approves: false, gives_up: false, at_gate: Some(*fault) };
+            let scenario = death.operate(&id, EditKind::Add.word(), OperatorAct::Edit(act));
             if scenarios.iter().all(|known| known.id != scenario.id) {
                 scenarios.push(scenario);
             }
@@ -385,7 +424,7 @@ fn gate_scenarios(number: usize, gate: &Point, edits: &[Arc<EditedRunbook>]) -> 
     let of_gate = edits.iter().filter(|edited| edited.edit.statement.contains(APPROVE));
     let edited = of_gate.take(EDITS_PER_GATE).flat_map(|edited| {
         [false, true].map(|approves| {
-            let act = EditAct { edited: Arc::clone(edited), approves, gives_up: false };
+            let act = EditAct { edited: Arc::clone(edited), approves, gives_up: false, at_gate: None };
             let word = format!("{}{}", edited.edit.name, if approves { "-approved" } else { "" });
             scenario(&word, edited.edit.kind.word(), unattended(OperatorAct::Edit(act)))
         })

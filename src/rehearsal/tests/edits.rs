@@ -78,6 +78,24 @@ fn edits_of_every_kind_are_played_all_over_the_run_and_not_too_many() {
 }
 
 #[test]
+fn an_edited_text_is_rejected_left_and_killed_at_its_own_question() {
+    let all = run_gated(None);
+    let of_gate = |word: &str| -> Vec<&Verdict> {
+        let own = |id: &str| id.contains(":gate-of-edit-add-") && id.ends_with(word);
+        all.iter().filter(|(id, _)| own(id)).map(|(_, verdict)| verdict).collect()
+    };
+    for (word, said) in [(":reject", "rejected"), (":leave", "nobody is there"), (":kill", "killed")] {
+        let struck = |verdict: &&&Verdict| {
+            let is_gate = |fault: &String| fault.contains("approve_edit");
+            verdict.faults.iter().any(is_gate) && verdict.faults.iter().any(|fault| fault.contains(said))
+        };
+        let verdicts = of_gate(word);
+        assert!(verdicts.iter().filter(struck).count() >= 2, "{word}: {:#?}", verdicts);
+        assert!(verdicts.iter().all(|verdict| verdict.violations.is_empty()), "{word}: {verdicts:#?}");
+    }
+}
+
+#[test]
 fn an_edited_run_that_passes_its_frontier_is_found() {
     let broken = list_broken(&run_gated(Some(Mutant::NoEditBarrier)));
     let finds = |invariant: &str, says: &str| {
