@@ -25,7 +25,7 @@ fn expect_code(env: &CliEnv, command: &str, code: i32) -> CommandOutput {
 }
 
 const GATED: &str = r#"let db = params.db; backup::create(db, #{ label: "a" }); approve("go?");"#;
-const LABELLED: &str = r#"backup::create(db, #{ label: params.lab });"#;
+const LABELLED: &str = r"backup::create(db, #{ label: params.lab });";
 
 #[test]
 fn a_parameter_of_an_edit_that_was_dropped_is_forgotten() {

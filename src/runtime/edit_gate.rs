@@ -1,18 +1,20 @@
 //! The gate of an edited text: what was decided at a gate before covers nothing that an edit puts in.
 //!
-//! It comes before the first new effect in any fork, also in one that stands beside the gate of before: what a rejection
-//! drops has done nothing.
+//! It comes before the first new effect in any fork, also in one that stands beside the gate of before, and before an end
+//! that has something to clean up: what a rejection drops has done nothing. An edit can make a run fail, or end early, and
+//! what `on_failure` and `defer` do then may destroy as much as any step.
 
 use super::{
     approval::Approval,
     call_path::{CLEAN_UP_PATH, are_in_other_forks},
+    clean_up::has_due_clean_up,
     run_context::RunContext,
     scope::CallScope,
-    stop::NativeError,
+    stop::{NativeError, StopReason},
 };
 use crate::{
     base::lock::lock_unpoisoned,
-    journal::{EDIT_GATE, GateEnd},
+    journal::{Conclusion, EDIT_GATE, GateEnd},
 };
 
 /// Waits, before a new call of an edited text, for the approval of that text: when some gate was passed before the edit, and
@@ -22,13 +24,39 @@ pub(super) fn await_edit_approval(scope: &CallScope, call: &str, at: &str) -> Re
     if super::mutant::skips_edit_gate() {
         return Ok(());
     }
+    if call.starts_with(CLEAN_UP_PATH) {
+        return Ok(());
+    }
+    await_approval_behind(scope, call, at)
+}
+
+/// Waits, before a run ends to which an edited text has led, for the approval of that text, where something is due then.
+/// Whether the text before would have come to this end, too, nobody can tell: it may have gone on, or handled the error.
+///
+/// # Errors
+/// The run stops there, and is not ending.
+pub(super) fn await_approval_of_end(scope: &CallScope, conclusion: &Conclusion) -> Result<(), StopReason> {
+    #[cfg(test)]
+    if super::mutant::skips_edit_gate() {
+        return Ok(());
+    }
     let context = scope.run_context();
-    if context.edits.is_none() || context.run.is_ending() || call.starts_with(CLEAN_UP_PATH) {
+    if !has_due_clean_up(context, !matches!(conclusion, Conclusion::Done(_))) {
+        return Ok(());
+    }
+    await_approval_behind(scope, scope.path(), "the end of the run")
+        .map_err(|_| context.stopper.reset_stop().unwrap_or(StopReason::Interrupted))
+}
+
+/// Waits for the approval of an edited text where a new call, or the end, stands behind gates that were passed before.
+fn await_approval_behind(scope: &CallScope, place: &str, at: &str) -> Result<(), NativeError> {
+    let context = scope.run_context();
+    if context.edits.is_none() || context.run.is_ending() {
         return Ok(());
     }
     let gates = context.run.ended_gates();
     let is_covered =
-        gates.iter().any(|(gate, end)| *end == GateEnd::Approved && !are_in_other_forks(gate, call));
+        gates.iter().any(|(gate, end)| *end == GateEnd::Approved && !are_in_other_forks(gate, place));
     let is_earlier = |end: &GateEnd| *end == GateEnd::UnderEarlierText;
     let mut earlier =
         gates.iter().filter(|(_, end)| is_earlier(end)).map(|(gate, _)| gate.as_str()).peekable();

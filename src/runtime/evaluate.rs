@@ -5,6 +5,7 @@
 
 use super::{
     decision::{self, FailureDecision},
+    edit_gate,
     end_run::{RunResult, end_run, record_stop},
     engine,
     limits::STACK_BYTES,
@@ -149,7 +150,8 @@ pub(super) fn evaluate_with_engine(
         }
         let checked = match check_forgotten_calls(context, &conclusion) {
             Some(stop) => Err(stop),
-            None => keep_cleanup_of_missing(&scope),
+            None => keep_cleanup_of_missing(&scope)
+                .and_then(|()| edit_gate::await_approval_of_end(&scope, &conclusion)),
         };
         return match checked {
             Err(stop) => record_stop(context, stop),

@@ -4,7 +4,8 @@
 //! - a fork counts its own calls, under `…/parallel#0/2`, and what it defers is kept in the order of forks;
 //! - each fork has its own copy of every value that it captures;
 //! - when a fork fails, it is recorded which forks had begun. Those and no others begin again at a resume,
-//!   and the error that is raised is the first in the order of the list, not of time;
+//!   and the error that is raised is the first in the order of the list, not of time. Where errors are results like others,
+//!   a failure keeps no fork from beginning, also one that was recorded before an edit said so;
 //! - what must stop the run stops every fork; a run that is being abandoned resolves what each had begun.
 
 use super::{
@@ -143,8 +144,8 @@ impl<'a> FanOut<'a> {
             self.run_admitted_forks(cx)?;
             let state = lock_unpoisoned(&self.state);
             let all = state.begun.len() == self.work.len();
-            if all || state.abandoned || state.panic.is_some() || state.has_failed() || self.scope.is_halted()
-            {
+            let fails = !self.collect && state.has_failed();
+            if all || fails || state.abandoned || state.panic.is_some() || self.scope.is_halted() {
                 break;
             }
         }
@@ -169,14 +170,15 @@ impl<'a> FanOut<'a> {
             .collect()
     }
 
-    /// Admits forks: after a recorded failure only those that had begun, otherwise all.
+    /// Admits forks: after a recorded failure that still counts only those that had begun, otherwise all.
     fn admit_forks(&self) -> Result<(), NativeError> {
         let mut state = lock_unpoisoned(&self.state);
         let recorded = self.scope.peek_call_name("failed");
-        state.closed = matches!(
-            self.scope.run_context().call_state(&recorded)?,
-            CallState::Finished { outcome: Outcome::Ok(_), .. }
-        );
+        state.closed = !self.collect
+            && matches!(
+                self.scope.run_context().call_state(&recorded)?,
+                CallState::Finished { outcome: Outcome::Ok(_), .. }
+            );
         let may_begin: BTreeSet<usize> = if state.closed {
             record_typed_call(&self.scope, "failed", &Value::Null, &self.at, BTreeSet::new)?
         } else {

@@ -90,7 +90,7 @@ fn an_edited_text_is_rejected_left_and_killed_at_its_own_question() {
             verdict.faults.iter().any(is_gate) && verdict.faults.iter().any(|fault| fault.contains(said))
         };
         let verdicts = of_gate(word);
-        assert!(verdicts.iter().filter(struck).count() >= 2, "{word}: {:#?}", verdicts);
+        assert!(verdicts.iter().filter(struck).count() >= 2, "{word}: {verdicts:#?}");
         assert!(verdicts.iter().all(|verdict| verdict.violations.is_empty()), "{word}: {verdicts:#?}");
     }
 }

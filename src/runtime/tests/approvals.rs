@@ -35,7 +35,7 @@ impl RunObserver for ScriptedPerson {
 }
 
 impl ScriptEnv {
-    fn run_with_person(&self, script: &str, person: &Arc<ScriptedPerson>) -> RunResult {
+    pub(super) fn run_with_person(&self, script: &str, person: &Arc<ScriptedPerson>) -> RunResult {
         let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
         let start = StartRequest { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() };
         self.runtime.start_run(start, Arc::clone(person) as Arc<dyn RunObserver>).expect("it begins")

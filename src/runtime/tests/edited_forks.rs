@@ -1,10 +1,11 @@
 //! Edits of `parallel` and `each`: what waits for a thread is neither missing nor done elsewhere.
 
 use super::{
+    approvals::ScriptedPerson,
     edits::{
         Edit,
         Verdict::{Asks, GoesOn, Stops},
-        play_edits, resume_with_text,
+        assert_mismatch, play_edits, resume_with_text,
     },
     *,
 };
@@ -122,4 +123,53 @@ const GATED_EDITS: &[Edit] = &[(
 #[test]
 fn a_gate_gone_from_an_item_is_missed_before_another_item_does_anything_new() {
     play_edits(GATED, GATED_EDITS);
+}
+
+/// Items of which the second fails, and keeps those after it from beginning.
+const FAILING: &str = r#"
+let done = each(["a", "b", "c"], #{ limit: 1 }, |i| {
+    if i == "b" { db::execute(db, "drop table nosuch"); }
+    backup::create(db, #{ label: i })
+});
+`${done.len()} of 3`
+"#;
+
+#[test]
+fn items_that_a_failure_kept_from_beginning_are_done_once_errors_are_collected() {
+    let env = ScriptEnv::new();
+    let held = env.run_with_person(FAILING, &ScriptedPerson::with_answers(&[Choice::Hold]));
+    assert_eq!((held.status, env.list_effects().len()), (RunStatus::Waiting, 1), "{held:?}");
+    let edited = FAILING.replace("limit: 1", "limit: 1, on_error: \"collect\"");
+    // Killed behind it, too: the replay comes to the same.
+    let last = edited.replace("`$", "branch::list(db);\n`$");
+    let listed = |event: &str| event.contains("call.started") && event.contains("branch::list");
+    drop(env.try_resume_as(&last, Arc::new(Listener { die_before: Some(listed), ..Listener::default() })));
+    assert_eq!(env.list_effects().len(), 2, "the last item is done");
+    let ended = env.resume_run(Arc::default()).expect("it is driven");
+    assert_eq!((ended.status, ended.value), (RunStatus::Succeeded, json!("3 of 3")));
+    assert_eq!(env.list_effects().len(), 2);
+}
+
+#[test]
+fn an_edit_back_to_the_first_failure_forgets_no_item_that_was_done_meanwhile() {
+    let env = ScriptEnv::new();
+    env.run_with_person(FAILING, &ScriptedPerson::with_answers(&[Choice::Hold]));
+    let listing = FAILING.replace("`$", "branch::list(db);\n`$");
+    let collecting = listing.replace("limit: 1", "limit: 1, on_error: \"collect\"");
+    let listed = |event: &str| event.contains("call.started") && event.contains("branch::list");
+    let dying = Arc::new(Listener { die_before: Some(listed), ..Listener::default() });
+    drop(env.try_resume_as(&collecting, dying));
+    assert_mismatch("back", &resume_with_text(&env, &listing, &[]), "/each#0/2/backup::create#0");
+}
+
+#[test]
+fn items_that_an_edit_lets_begin_wait_for_a_gate_that_stands_open_behind_them() {
+    let gated = format!("let tried = attempt(|| {{ {FAILING} }}); approve(\"go on?\"); tried.value");
+    let env = ScriptEnv::new();
+    assert_eq!(env.run_script(&gated).status, RunStatus::Waiting);
+    assert_eq!(env.list_effects().len(), 1);
+    let edited = gated.replace("limit: 1", "limit: 1, on_error: \"collect\"");
+    let refused = resume_with_text(&env, &edited, &[]);
+    assert_mismatch("new", &refused, "what is under way must be asked for before anything new happens");
+    assert_eq!(env.list_effects().len(), 1, "nothing new has happened");
 }

@@ -1,6 +1,7 @@
 //! Texts that are edited behind a gate that was passed: what was decided before covers the text that it was decided about.
 
 use super::{
+    approvals::ScriptedPerson,
     edits::{assert_edit_rejected, record_run_before_list, resume_with_text},
     *,
 };
@@ -334,4 +335,94 @@ fn an_edited_text_that_is_rejected_behind_a_gate_of_its_own_stays_and_goes_no_fu
         assert_eq!(env.list_effects().len(), 2, "nothing new has happened");
     }
     assert_eq!(env.abandon_run().status, RunStatus::Abandoned);
+}
+
+/// A run with clean-up that destroys, which passed a gate and is killed before its last call.
+const UNDOING: &str = r#"
+defer(|| note("over"));
+on_failure(|| db::execute(db, "drop table order_items"));
+approve("go on?");
+branch::list(db)
+"#;
+
+#[test]
+fn an_end_to_which_an_edit_leads_cleans_up_nothing_before_somebody_has_approved_the_edit() {
+    let fails = put_before_list(UNDOING, "fail(\"x\");");
+    let env = record_run_before_list(UNDOING, true);
+    for _ in 0..2 {
+        assert_waits("failed", &resume_with_text(&env, &fails, &[]), "edited since it came past `go on?`");
+        assert_eq!(env.list_effects().len(), 0, "nothing is dropped");
+    }
+    let rejected = resume_with_text(&env, &fails, &[Choice::Reject]);
+    assert_edit_rejected("rejected", &rejected, "ann");
+    let ended = env.resume_run(Arc::default()).expect("it is driven");
+    assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Succeeded, 0), "{ended:?}");
+
+    // With the approval it ends as the edited text says.
+    let env = record_run_before_list(UNDOING, true);
+    let ended = resume_with_text(&env, &fails, &[Choice::Approve]);
+    assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Failed, 1), "{ended:?}");
+}
+
+#[test]
+fn every_end_of_an_edited_text_that_has_something_to_clean_up_is_asked_about() {
+    let destroying = "defer(|| db::execute(db, \"drop table order_items\"));";
+    let temporary = "branch::create(db, #{ into: \"copy\", temporary: true });";
+    for clean_up in [destroying, temporary] {
+        let script = PASSED.replacen("backup", &format!("{clean_up}\nbackup"), 1);
+        let env = record_run_before_list(&script, true);
+        let done = env.list_effects().len();
+        // Its last call is taken out, which has made nothing yet.
+        let edited = script.replace("branch::list(db)", "");
+        assert_waits(clean_up, &resume_with_text(&env, &edited, &[]), "go on?");
+        assert_eq!(env.list_effects().len(), done, "{clean_up}: nothing is cleaned up");
+        let ended = resume_with_text(&env, &edited, &[Choice::Approve]);
+        assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Succeeded, done + 1), "{ended:?}");
+    }
+}
+
+#[test]
+fn an_end_is_asked_about_once_and_only_where_something_is_due_behind_a_gate_of_before() {
+    // Nothing is due where the run succeeds, or at all.
+    let on_failure = UNDOING.replace("defer(|| note(\"over\"));", "");
+    for script in [PASSED, on_failure.as_str()] {
+        let env = record_run_before_list(script, true);
+        let ended = resume_with_text(&env, &put_before_list(script, "note(\"n\");"), &[]);
+        assert_eq!(ended.status, RunStatus::Succeeded, "{script}: {ended:?}");
+    }
+    // The text was approved before, or a gate of its own was given.
+    for put in ["backup::create(db, #{ label: \"new\" });", "approve(\"really?\");"] {
+        let env = record_run_before_list(UNDOING, true);
+        let ended = resume_with_text(&env, &put_before_list(UNDOING, put), &[Choice::Approve]);
+        assert_eq!(ended.status, RunStatus::Succeeded, "{put}: {ended:?}");
+    }
+    // No gate was passed before.
+    let ungated = UNDOING.replace("approve(\"go on?\");", "");
+    let env = record_run_before_list(&ungated, true);
+    let ended = resume_with_text(&env, &put_before_list(&ungated, "fail(\"x\");"), &[]);
+    assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Failed, 1), "{ended:?}");
+}
+
+/// A failed call is held, and the edit handles its error, so that it stays one; with the edit dropped it is held again.
+#[test]
+fn an_edit_that_is_rejected_at_its_end_has_ended_no_call_that_is_held() {
+    let script = r#"
+        defer(|| note("over"));
+        approve("go on?");
+        db::execute(db, "drop table nosuch");
+    "#;
+    let env = ScriptEnv::new();
+    let person = ScriptedPerson::with_answers(&[Choice::Approve, Choice::Hold]);
+    assert_eq!(env.run_with_person(script, &person).status, RunStatus::Waiting);
+    let edited = script.replace(
+        "db::execute(db, \"drop table nosuch\");",
+        "attempt(|| db::execute(db, \"drop table nosuch\"));",
+    );
+    let rejected = resume_with_text(&env, &edited, &[Choice::Reject]);
+    assert_edit_rejected("rejected", &rejected, "ann");
+    let held = env.resume_run(Arc::default()).expect("it is driven");
+    assert!(
+        matches!(&held.stop, Some(StopReason::Waiting { call, .. }) if call == "/db::execute#0"),
+        "{held:?}"
+    );
 }

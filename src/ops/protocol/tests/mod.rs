@@ -51,6 +51,9 @@ static KEY: LazyLock<CallKey> = LazyLock::new(|| CallKey("k1".into()));
 /// What a person does who is asked whether to look on: who ends the looking, if it ends.
 type PersonAsked = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
+/// The things that stay under quarantine, until when their request was sent, and for how long.
+type NarrowedQuarantine = (Vec<Thing>, Uptime, Option<Span>);
+
 /// A host that keeps what is recorded in memory.
 #[derive(Default)]
 struct MemoryHost {
@@ -62,7 +65,7 @@ struct MemoryHost {
     kept: Mutex<Vec<Thing>>,
     lifted: AtomicUsize,
     /// What stayed under quarantine when the call was done, since when, and how long.
-    narrowed: Mutex<Vec<(Vec<Thing>, Uptime, Option<Span>)>>,
+    narrowed: Mutex<Vec<NarrowedQuarantine>>,
     /// Until when an earlier attempt may have sent something.
     open_since: Option<Uptime>,
     /// Whether an earlier attempt was accepted and is not known to be over.
