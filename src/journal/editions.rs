@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 pub const APPROVE: &str = "approve";
 
 /// The gate of an edition of the sources: a person approves what an edited text does after gates that were passed before.
-/// It belongs to its edition, and is forgotten when another one takes its place.
+/// It belongs to its edition, and covers no other one.
 pub const EDIT_GATE: &str = "approve_edit";
 
 /// The editions of a run's sources, as its records leave them.

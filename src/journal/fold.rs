@@ -180,8 +180,7 @@ impl RunFold {
         }
     }
 
-    /// Follows which edition of the sources is in force, and forgets what is dropped with one. The gate of an edition is
-    /// forgotten with it, though something has taken effect under it.
+    /// Follows which edition of the sources is in force, and forgets what is dropped with one.
     fn follow_editions(&mut self, record: &Record) {
         let call = record.call_name().and_then(|name| self.calls.get(name));
         let is_first = match record {
@@ -193,13 +192,16 @@ impl RunFold {
         self.forget_dropped(before, dropped);
     }
 
-    /// Forgets what is dropped with an edition, when another one than `before` has come into force.
+    /// Forgets what is dropped with an edition, when another one than `before` has come into force. The gate of an edition is
+    /// dropped with it. Of one that another edition only replaces, the gate is kept once it is over: when that one is dropped,
+    /// what was approved comes back into force.
     fn forget_dropped(&mut self, before: u32, dropped: Option<AddedRecords>) {
         if self.editions.in_force != before {
-            self.calls.retain(|_, call| call.op != EDIT_GATE);
+            self.calls.retain(|_, call| call.op != EDIT_GATE || !call.is_open());
         }
         if let Some(dropped) = dropped {
-            self.calls.retain(|name, _| !dropped.calls.contains(name));
+            let is_its_gate = |call: &FoldedCall| call.op == EDIT_GATE && call.edition == before;
+            self.calls.retain(|name, call| !dropped.calls.contains(name) && !is_its_gate(call));
             self.targets.retain(|name, _| !dropped.targets.contains(name));
         }
     }

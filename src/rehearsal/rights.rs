@@ -113,7 +113,8 @@ fn is_past_gate_of_other_text(fold: &RunFold, call: &str) -> bool {
     let is_covered =
         gates.iter().any(|(gate, end)| *end == GateEnd::Approved && !are_in_other_forks(gate, call));
     let is_other = gates.values().any(|end| *end == GateEnd::UnderEarlierText);
-    let is_approved = fold.calls().any(|(_, call)| call.op == EDIT_GATE && !call.is_open());
+    let own_gate = fold.call(&format!("/{EDIT_GATE}#{}", fold.source_edition()));
+    let is_approved = own_gate.is_some_and(|gate| !gate.is_open());
     is_other && !is_covered && !is_approved
 }
 

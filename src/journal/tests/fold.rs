@@ -409,6 +409,45 @@ fn what_was_allowed_under_an_edited_text_is_allowed_after_the_next_edit_is_refus
     assert_eq!((next.source_edition(), names(&next)), (1, vec!["old".to_owned()]));
 }
 
+#[test]
+fn the_gate_of_an_edition_comes_back_with_it_once_it_is_over() {
+    let edited = |digest: &str| Record::Resumed {
+        version: "7".into(),
+        edited: true,
+        digest: Some(digest.into()),
+        gives_up: false,
+        params: serde_json::Map::new(),
+    };
+    let refused = || Record::Stopped {
+        status: RunStatus::Interrupted,
+        reason: "another call".into(),
+        mismatch: true,
+        at_call: None,
+        unconfirmed: None,
+    };
+    let (gate, op) = ("/approve_edit#1".to_owned(), EDIT_GATE.to_owned());
+    let asked = Record::Begin {
+        call: gate.clone(),
+        op: op.clone(),
+        args: json!(1),
+        key: "g".into(),
+        at: "1:1".into(),
+    };
+    let given = Record::End { call: gate.clone(), op, args: json!(1), at: "1:1".into(), outcome: ok() };
+    // Given, and something took effect under the edition: the next one that is dropped leaves it as it was.
+    let in_force = [started(), edited("d"), asked.clone(), given.clone(), begin("k")];
+    let mut next = fold(&in_force);
+    for record in [edited("e"), refused()] {
+        next.apply_record(record, AT).expect("legal");
+    }
+    assert_eq!(next.source_edition(), 1);
+    assert!(next.call(&gate).is_some_and(|gate| !gate.is_open()));
+    // It goes with an edition that is dropped, and one that stands open waits for nobody under the next.
+    assert_eq!(fold(&[started(), edited("d"), asked.clone(), given, edited("e")]).call(&gate), None);
+    let replaced = fold(&[started(), edited("d"), begin("k"), asked, edited("e")]);
+    assert_eq!((replaced.source_edition(), replaced.call(&gate)), (2, None));
+}
+
 /// The whole name of a call means that call, although it is a part of another one's.
 #[test]
 fn a_whole_name_names_one_call() {

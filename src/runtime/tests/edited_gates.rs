@@ -426,3 +426,30 @@ fn an_edit_that_is_rejected_at_its_end_has_ended_no_call_that_is_held() {
         "{held:?}"
     );
 }
+
+/// A text that was approved is asked about no second time because another edit was tried meanwhile, and refused.
+#[test]
+fn an_approved_text_stays_approved_when_an_edit_after_it_is_dropped() {
+    let script =
+        PASSED.replace("branch::list(db)", "branch::list(db);\nbackup::create(db, #{ label: \"last\" })");
+    let approved = put_before_list(&script, "backup::create(db, #{ label: \"new\" });");
+    let listed = |event: &str| event.contains("call.started") && event.contains("branch::list");
+    let wrong = approved.replace("\"a\"", "\"z\"");
+    let gated = put_before_list(&approved, "backup::create(db, #{ label: \"newer\" });");
+    for (name, edited, answers) in
+        [("does not match", &wrong, &[][..]), ("is rejected", &gated, &[Choice::Reject])]
+    {
+        let env = record_run_before_list(&script, true);
+        let dying = Arc::new(Listener { die_before: Some(listed), approves: true, ..Listener::default() });
+        drop(env.try_resume_as(&approved, dying));
+        assert_eq!(env.list_effects().len(), 3, "{name}: it was approved");
+        // What was approved covers no edit after it.
+        if edited == &gated {
+            assert_waits(name, &resume_with_text(&env, edited, &[]), "go on?");
+        }
+        let refused = resume_with_text(&env, edited, answers);
+        assert!(matches!(refused.stop, Some(StopReason::Mismatch { .. })), "{name}: {refused:?}");
+        let ended = env.resume_run(Arc::default()).expect("it is driven");
+        assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Succeeded, 4), "{name}: {ended:?}");
+    }
+}
