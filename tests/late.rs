@@ -538,7 +538,9 @@ fn a_change_to_what_was_so_before_undoes_no_later_one() {
     };
     thread::scope(|scope| {
         let played = rows.map(|row| scope.spawn(move || play(row)));
-        played.into_iter().for_each(|row| row.join().unwrap());
+        for row in played {
+            row.join().unwrap();
+        }
     });
 }
 

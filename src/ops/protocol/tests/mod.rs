@@ -48,6 +48,9 @@ static KEY: LazyLock<CallKey> = LazyLock::new(|| CallKey("k1".into()));
 /// What a person does who is asked whether to look on: who ends the looking, if it ends.
 type PersonAsked = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
+/// What stayed under quarantine when a call was done, since when, and how long.
+type NarrowedQuarantine = (Vec<Thing>, Uptime, Option<Span>);
+
 /// A host that keeps what is recorded in memory.
 #[derive(Default)]
 struct MemoryHost {
@@ -58,8 +61,8 @@ struct MemoryHost {
     claimed: Mutex<Vec<Thing>>,
     kept: Mutex<Vec<Thing>>,
     lifted: AtomicUsize,
-    /// What stayed under quarantine when the call was done, since when, and how long.
-    narrowed: Mutex<Vec<(Vec<Thing>, Uptime, Option<Span>)>>,
+    /// What stayed under quarantine when the call was done.
+    narrowed: Mutex<Vec<NarrowedQuarantine>>,
     /// Until when an earlier attempt may have sent something.
     open_since: Option<Uptime>,
     /// Whether an earlier attempt was accepted and is not known to be over.
