@@ -114,8 +114,10 @@ impl RecordQueue {
     pub(super) fn record_resume(&self, version: &str, edited: Option<EditedSources>) -> Result<(), Error> {
         let digest = edited.as_ref().map(|edited| chain::digest_sources(&edited.sources));
         let (is_edited, version) = (edited.is_some(), version.to_owned());
-        let (sources, params) = edited.map(|edited| (edited.sources, edited.params)).unzip();
-        let params = params.unwrap_or_default();
+        let (sources, params) = match edited {
+            Some(EditedSources { sources, params }) => (Some(sources), params),
+            None => (None, Map::new()),
+        };
         let record = Record::Resumed { version, edited: is_edited, digest, gives_up: false, params };
         self.append_observed(record, |record| {
             let seq = {

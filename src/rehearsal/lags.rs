@@ -3,8 +3,8 @@
 use super::{
     draws::changes_something,
     fault_plan::FaultPlan,
-    points::{Fault, LANDING_LATE, Point, PointKind},
-    scenarios::{Scenario, is_first_after_effect},
+    points::{Fault, LANDING_LATE, Point, PointKind, is_first_after_effect},
+    scenario::Scenario,
 };
 use crate::provider::sim::faults::{RequestKind, RequestOutcome};
 

@@ -35,6 +35,7 @@ mod remainders;
 mod report;
 mod rights;
 mod runbook_rules;
+mod scenario;
 mod scenario_result;
 mod scenario_runner;
 mod scenarios;

@@ -252,3 +252,10 @@ pub(super) struct Visit {
 pub(super) fn render_call(call: &str) -> &str {
     if call.is_empty() { "the run" } else { call }
 }
+
+/// Returns whether a request that looks is the first of its name after the call took effect.
+pub(super) fn is_first_after_effect(point: &Point, own: &[&Point]) -> bool {
+    let effect = own.iter().position(|p| matches!(p.at, PointKind::Served(_)));
+    let after = own.iter().skip(effect.unwrap_or(own.len())).find(|p| p.at == point.at);
+    matches!(point.at, PointKind::Looks(_)) && after.is_some_and(|first| *first == point)
+}

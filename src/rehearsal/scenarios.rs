@@ -10,8 +10,9 @@ use super::{
     },
     points::{
         DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultFamily, FaultSelection, HELD_BACK,
-        LANDING_LATE, Point, PointKind, Visit,
+        LANDING_LATE, Point, PointKind, Visit, is_first_after_effect,
     },
+    scenario::Scenario,
     text_edits::{EDIT_KINDS, EditKind},
 };
 use crate::{
@@ -47,16 +48,6 @@ pub struct RehearsalRequest {
     pub seed: u64,
     /// The id of the only scenario to run, if one is given.
     pub only: Option<String>,
-}
-
-/// One scenario.
-#[derive(Debug, Clone)]
-pub(super) struct Scenario {
-    /// What names it: `crash:3:after-effect`.
-    pub(super) id: String,
-    /// The number of its call, and what goes wrong there; nothing for one that chance made.
-    pub(super) cell: Option<(usize, &'static str)>,
-    pub(super) plan: FaultPlan,
 }
 
 /// The scenarios of a rehearsal, with the calls they refer to.
@@ -103,18 +94,6 @@ pub(super) const REQUEST_FAULTS: &[(&str, RequestOutcome)] = &[
     ("colleague-before", RequestOutcome::BesideColleague(ColleagueTurn::Before)),
     ("colleague-after", RequestOutcome::BesideColleague(ColleagueTurn::After)),
 ];
-
-impl Scenario {
-    /// Returns whether its fault, if it has one of its own, is of these families.
-    fn is_among(&self, families: FaultSelection) -> bool {
-        match &self.plan {
-            FaultPlan::One(_, fault) => families.includes_fault(*fault),
-            FaultPlan::Pair(faults) => faults.iter().all(|(_, fault)| families.includes_fault(*fault)),
-            FaultPlan::Operated(..) => families.has(FaultFamily::Operators),
-            FaultPlan::Undisturbed | FaultPlan::Seed(..) => true,
-        }
-    }
-}
 
 impl ScenarioSet {
     /// Returns the run that nobody disturbs, and nothing else: of one that does not come to an end.
@@ -460,13 +439,6 @@ fn operator_scenarios(number: usize, point: &Point, result: Option<&Value>) -> V
         scenario(word, FaultPlan::Operated(point.clone(), Fault::Silence(outcome), act))
     });
     meanwhile.chain(silences).collect()
-}
-
-/// Returns whether a request that looks is the first of its name after the call took effect.
-pub(super) fn is_first_after_effect(point: &Point, own: &[&Point]) -> bool {
-    let effect = own.iter().position(|p| matches!(p.at, PointKind::Served(_)));
-    let after = own.iter().skip(effect.unwrap_or(own.len())).find(|p| p.at == point.at);
-    matches!(point.at, PointKind::Looks(_)) && after.is_some_and(|first| *first == point)
 }
 
 fn seed_scenario(seed: u64, families: FaultSelection, edits: &[Arc<EditedRunbook>]) -> Scenario {

@@ -7,12 +7,12 @@
 //! - after `end`: the recorded outcome is returned, and nothing is done.
 
 use super::{
-    call_host::HostedCall,
     deferred_cleanup,
     edit_barrier::Frontier,
     edit_gate::await_edit_approval,
     events::Event,
     frontier::reach_frontier,
+    hosted_call::HostedCall,
     permit::{self, IdentityError},
     run_context::{Cleanup, DeferredCleanup, RunContext},
     scope::CallScope,

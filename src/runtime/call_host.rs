@@ -1,14 +1,13 @@
 //! The host of a call, as its operation sees it: what is recorded of it, and the things that it claims.
 //!
-//! Two calls at one thing are made one after the other: those of this process by a lock, those of which a request may
-//! still land by their quarantine.
+//! Two calls at one thing are made one after the other: who is there has claimed it, and where a request may still land it is
+//! under quarantine.
 
 use super::{
     decision::ask_on_own_thread,
     events::Event,
+    hosted_call::HostedCall,
     observer::{Choice, Question},
-    run_context::RunContext,
-    stop::StopReason,
     thing_claims::{claim_things, part_column},
 };
 use crate::{
@@ -16,7 +15,7 @@ use crate::{
         clock::Uptime,
         moment::{Moment, Span},
     },
-    journal::{self, Quarantine, Record},
+    journal::{Quarantine, Record},
     ops::spec::{CallHost, Evidence, Thing, ThingClaim},
     provider::{
         Code, Error, Result,
@@ -26,13 +25,6 @@ use crate::{
 use async_trait::async_trait;
 use serde_json::json;
 use std::sync::Arc;
-
-/// A call on its way, and what it was asked as.
-pub(super) struct HostedCall<'a> {
-    pub(super) context: &'a RunContext,
-    pub(super) name: &'a str,
-    pub(super) op: String,
-}
 
 #[async_trait]
 impl CallHost for HostedCall<'_> {
@@ -47,7 +39,7 @@ impl CallHost for HostedCall<'_> {
     async fn record_evidence(&self, evidence: &Evidence) -> Result<()> {
         let record = Record::Accepted { call: self.name.to_owned(), what: json!(evidence) };
         #[cfg(not(test))]
-        let durability = journal::Durability::Synced;
+        let durability = crate::journal::Durability::Synced;
         #[cfg(test)]
         let durability = super::mutant::durability_of_begin();
         self.stop_on_journal_error(self.context.run.append_record(record, durability))
@@ -123,17 +115,5 @@ impl HostedCall<'_> {
         let identity = self.context.run.target_identity::<Identity>(target);
         let identity = identity.map_err(|e| Error::new(Code::Internal, e.to_string()))?;
         Ok(identity.map_or_else(|| place.to_owned(), |identity| format!("{}{branch}", identity.id)))
-    }
-
-    /// Stops the run when the journal failed.
-    pub(super) fn stop_on_journal_error<T>(
-        &self,
-        result: std::result::Result<T, journal::Error>,
-    ) -> Result<T> {
-        result.map_err(|e| {
-            let message = format!("the journal cannot be written: {e}");
-            drop(self.context.stopper.stop_run(StopReason::Journal(e)));
-            Error::new(Code::Internal, message)
-        })
     }
 }

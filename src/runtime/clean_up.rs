@@ -5,7 +5,7 @@ use super::{
     call_path::CLEAN_UP_PATH,
     deferred_cleanup,
     events::Event,
-    run_context::{Cleanup, DeferredCleanup, RunContext, StoredCallContext},
+    run_context::{Cleanup, RunContext, StoredCallContext},
     scope::CallScope,
     script_error,
     stop::NativeError,
@@ -20,28 +20,18 @@ use rhai::{Engine, EvalAltResult, FnPtr};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
-/// Returns whether clean-up is done at an end of this kind.
-fn is_due(deferred: &DeferredCleanup, failed: bool) -> bool {
-    failed || !matches!(deferred.due, Cleanup::Closure { only_on_failure: true, .. })
-}
-
-/// Returns whether there is anything to clean up at an end of this kind.
-pub(super) fn has_due_clean_up(context: &RunContext, failed: bool) -> bool {
-    lock_unpoisoned(&context.deferred).iter().any(|deferred| is_due(deferred, failed))
-}
-
 /// Runs deferred clean-up, last first, and what that defers, under a path that no step can have; returns
 /// what went wrong.
 pub(super) fn run_cleanups(context: &Arc<RunContext>, engine: &Engine, failed: bool) -> Vec<String> {
     let mut wrong = Vec::new();
-    let count = lock_unpoisoned(&context.deferred).iter().filter(|d| is_due(d, failed)).count();
+    let count = lock_unpoisoned(&context.deferred).iter().filter(|d| d.is_due(failed)).count();
     if count > 0 {
         context.emit_event(&Event::Ending { deferred: count });
     }
     context.set_settling(false);
     let next = || lock_unpoisoned(&context.deferred).pop();
     while let Some(deferred) = next() {
-        if !is_due(&deferred, failed) {
+        if !deferred.is_due(failed) {
             continue;
         }
         let scope = CallScope::at_path(Arc::clone(context), format!("{CLEAN_UP_PATH}{}", deferred.name));

@@ -7,7 +7,6 @@
 use super::{
     approval::Approval,
     call_path::{CLEAN_UP_PATH, are_in_other_forks},
-    clean_up::has_due_clean_up,
     run_context::RunContext,
     scope::CallScope,
     stop::{NativeError, StopReason},
@@ -41,7 +40,7 @@ pub(super) fn await_approval_of_end(scope: &CallScope, conclusion: &Conclusion) 
         return Ok(());
     }
     let context = scope.run_context();
-    if !has_due_clean_up(context, !matches!(conclusion, Conclusion::Done(_))) {
+    if !context.has_due_clean_up(!matches!(conclusion, Conclusion::Done(_))) {
         return Ok(());
     }
     await_approval_behind(scope, scope.path(), "the end of the run")

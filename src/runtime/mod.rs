@@ -27,6 +27,7 @@ mod world_natives;
 pub mod check;
 mod fixture;
 mod header;
+mod hosted_call;
 mod prelude;
 mod remainder;
 mod runbook;

@@ -35,6 +35,13 @@ pub(super) struct DeferredCleanup {
     pub(super) due: Cleanup,
 }
 
+impl DeferredCleanup {
+    /// Returns whether it is done at an end of this kind.
+    pub(super) fn is_due(&self, failed: bool) -> bool {
+        failed || !matches!(self.due, Cleanup::Closure { only_on_failure: true, .. })
+    }
+}
+
 /// What is to be done when the run ends.
 pub(super) enum Cleanup {
     /// A closure of the script, and whether only after a failure.
@@ -119,6 +126,11 @@ pub(super) struct VerifiedTarget {
 }
 
 impl RunContext {
+    /// Returns whether there is anything to clean up at an end of this kind.
+    pub(super) fn has_due_clean_up(&self, failed: bool) -> bool {
+        lock_unpoisoned(&self.deferred).iter().any(|deferred| deferred.is_due(failed))
+    }
+
     pub(super) fn new(setup: RunSetup) -> Arc<Self> {
         let RunSetup {
             fleet,

@@ -5,7 +5,7 @@
 //! quarantine or of another process's claim, it has nothing.
 
 use super::{
-    call_host::HostedCall,
+    hosted_call::HostedCall,
     thing_line::{CallAhead, PlaceInLine},
 };
 use crate::{

@@ -35,7 +35,7 @@ fn find_first_violation(text: &str, mutant: Mutant) -> Option<(String, &'static 
         let edits = edit_runbook(&request.runbook);
         let set = ScenarioSet::from_visits(&undisturbed.visits, &edits, &request)
             .expect("no scenario was asked for");
-        let mut violated = |scenario: &scenarios::Scenario| -> Result<Option<&'static str>, Refusal> {
+        let mut violated = |scenario: &scenario::Scenario| -> Result<Option<&'static str>, Refusal> {
             set_mutant(Some(mutant));
             let result = runner.run_scenario(&scenario.plan);
             let verdict = result.and_then(|result| judge_scenario(&mut runner, &undisturbed, &result));

@@ -10,7 +10,7 @@ use crate::{
     journal::{Journal, Quarantine},
     ops::spec::{CallHost as _, Thing, ThingClaim, ThingPart},
     provider::{Code, Fleet, Result},
-    runtime::{call_host::HostedCall, run_context::RunSetup},
+    runtime::{hosted_call::HostedCall, run_context::RunSetup},
 };
 use futures_util::{FutureExt as _, future::BoxFuture};
 

@@ -51,7 +51,7 @@ static KEY: LazyLock<CallKey> = LazyLock::new(|| CallKey("k1".into()));
 /// What a person does who is asked whether to look on: who ends the looking, if it ends.
 type PersonAsked = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
-/// The things that stay under quarantine, until when their request was sent, and for how long.
+/// What stayed under quarantine when a call was done, since when, and how long.
 type NarrowedQuarantine = (Vec<Thing>, Uptime, Option<Span>);
 
 /// A host that keeps what is recorded in memory.
@@ -64,7 +64,7 @@ struct MemoryHost {
     claimed: Mutex<Vec<Thing>>,
     kept: Mutex<Vec<Thing>>,
     lifted: AtomicUsize,
-    /// What stayed under quarantine when the call was done, since when, and how long.
+    /// What stayed under quarantine when the call was done.
     narrowed: Mutex<Vec<NarrowedQuarantine>>,
     /// Until when an earlier attempt may have sent something.
     open_since: Option<Uptime>,

@@ -1,0 +1,28 @@
+//! One scenario of a rehearsal.
+
+use super::{
+    fault_plan::FaultPlan,
+    points::{FaultFamily, FaultSelection},
+};
+
+/// One scenario.
+#[derive(Debug, Clone)]
+pub(super) struct Scenario {
+    /// What names it: `crash:3:after-effect`.
+    pub(super) id: String,
+    /// The number of its call, and what goes wrong there; nothing for one that chance made.
+    pub(super) cell: Option<(usize, &'static str)>,
+    pub(super) plan: FaultPlan,
+}
+
+impl Scenario {
+    /// Returns whether its fault, if it has one of its own, is of these families.
+    pub(super) fn is_among(&self, families: FaultSelection) -> bool {
+        match &self.plan {
+            FaultPlan::One(_, fault) => families.includes_fault(*fault),
+            FaultPlan::Pair(faults) => faults.iter().all(|(_, fault)| families.includes_fault(*fault)),
+            FaultPlan::Operated(..) => families.has(FaultFamily::Operators),
+            FaultPlan::Undisturbed | FaultPlan::Seed(..) => true,
+        }
+    }
+}
