@@ -114,8 +114,8 @@ pub fn load_config(at: &Locations) -> Result<Config, Error> {
     let file = named.map(|f| here.join(f)).or_else(|| find_config_file(&here));
     let base = file.as_deref().and_then(Path::parent).unwrap_or(&here).to_path_buf();
     let state = at.state.clone().or_else(|| env::var_os("REDRILL_STATE").map(PathBuf::from));
-    let state =
-        state.map_or_else(|| former_name::find_existing_path(base.join(STATE_FOLDER)), |s| here.join(s));
+    let state = state
+        .map_or_else(|| former_name::fall_back_to_former_path(base.join(STATE_FOLDER)), |s| here.join(s));
     let mut targets = BTreeMap::from([(SANDBOX.to_owned(), sandbox_target())]);
     if let Some(lab) = read_lab_target(&state)? {
         targets.insert(LAB.to_owned(), lab);
@@ -128,7 +128,7 @@ pub fn load_config(at: &Locations) -> Result<Config, Error> {
 
 fn find_config_file(from: &Path) -> Option<PathBuf> {
     from.ancestors()
-        .map(|folder| former_name::find_existing_path(folder.join(FILE_NAME)))
+        .map(|folder| former_name::fall_back_to_former_path(folder.join(FILE_NAME)))
         .find(|file| file.is_file())
 }
 
@@ -158,13 +158,13 @@ fn sandbox_target() -> TargetConfig {
 }
 
 /// Returns the file in the state folder in which a lab that is up has left its target entry.
-pub fn lab_file(state: &Path) -> PathBuf {
+pub fn lab_target_path(state: &Path) -> PathBuf {
     state.join("lab.toml")
 }
 
 /// Reads the target entry that a lab which is up has left; the same shape as one under `[targets]`.
 fn read_lab_target(state: &Path) -> Result<Option<TargetConfig>, Error> {
-    let path = lab_file(state);
+    let path = lab_target_path(state);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         // An impossible state folder is reported by the first write to it, not here.

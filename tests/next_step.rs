@@ -567,7 +567,7 @@ fn a_decision_takes_the_run_over_from_the_process_that_waits() {
     let line = held.stderr.split('`').find(|part| part.ends_with("--take-over")).expect("it is offered");
     let decided = std::thread::scope(|scope| {
         let holder = scope.spawn(move || {
-            while journal.stop_requested_by(run.id()).unwrap().is_none() {
+            while journal.find_stop_requester(run.id()).unwrap().is_none() {
                 std::thread::sleep(std::time::Duration::from_millis(20));
             }
         });

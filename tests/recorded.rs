@@ -42,7 +42,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("runtime/read.rs", ".unwrap_or_else(|_| Err(slow()))", "a read that took too long is an error"),
     (
         "runtime/deferred_cleanup.rs",
-        "read_own_text(cx, scope).unwrap_or_default()",
+        "read_text_of_native_call(cx, scope).unwrap_or_default()",
         "what a session defers has no file",
     ),
     (

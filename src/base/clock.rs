@@ -43,7 +43,7 @@ impl Uptime {
     }
 
     /// Returns the time from an earlier reading to this one; `None` when the machine was booted in between.
-    pub fn since(&self, earlier: &Uptime) -> Option<Span> {
+    pub fn since_in_same_boot(&self, earlier: &Uptime) -> Option<Span> {
         (self.boot == earlier.boot).then(|| Span::from_millis(self.millis.saturating_sub(earlier.millis)))
     }
 }
@@ -61,13 +61,13 @@ impl<'a> Stopwatch<'a> {
     }
 
     /// Returns the time that has passed.
-    pub fn passed(&self) -> Span {
-        self.clock.uptime().since(&self.began).unwrap_or(Span::ZERO)
+    pub fn elapsed(&self) -> Span {
+        self.clock.uptime().since_in_same_boot(&self.began).unwrap_or(Span::ZERO)
     }
 
     /// Returns what is left of `limit`, nothing being zero.
-    pub fn left_of(&self, limit: Span) -> Span {
-        Span(limit.0.saturating_sub(self.passed().0)).max(Span::ZERO)
+    pub fn remaining_of(&self, limit: Span) -> Span {
+        Span(limit.0.saturating_sub(self.elapsed().0)).max(Span::ZERO)
     }
 }
 
@@ -151,8 +151,8 @@ impl VirtualClock {
     }
 
     /// Returns the time that really passes, whatever the clock shows: the time of everybody else.
-    pub fn real_time_clock(self: &Arc<Self>) -> RealTime {
-        RealTime(Arc::clone(self))
+    pub fn without_wall_clock_shift(self: &Arc<Self>) -> UnshiftedClock {
+        UnshiftedClock(Arc::clone(self))
     }
 
     /// Sets the clock forward.
@@ -220,10 +220,10 @@ impl Clock for VirtualClock {
 
 /// The time that really passes on a [`VirtualClock`], which nobody sets.
 #[derive(Debug, Clone)]
-pub struct RealTime(Arc<VirtualClock>);
+pub struct UnshiftedClock(Arc<VirtualClock>);
 
 #[async_trait]
-impl Clock for RealTime {
+impl Clock for UnshiftedClock {
     fn now(&self) -> Moment {
         self.0.lock_state().now
     }
@@ -257,14 +257,14 @@ mod tests {
     async fn a_clock_that_is_set_is_set_for_its_machine_alone() {
         let began = Moment(jiff::Timestamp::UNIX_EPOCH).saturating_add(Span::from_secs(100));
         let clock = Arc::new(VirtualClock::starting_at(began));
-        let (real, before) = (clock.real_time_clock(), clock.uptime());
+        let (real, before) = (clock.without_wall_clock_shift(), clock.uptime());
         clock.shift_wall_clock(Span::from_secs(-60));
         clock.sleep(Span::from_secs(10)).await;
         assert_eq!(clock.now().duration_since(began), Span::from_secs(-50));
         assert_eq!(real.now().duration_since(began), Span::from_secs(10));
-        assert_eq!(clock.uptime().since(&before), Some(Span::from_secs(10)));
+        assert_eq!(clock.uptime().since_in_same_boot(&before), Some(Span::from_secs(10)));
         clock.reboot();
         clock.sleep(Span::from_secs(1)).await;
-        assert_eq!((clock.uptime().since(&before), clock.uptime().millis), (None, 1000));
+        assert_eq!((clock.uptime().since_in_same_boot(&before), clock.uptime().millis), (None, 1000));
     }
 }

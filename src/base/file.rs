@@ -31,7 +31,7 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// Why not.
-pub fn ensure_writable(folder: &Path) -> io::Result<()> {
+pub fn create_writable_folder(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     tempfile::NamedTempFile::new_in(folder).map(drop)
 }

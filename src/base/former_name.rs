@@ -15,7 +15,7 @@ const FORMER_VERSION_PREFIX: &str = "0.1.";
 /// Returns `path`, or, if only a file with the former name in its last part exists, the path of that file.
 ///
 /// A file that is read and written through this keeps the one name that it has.
-pub fn find_existing_path(path: PathBuf) -> PathBuf {
+pub fn fall_back_to_former_path(path: PathBuf) -> PathBuf {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return path };
     let former = path.with_file_name(name.replace(CURRENT_NAME, FORMER_NAME));
     if !path.exists() && former.exists() { former } else { path }
@@ -23,7 +23,7 @@ pub fn find_existing_path(path: PathBuf) -> PathBuf {
 
 /// Returns a sentence for each thing of that time which is there and not used: variables, and what has a new one beside it
 /// in `folder`.
-pub fn describe_ignored(folder: &Path, names: &[&str]) -> Vec<String> {
+pub fn describe_ignored_former_names(folder: &Path, names: &[&str]) -> Vec<String> {
     let set = ["CONFIG", "STATE", "LOG"].map(|word| (former_variable(word), word));
     let set = set.into_iter().filter(|(former, _)| std::env::var_os(former).is_some());
     let variables = set.map(|(former, word)| format!("{former} is not read: set REDRILL_{word}"));
@@ -49,7 +49,7 @@ pub fn is_former_version(version: &str) -> bool {
 }
 
 /// Returns why an open run that was begun under the former name is not resumed.
-pub fn explain_refusal(version: &str) -> String {
+pub fn explain_former_run_refusal(version: &str) -> String {
     format!("it was begun by {FORMER_NAME} {version}: finish it with the program that began it")
 }
 
@@ -61,11 +61,11 @@ mod tests {
     fn a_file_of_that_time_is_found_until_there_is_one_of_today() {
         let folder = tempfile::tempdir().expect("a folder");
         let today = folder.path().join("redrill.json");
-        assert_eq!(find_existing_path(today.clone()), today);
+        assert_eq!(fall_back_to_former_path(today.clone()), today);
         let former = folder.path().join(format!("{FORMER_NAME}.json"));
         std::fs::write(&former, "").expect("a file");
-        assert_eq!(find_existing_path(today.clone()), former);
+        assert_eq!(fall_back_to_former_path(today.clone()), former);
         std::fs::write(&today, "").expect("a file");
-        assert_eq!(find_existing_path(today.clone()), today);
+        assert_eq!(fall_back_to_former_path(today.clone()), today);
     }
 }

@@ -76,7 +76,7 @@ impl Moment {
     /// [`Error::NotAMoment`] for anything else.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let text = text.trim();
-        if parse_span_back(text).is_some() {
+        if parse_negative_span(text).is_some() {
             return Err(Error::Unfixed(text.into()));
         }
         text.parse::<Timestamp>().map(Moment).map_err(|_| match DateTimeParser::new().parse_datetime(text) {
@@ -101,7 +101,7 @@ impl Moment {
     ///
     /// # Errors
     /// [`Error::OutOfRange`].
-    pub fn require_in_range(self) -> Result<Self, Error> {
+    pub fn require_plausible(self) -> Result<Self, Error> {
         if (EARLIEST..=LATEST).contains(&self) { Ok(self) } else { Err(Error::OutOfRange(self)) }
     }
 
@@ -119,19 +119,19 @@ impl GivenMoment {
     /// # Errors
     /// As [`Moment::parse`].
     pub fn parse(text: &str) -> Result<Self, Error> {
-        match parse_span_back(text) {
+        match parse_negative_span(text) {
             Some(span) => Ok(Self::Back(span)),
             None => Moment::parse(text).map(Self::Fixed),
         }
     }
 
     /// Returns whether a text is counted back from now.
-    pub fn is_relative(text: &str) -> bool {
-        parse_span_back(text).is_some()
+    pub fn is_relative_text(text: &str) -> bool {
+        parse_negative_span(text).is_some()
     }
 
     /// Returns whether it is counted back from now.
-    pub const fn is_back(self) -> bool {
+    pub const fn is_counted_back(self) -> bool {
         matches!(self, Self::Back(_))
     }
 
@@ -140,7 +140,7 @@ impl GivenMoment {
     /// # Errors
     /// [`Error::OutOfRange`].
     pub fn resolve(self, now: Moment) -> Result<Moment, Error> {
-        self.resolve_unchecked(now).require_in_range()
+        self.resolve_unchecked(now).require_plausible()
     }
 
     /// Returns the instant, as of `now`, also one that nobody can have meant.
@@ -154,7 +154,7 @@ impl GivenMoment {
 }
 
 /// Returns the span of `-30m`; nothing for a text of another form.
-fn parse_span_back(text: &str) -> Option<Span> {
+fn parse_negative_span(text: &str) -> Option<Span> {
     let digits = text.trim().strip_prefix('-')?;
     digits
         .starts_with(|c: char| c.is_ascii_digit())
@@ -217,7 +217,7 @@ impl Serialize for Moment {
 
 impl<'de> Deserialize<'de> for Moment {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = value::expect_text(&serde_json::Value::deserialize(from)?, value::MOMENT_TAG)
+        let text = value::expect_text_or_tagged(&serde_json::Value::deserialize(from)?, value::MOMENT_TAG)
             .map_err(D::Error::custom)?;
         Moment::parse(&text).map_err(D::Error::custom)
     }
@@ -231,7 +231,7 @@ impl Serialize for Span {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = value::expect_text(&serde_json::Value::deserialize(from)?, value::DURATION_TAG)
+        let text = value::expect_text_or_tagged(&serde_json::Value::deserialize(from)?, value::DURATION_TAG)
             .map_err(D::Error::custom)?;
         Span::parse(&text).map_err(D::Error::custom)
     }

@@ -15,8 +15,8 @@ use std::{
 /// # Errors
 /// Why it cannot be started.
 pub fn run_program(mut command: Command) -> io::Result<Output> {
-    let log = ProgramLog::begin(&command);
-    log.end(command.output())
+    let log = ProgramLog::log_start(&command);
+    log.log_end(command.output())
 }
 
 /// Does what [`run_program`] does, and kills the program when nobody waits for it any more.
@@ -24,8 +24,8 @@ pub fn run_program(mut command: Command) -> io::Result<Output> {
 /// # Errors
 /// Why it cannot be started.
 pub async fn run_program_async(command: Command) -> io::Result<Output> {
-    let log = ProgramLog::begin(&command);
-    log.end(tokio::process::Command::from(command).kill_on_drop(true).output().await)
+    let log = ProgramLog::log_start(&command);
+    log.log_end(tokio::process::Command::from(command).kill_on_drop(true).output().await)
 }
 
 /// Logs one program; also one that was given up.
@@ -36,13 +36,13 @@ struct ProgramLog {
 }
 
 impl ProgramLog {
-    fn begin(command: &Command) -> Self {
+    fn log_start(command: &Command) -> Self {
         let path = Path::new(command.get_program());
         let program = path.file_name().map(OsStr::to_string_lossy).unwrap_or_default().into_owned();
         Self { program, started: Instant::now(), has_ended: false }
     }
 
-    fn end(mut self, output: io::Result<Output>) -> io::Result<Output> {
+    fn log_end(mut self, output: io::Result<Output>) -> io::Result<Output> {
         self.has_ended = true;
         let (program, took) = (&self.program, self.started.elapsed());
         match &output {

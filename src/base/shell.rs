@@ -17,36 +17,36 @@ pub struct LocationOption {
 
 /// Keeps the options that commands for people are printed with. Only those of the first time count: a process has one
 /// command line.
-pub fn keep_location_options(options: Vec<LocationOption>) {
+pub fn store_location_options_once(options: Vec<LocationOption>) {
     drop(LOCATION_OPTIONS.set(options));
 }
 
 /// Returns a command with the options that said where this process found its configuration and its state: without them it
 /// would look somewhere else.
-pub fn locate_command(command: &str) -> String {
-    add_locations(command, LOCATION_OPTIONS.get().map_or(&[], Vec::as_slice))
+pub fn with_location_options(command: &str) -> String {
+    add_missing_options(command, LOCATION_OPTIONS.get().map_or(&[], Vec::as_slice))
 }
 
 /// Returns a text in which the commands in back-quotes have these options.
-pub fn locate_quoted_commands(text: &str) -> String {
-    locate_commands_in(text, LOCATION_OPTIONS.get().map_or(&[], Vec::as_slice))
+pub fn add_options_to_quoted_commands(text: &str) -> String {
+    add_given_options_to_quoted_commands(text, LOCATION_OPTIONS.get().map_or(&[], Vec::as_slice))
 }
 
-fn locate_commands_in(text: &str, options: &[LocationOption]) -> String {
+fn add_given_options_to_quoted_commands(text: &str, options: &[LocationOption]) -> String {
     let mut located = String::new();
     let mut rest = text;
     while let Some((before, quoted)) = rest.split_once("`redrill ") {
         let command = split_at_unquoted(quoted, '`').next().unwrap_or_default();
         located.push_str(before);
         located.push('`');
-        located.push_str(&add_locations(&format!("redrill {command}"), options));
+        located.push_str(&add_missing_options(&format!("redrill {command}"), options));
         rest = &quoted[command.len()..];
     }
     located + rest
 }
 
 /// Returns a command with the options that it does not have yet.
-fn add_locations(command: &str, options: &[LocationOption]) -> String {
+fn add_missing_options(command: &str, options: &[LocationOption]) -> String {
     let mut words: Vec<String> = split_at_unquoted(command, ' ').map(str::to_owned).collect();
     let at = find_operands(&words);
     let is_it = |word: &String, name: &str| {
@@ -90,13 +90,13 @@ pub fn quote_shell_word(word: &str) -> String {
 }
 
 /// Returns the command line of this process with `more` added.
-pub fn command_line_with(more: &str) -> String {
+pub fn own_command_line_with(more: &str) -> String {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    join_command(&words, more)
+    render_redrill_command(&words, more)
 }
 
 /// Returns the command `redrill` with its words and `more` behind them, but before the operands.
-fn join_command(words: &[String], more: &str) -> String {
+fn render_redrill_command(words: &[String], more: &str) -> String {
     let mut line: Vec<String> = words.iter().map(|word| quote_shell_word(word)).collect();
     line.insert(find_operands(words), more.to_owned());
     line.insert(0, "redrill".to_owned());
@@ -136,21 +136,21 @@ mod tests {
                 r"redrill runs decide x '/it'\''s -- --state#0' redo --config 'a b.toml' --state s --state-unsafe",
             ),
         ] {
-            assert_eq!(add_locations(command, &options), located);
-            assert_eq!(add_locations(command, &[]), command);
+            assert_eq!(add_missing_options(command, &options), located);
+            assert_eq!(add_missing_options(command, &[]), command);
         }
         let text = "wait, or `redrill resume x`; `redrill` is the program, and `runs` a word";
         let located = text.replace("resume x", "resume x --state s");
-        assert_eq!(locate_commands_in(text, &options[1..2]), located);
+        assert_eq!(add_given_options_to_quoted_commands(text, &options[1..2]), located);
         let odd = "`a is open: `redrill runs decide x '/`b`#0' fail` fails it";
         let located = odd.replace("fail`", "fail --state s`");
-        assert_eq!(locate_commands_in(odd, &options[1..2]), located);
+        assert_eq!(add_given_options_to_quoted_commands(odd, &options[1..2]), located);
     }
 
     #[test]
     fn what_is_added_to_a_command_is_no_operand_of_it() {
         let join = |words: &[&str]| {
-            join_command(&words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>(), "--adopt")
+            render_redrill_command(&words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>(), "--adopt")
         };
         assert_eq!(join(&["run", "a b.rhai"]), "redrill run 'a b.rhai' --adopt");
         assert_eq!(join(&["db", "execute", "--", "-x"]), "redrill db execute --adopt -- -x");

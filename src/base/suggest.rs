@@ -12,7 +12,10 @@ pub fn nearest_name<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -
 }
 
 /// Returns "did you mean `x`?", or the list of what there is.
-pub fn suggest_name<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+pub fn suggest_name_or_list_known<'a>(
+    wrong: &str,
+    known: impl IntoIterator<Item = &'a str> + Clone,
+) -> String {
     match nearest_name(wrong, known.clone()) {
         Some(name) => format!("did you mean `{name}`?"),
         None => match known.into_iter().map(|n| format!("`{n}`")).collect::<Vec<_>>() {
@@ -30,7 +33,7 @@ pub fn hint_for_unknown_field(message: &str) -> Option<String> {
         message.split_once("unknown field `").or_else(|| message.split_once("unknown variant `"))?;
     let (wrong, rest) = rest.split_once('`')?;
     let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
-    Some(suggest_name(wrong, known))
+    Some(suggest_name_or_list_known(wrong, known))
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ const PROMPT_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 static WRITE_FAILURE: Mutex<Option<io::Error>> = Mutex::new(None);
 
 /// Prints data and a line end to stdout. A closed pipe is not an error; any other failure is kept for
-/// [`take_write_failure`]. A stdout that was closed before the program began is not noticed: Rust opens `/dev/null`
+/// [`take_stdout_failure`]. A stdout that was closed before the program began is not noticed: Rust opens `/dev/null`
 /// in its place before `main`, as many who start a program without output do themselves.
 pub fn print_data(text: &str) {
     print_above_status(|| {
@@ -47,7 +47,7 @@ pub fn print_data(text: &str) {
 }
 
 /// Returns why something could not be written to stdout, if anything could not.
-pub fn take_write_failure() -> Option<io::Error> {
+pub fn take_stdout_failure() -> Option<io::Error> {
     lock_unpoisoned(&WRITE_FAILURE).take()
 }
 
@@ -164,7 +164,7 @@ pub fn stdout_width() -> Option<u16> {
 /// Whatever reading stdin says.
 pub fn prompt_line(question: &str) -> io::Result<String> {
     let no_withdrawal: Arc<WithdrawalCheck> = Arc::new(|| false);
-    Ok(Prompt::open().read_line(question, &no_withdrawal)?.unwrap_or_default())
+    Ok(Prompt::wait_for_state_lock().read_line(question, &no_withdrawal)?.unwrap_or_default())
 }
 
 /// A question to the person at the terminal: while it stands no other is put, and no status line is shown.
@@ -175,7 +175,7 @@ pub struct Prompt {
 
 impl Prompt {
     /// Waits until no other question stands.
-    pub fn open() -> Self {
+    pub fn wait_for_state_lock() -> Self {
         let turn = lock_unpoisoned(&PROMPT);
         IS_PROMPTING.store(true, Ordering::SeqCst);
         clear_status();
@@ -191,9 +191,9 @@ impl Prompt {
         question: &str,
         is_withdrawn: &Arc<WithdrawalCheck>,
     ) -> io::Result<Option<String>> {
-        let _standing = PutQuestion::put_on_stderr(question, is_withdrawn)?;
+        let _standing = StandingQuestionGuard::print_and_register(question, is_withdrawn)?;
         // A thread that reads a terminal cannot be interrupted, and would take the line that answers the next question.
-        while !self.is_line_typed()? {
+        while !self.wait_briefly_for_line()? {
             if is_withdrawn() {
                 return Ok(None);
             }
@@ -205,7 +205,7 @@ impl Prompt {
 
     /// Waits a moment until a line can be read, or the end of input. A terminal gives out whole lines, one at a time, so
     /// that none is left over in the buffer of a reader.
-    fn is_line_typed(&self) -> io::Result<bool> {
+    fn wait_briefly_for_line(&self) -> io::Result<bool> {
         match poll(&mut [PollFd::new(&self.stdin, PollFlags::IN)], Some(&PROMPT_INTERVAL)) {
             Ok(ready) => Ok(ready > 0),
             Err(Errno::INTR) => Ok(false),
@@ -215,10 +215,10 @@ impl Prompt {
 }
 
 /// Keeps a question standing; dropped, it stands no more.
-struct PutQuestion;
+struct StandingQuestionGuard;
 
-impl PutQuestion {
-    fn put_on_stderr(question: &str, is_withdrawn: &Arc<WithdrawalCheck>) -> io::Result<Self> {
+impl StandingQuestionGuard {
+    fn print_and_register(question: &str, is_withdrawn: &Arc<WithdrawalCheck>) -> io::Result<Self> {
         let mut standing = lock_unpoisoned(&STANDING_QUESTION);
         write!(io::stderr().lock(), "{question} ")?;
         *standing =
@@ -227,7 +227,7 @@ impl PutQuestion {
     }
 }
 
-impl Drop for PutQuestion {
+impl Drop for StandingQuestionGuard {
     fn drop(&mut self) {
         let standing = lock_unpoisoned(&STANDING_QUESTION).take();
         // The line of one that was withdrawn is not ended by what is typed.
@@ -244,13 +244,13 @@ impl Drop for Prompt {
 }
 
 /// Returns whether stderr takes colour: it is a terminal and `NO_COLOR` is not set.
-pub fn is_colour_enabled() -> bool {
+pub fn is_stderr_colour_enabled() -> bool {
     is_stderr_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
 /// Returns the painter for stderr.
 pub fn stderr_painter() -> Painter {
-    Painter::new(is_colour_enabled())
+    Painter::new(is_stderr_colour_enabled())
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub fn untag_as<'a>(value: &'a Value, tag: &str) -> Option<&'a Value> {
 ///
 /// # Errors
 /// A message that says what was found instead.
-pub fn expect_text(value: &Value, tag: &str) -> Result<String, String> {
+pub fn expect_text_or_tagged(value: &Value, tag: &str) -> Result<String, String> {
     match untag_as(value, tag).unwrap_or(value) {
         Value::String(text) => Ok(text.clone()),
         other => Err(format!("expected text or `{tag}`, found {other}")),

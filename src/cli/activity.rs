@@ -36,7 +36,7 @@ impl Activity {
         let items = Arc::default();
         let shared = Arc::downgrade(&items);
         // Without the thread, only the progress is missing.
-        drop(thread::Builder::new().name("progress".into()).spawn(move || report_activity(&shared)));
+        drop(thread::Builder::new().name("progress".into()).spawn(move || show_items_until_dropped(&shared)));
         Self(items)
     }
 
@@ -79,7 +79,7 @@ impl Drop for Activity {
 }
 
 /// Shows the running items until the activity is dropped.
-fn report_activity(shared: &Weak<Mutex<Vec<ActivityItem>>>) {
+fn show_items_until_dropped(shared: &Weak<Mutex<Vec<ActivityItem>>>) {
     let is_log = !terminal::is_stderr_terminal();
     loop {
         thread::sleep(REDRAW_INTERVAL);

@@ -3,8 +3,8 @@
 use super::{
     output,
     questions::current_user,
-    resume::{ResumeCommand, confirm_stale_run, missing_target_error},
-    run::{RunOptions, check_not_ended, open_journal},
+    resume::{ResumeCommand, confirm_if_stale_and_destructive, missing_target_error},
+    run::{RunOptions, check_not_ended, require_journal},
     run_output::ReportFormat,
     takeover,
 };
@@ -37,8 +37,12 @@ impl ApproveCommand {
     ///
     /// # Errors
     /// The run waits for no approval, or for several and none was named; or it could not go on here afterwards.
-    pub(super) fn record_decision(self, runtime: &Runtime, approves: bool) -> Result<u8, CliError> {
-        let journal = open_journal(runtime)?;
+    pub(super) fn record_decision_and_maybe_resume(
+        self,
+        runtime: &Runtime,
+        approves: bool,
+    ) -> Result<u8, CliError> {
+        let journal = require_journal(runtime)?;
         let id = journal.resolve_run_id(&self.run)?;
         let summary = journal.summarize_run(&id)?;
         check_not_ended(&id, summary.status)?;
@@ -51,7 +55,7 @@ impl ApproveCommand {
         let approval = {
             let run = retyped.acquire_run(&journal)?;
             let approval = retyped.choose_approval(runtime, &journal, &run)?;
-            retyped.check_run_goes_on(runtime, &journal, &run)?;
+            retyped.check_run_could_resume(runtime, &journal, &run)?;
             approval.record_decision(&run, approves, &by)?;
             approval.name
         };
@@ -61,7 +65,7 @@ impl ApproveCommand {
         if self.resume {
             return Ok(ResumeCommand::after_decision(id, self.yes, self.options).resume_run(runtime));
         }
-        output::print_command(&find_next_step(runtime, &id).command);
+        output::print_next_command(&find_next_step(runtime, &id).command);
         Ok(0)
     }
 }
@@ -77,7 +81,7 @@ struct RetypedCommand<'a> {
 
 impl RetypedCommand<'_> {
     /// Returns the command for an approval, with its options and `more`.
-    fn write_line(&self, approval: Option<&str>, more: &str) -> String {
+    fn render_for_approval(&self, approval: Option<&str>, more: &str) -> String {
         let ApproveCommand { resume, yes, options, .. } = self.given;
         let RunOptions { hold, take_over, confirm, output } = options;
         let words = [
@@ -96,18 +100,18 @@ impl RetypedCommand<'_> {
     }
 
     /// Returns the command as it was typed, with `more`.
-    fn write_again(&self, more: &str) -> String {
-        self.write_line(self.given.approval.as_deref(), more)
+    fn render_as_typed_with(&self, more: &str) -> String {
+        self.render_for_approval(self.given.approval.as_deref(), more)
     }
 
     /// Acquires the run; with `--take-over`, from the process that has it.
     fn acquire_run(&self, journal: &Journal) -> Result<Run, CliError> {
         if self.given.options.take_over {
-            return Ok(takeover::claim_run(journal, self.run, true)?.0);
+            return Ok(takeover::acquire_or_take_over_run(journal, self.run, true)?.0);
         }
         journal.acquire_run(self.run).map_err(|error| match error {
             journal::Error::Held { .. } | journal::Error::HeldByUnknown { .. } => {
-                let take_over = self.write_again("--take-over");
+                let take_over = self.render_as_typed_with("--take-over");
                 add_that_nothing_was_decided(error.into()).with_hint(format!(
                     "decide where it waits; or have that process stop, and decide here: `{take_over}`"
                 ))
@@ -124,20 +128,20 @@ impl RetypedCommand<'_> {
         run: &Run,
     ) -> Result<OpenApproval, CliError> {
         let part = self.given.approval.as_deref();
-        let (fold, _) = RunFold::from_entries(&journal.read_records(self.run)?);
-        let mut approvals = OpenApproval::list_in_run(run).map_err(journal::Error::from)?;
+        let (fold, _) = RunFold::fold_until_illegal(&journal.read_records(self.run)?);
+        let mut approvals = OpenApproval::list_open_approvals(run).map_err(journal::Error::from)?;
         approvals.retain(|open| part.is_none_or(|part| fold.is_named(part, &open.name)));
         if approvals.len() > 1 {
-            return Err(self.refuse_several(&approvals));
+            return Err(self.several_approvals_error(&approvals));
         }
         match approvals.pop() {
             Some(approval) => Ok(approval),
-            None => Err(self.refuse_unknown(runtime, &fold)),
+            None => Err(self.unknown_approval_error(runtime, &fold)),
         }
     }
 
     /// Returns the error of a command that says of several approvals not which one is meant.
-    fn refuse_several(&self, approvals: &[OpenApproval]) -> CliError {
+    fn several_approvals_error(&self, approvals: &[OpenApproval]) -> CliError {
         let names: Vec<String> = approvals.iter().map(|open| shell::quote_shell_word(&open.name)).collect();
         let first = approvals.first().map(|open| open.name.as_str());
         CliError::usage(format!(
@@ -146,16 +150,16 @@ impl RetypedCommand<'_> {
             approvals.len()
         ))
         .with_hint(format!("name one: {}", names.join(", ")))
-        .with_next_command(self.write_line(first, ""))
+        .with_next_command(self.render_for_approval(first, ""))
     }
 
     /// Returns the error of a command that names no approval which the run waits for, and says what it names instead.
-    fn refuse_unknown(&self, runtime: &Runtime, fold: &RunFold) -> CliError {
+    fn unknown_approval_error(&self, runtime: &Runtime, fold: &RunFold) -> CliError {
         let (id, awaited) = (self.run, list_awaited_gates(fold));
         // Whoever wanted to reject is not given an approval to type.
         let next = match &awaited[..] {
             [first, others @ ..] if self.word == "reject" => {
-                self.write_line(Some(first.as_str()).filter(|_| !others.is_empty()), "")
+                self.render_for_approval(Some(first.as_str()).filter(|_| !others.is_empty()), "")
             }
             _ => find_next_step(runtime, id).command,
         };
@@ -185,27 +189,32 @@ impl RetypedCommand<'_> {
     ///
     /// # Errors
     /// A target is lost or protected and not named, or the last record is old.
-    fn check_run_goes_on(&self, runtime: &Runtime, journal: &Journal, run: &Run) -> Result<(), CliError> {
+    fn check_run_could_resume(
+        &self,
+        runtime: &Runtime,
+        journal: &Journal,
+        run: &Run,
+    ) -> Result<(), CliError> {
         let asked = if self.given.resume { AskForTargets::Targets } else { AskForTargets::Configuration };
         let lost = runtime
             .find_lost_target(run, asked)
             .map_err(|unread| add_that_nothing_was_decided(journal::Error::from(unread).into()))?;
         if let Some(lost) = lost {
-            return Err(self.refuse_lost_target(lost));
+            return Err(self.lost_target_error(lost));
         }
         if !self.given.resume {
             return Ok(());
         }
-        self.check_confirmations(runtime)?;
+        self.check_protected_targets_confirmed(runtime)?;
         let needs = Runtime::read_recorded_needs(journal, run)
             .map_err(|unread| add_that_nothing_was_decided(unread.into()))?;
-        let age = RecordAge::of_run(runtime, run.last_record_at());
-        confirm_stale_run(age, &needs, self.given.yes, &|more| self.write_again(more))
+        let age = RecordAge::of_run(runtime, run.last_record_before_acquisition());
+        confirm_if_stale_and_destructive(age, &needs, self.given.yes, &|more| self.render_as_typed_with(more))
             .map_err(add_that_nothing_was_decided)
     }
 
-    fn refuse_lost_target(&self, lost: LostTarget) -> CliError {
-        let (again, abandon) = (self.write_again(""), format!("redrill runs abandon {}", self.run));
+    fn lost_target_error(&self, lost: LostTarget) -> CliError {
+        let (again, abandon) = (self.render_as_typed_with(""), format!("redrill runs abandon {}", self.run));
         let error = match lost {
             LostTarget::NotConfigured(error) => missing_target_error(error, self.run, &again),
             LostTarget::Silent(error) => CliError::from(error).with_next_command(again),
@@ -220,7 +229,7 @@ impl RetypedCommand<'_> {
     }
 
     /// Checks that every protected target is named, or that somebody can be asked for its name.
-    fn check_confirmations(&self, runtime: &Runtime) -> Result<(), CliError> {
+    fn check_protected_targets_confirmed(&self, runtime: &Runtime) -> Result<(), CliError> {
         if terminal::can_prompt() {
             return Ok(());
         }
@@ -234,7 +243,7 @@ impl RetypedCommand<'_> {
         ))
         .with_hint(format!("name it: `--confirm {}`", shell::quote_shell_word(name)))
         .with_exit(exit_code::REFUSED)
-        .with_next_command(self.write_again(&words.join(" "))))
+        .with_next_command(self.render_as_typed_with(&words.join(" "))))
     }
 }
 

@@ -66,7 +66,7 @@ fn check_runbook(path: &Path) -> (Vec<(&'static str, String, CliError)>, bool) {
 }
 
 fn finding_to_json(severity: &str, error: &CliError) -> Value {
-    json!({"severity": severity, "message": error.message, "hint": error.located_hint(), "place": error.place})
+    json!({"severity": severity, "message": error.message, "hint": error.hint_with_location_options(), "place": error.place})
 }
 
 fn print_finding(severity: &str, file: &str, error: &CliError) {
@@ -76,7 +76,7 @@ fn print_finding(severity: &str, file: &str, error: &CliError) {
     terminal::print_message(&format!("{word} {}", error.message));
     let place = error.place.as_ref().map_or_else(|| format!(" --> {file}"), render_place);
     terminal::print_message(&place);
-    if let Some(hint) = error.located_hint() {
+    if let Some(hint) = error.hint_with_location_options() {
         terminal::print_message(&format!("{} {hint}", terminal::stderr_painter().bold("hint:")));
     }
     terminal::print_message("");

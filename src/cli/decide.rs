@@ -1,6 +1,6 @@
 //! `runs decide`: a person says what came of a call that nobody else can know about.
 
-use super::{operations::perform_read, output, questions::current_user, run::open_journal};
+use super::{operations::perform_read, output, questions::current_user, run::require_journal};
 use crate::{
     base::{shell, terminal, value},
     journal::{Decision, Journal, RunFold, ScriptError, describe_landing_end},
@@ -62,15 +62,15 @@ impl DecisionArg {
 ///
 /// # Errors
 /// The call is not one that a person decides about, or its result is not what its operation gives back.
-pub(super) fn decide_call(
+pub(super) fn record_call_decision(
     runtime: &Runtime,
-    given: &str,
+    run_or_prefix: &str,
     call: &str,
     resolution: &CallResolution<'_>,
     anyway: bool,
 ) -> Result<u8, CliError> {
-    let journal = open_journal(runtime)?;
-    let id = journal.resolve_run_id(given)?;
+    let journal = require_journal(runtime)?;
+    let id = journal.resolve_run_id(run_or_prefix)?;
     if journal.summarize_run(&id)?.status.is_final() {
         return end_call_quarantine(&journal, &id, call, resolution, anyway);
     }
@@ -82,7 +82,7 @@ pub(super) fn decide_call(
     open.record_decision(&decision, if anyway { format!("{by}, with --anyway") } else { by })?;
     terminal::print_message(&format!("decided about {op} ({name}); the run goes on with"));
     drop(open);
-    output::print_command(&find_next_step(runtime, &id).command);
+    output::print_next_command(&find_next_step(runtime, &id).command);
     Ok(0)
 }
 
@@ -95,9 +95,11 @@ fn end_call_quarantine(
     anyway: bool,
 ) -> Result<u8, CliError> {
     let landings = journal.list_landing_ends(id)?;
-    let (fold, _) = RunFold::from_entries(&journal.read_intact_records(id)?.0);
+    let (fold, _) = RunFold::fold_until_illegal(&journal.read_intact_records(id)?.0);
     let named: Vec<_> = landings.iter().filter(|(call, _)| fold.is_named(given, call)).collect();
-    let [(call, until)] = named[..] else { return Err(no_left_call_error(id, given, landings.keys())) };
+    let [(call, until)] = named[..] else {
+        return Err(no_quarantined_call_error(id, given, landings.keys()));
+    };
     let until = describe_landing_end(*until);
     if !anyway || !matches!(resolution, CallResolution::Fail) {
         return Err(CliError::usage(format!(
@@ -123,7 +125,7 @@ fn end_call_quarantine(
 }
 
 /// Returns the error for a call of a run that has ended, of which no request may still take effect.
-fn no_left_call_error<'a>(id: &str, given: &str, left: impl Iterator<Item = &'a String>) -> CliError {
+fn no_quarantined_call_error<'a>(id: &str, given: &str, left: impl Iterator<Item = &'a String>) -> CliError {
     let left: Vec<String> = left.map(|call| shell::quote_shell_word(call)).collect();
     let hint = if left.is_empty() {
         "there is nothing left of it to decide about".into()
@@ -146,7 +148,9 @@ fn refusal_to_error(runtime: &Runtime, id: &str, given: &str, refusal: DecisionR
                 .with_hint("a resume asks the world")
                 .with_next_command(format!("redrill resume {id}"));
         }
-        DecisionRefusal::IsGate { call, is_awaited } => return gate_error(runtime, id, &call, is_awaited),
+        DecisionRefusal::IsGate { call, is_awaited } => {
+            return approval_decided_elsewhere_error(runtime, id, &call, is_awaited);
+        }
         DecisionRefusal::MayLand { call, until } => {
             let until = describe_landing_end(until);
             return CliError::usage(format!(
@@ -170,7 +174,7 @@ fn refusal_to_error(runtime: &Runtime, id: &str, given: &str, refusal: DecisionR
 }
 
 /// Returns the error for a gate: it has commands of its own.
-fn gate_error(runtime: &Runtime, id: &str, gate: &str, is_awaited: bool) -> CliError {
+fn approval_decided_elsewhere_error(runtime: &Runtime, id: &str, gate: &str, is_awaited: bool) -> CliError {
     if !is_awaited {
         return CliError::usage(format!(
             "`{gate}` is an approval, and the run does not wait for it; nothing was decided"
@@ -207,7 +211,7 @@ fn resolution_to_decision(
 
 /// Returns what a call created, as the target lists it now.
 fn read_created_item(runtime: &Runtime, op: &str, target: &Value, id: &str) -> Result<Value, CliError> {
-    let lister = ops::find_operation(op).and_then(ops::find_lister).ok_or_else(|| {
+    let lister = ops::find_operation(op).and_then(ops::find_list_operation).ok_or_else(|| {
         CliError::usage(format!("`{op}` makes nothing that has an id"))
             .with_hint("give what it gave back with `--result`")
     })?;

@@ -28,7 +28,7 @@ mod world;
 use crate::{
     base::{
         former_name,
-        shell::{LocationOption, command_line_with, keep_location_options},
+        shell::{LocationOption, own_command_line_with, store_location_options_once},
         terminal,
     },
     config::{self, Locations},
@@ -133,13 +133,13 @@ impl GlobalOptions {
     }
 
     /// Returns what these options consent to about the state folder.
-    fn to_consent(&self) -> Result<StateConsent, CliError> {
+    fn to_state_consent(&self) -> Result<StateConsent, CliError> {
         // Clap does not see one of the two where they stand before and behind the name of the command.
         if self.rolled_back && !self.adopt {
             let error = CliError::usage("`--rolled-back` says how a state folder is taken over");
             return Err(error
                 .with_hint("add `--adopt` to take it over")
-                .with_next_command(command_line_with("--adopt")));
+                .with_next_command(own_command_line_with("--adopt")));
         }
         Ok(StateConsent {
             adopt: self.adopt,
@@ -171,7 +171,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Says that something could not be printed, and returns the exit code: a command that did its work and could not say so
 /// has not succeeded.
 fn report_write_failure(code: u8) -> u8 {
-    let Some(why) = terminal::take_write_failure() else { return code };
+    let Some(why) = terminal::take_stdout_failure() else { return code };
     let error = CliError::usage(format!("not everything could be written to stdout: {why}"))
         .with_hint("what the command did is done: a change is in `redrill runs list`")
         .with_exit(if code == 0 { exit_code::OUTPUT } else { code });
@@ -214,7 +214,8 @@ fn build_command() -> Command {
 fn print_clap_error(error: &clap::Error) -> u8 {
     let text = error.render();
     if error.use_stderr() {
-        let text = if terminal::is_colour_enabled() { text.ansi().to_string() } else { text.to_string() };
+        let text =
+            if terminal::is_stderr_colour_enabled() { text.ansi().to_string() } else { text.to_string() };
         terminal::print_message(text.trim_end());
         return exit_code::USAGE;
     }
@@ -225,15 +226,19 @@ fn print_clap_error(error: &clap::Error) -> u8 {
 fn dispatch_command(matches: &clap::ArgMatches) -> Result<u8, CliError> {
     let global = GlobalOptions::from_arg_matches(matches).map_err(|e| CliError::usage(e.to_string()))?;
     init_tracing(global.verbose)?;
-    keep_location_options(global.list_locations());
+    store_location_options_once(global.list_locations());
     if let Some((area, below)) = matches.subcommand().filter(|(word, _)| operations::has_area(word)) {
         return operations::perform_operation(&load_runtime(&global)?, area, below);
     }
     match BuiltinCommand::from_arg_matches(matches).map_err(|e| CliError::usage(e.to_string()))? {
         BuiltinCommand::Run(run) => Ok(run.run_runbook(&load_runtime(&global)?)),
         BuiltinCommand::Resume(resume) => Ok(resume.resume_run(&load_runtime(&global)?)),
-        BuiltinCommand::Approve(approve) => approve.record_decision(&load_runtime(&global)?, true),
-        BuiltinCommand::Reject(reject) => reject.record_decision(&load_runtime(&global)?, false),
+        BuiltinCommand::Approve(approve) => {
+            approve.record_decision_and_maybe_resume(&load_runtime(&global)?, true)
+        }
+        BuiltinCommand::Reject(reject) => {
+            reject.record_decision_and_maybe_resume(&load_runtime(&global)?, false)
+        }
         BuiltinCommand::Check(check) => Ok(check.check_runbooks()),
         BuiltinCommand::Rehearse(rehearse) => Ok(rehearse.rehearse_and_report(&load_runtime(&global)?)),
         BuiltinCommand::Runs(runs) => runs.dispatch_subcommand(&load_runtime(&global)?),
@@ -256,10 +261,12 @@ fn dispatch_command(matches: &clap::ArgMatches) -> Result<u8, CliError> {
 fn load_runtime(global: &GlobalOptions) -> Result<Runtime, CliError> {
     let at = Locations { config: global.config.clone(), state: global.state.clone() };
     let config = config::load_config(&at)?;
-    for line in former_name::describe_ignored(&config.base, &[config::FILE_NAME, config::STATE_FOLDER]) {
+    for line in
+        former_name::describe_ignored_former_names(&config.base, &[config::FILE_NAME, config::STATE_FOLDER])
+    {
         terminal::print_message(&format!("warning: {line}"));
     }
-    Ok(Runtime::new(config)?.with_consent(global.to_consent()?))
+    Ok(Runtime::new(config)?.with_consent(global.to_state_consent()?))
 }
 
 /// Switches tracing on: by `REDRILL_LOG`, else by `-v`.
@@ -276,7 +283,7 @@ fn init_tracing(verbose: u8) -> Result<(), CliError> {
         },
     };
     let lines = tracing_subscriber::fmt::layer().with_writer(|| terminal::LogWriter);
-    let lines = lines.with_ansi(terminal::is_colour_enabled());
+    let lines = lines.with_ansi(terminal::is_stderr_colour_enabled());
     // Only what redrill itself does: libraries may log what they send, and with it secrets.
     let own = Targets::new().with_target("redrill", level);
     // Fails where a subscriber is set already, which only tests do.
@@ -297,7 +304,7 @@ mod tests {
     fn consent_is_what_was_typed_wherever_it_was_typed() {
         let read = |words: &str| {
             let matches = build_command().try_get_matches_from(words.split(' ')).ok()?;
-            let consent = GlobalOptions::from_arg_matches(&matches).ok()?.to_consent().ok()?;
+            let consent = GlobalOptions::from_arg_matches(&matches).ok()?.to_state_consent().ok()?;
             Some((consent.adopt, consent.rolled_back, consent.shared_file_system))
         };
         assert_eq!(read("redrill resume last"), Some((false, false, false)));

@@ -25,7 +25,7 @@ pub(super) fn build_one_call_runbook(op: &Operation, args: &CallArgs) -> (String
     }
     let argument = |name: &str| match params.get(name) {
         Some(_) => format!("params.{name}"),
-        None => render_literal(&given[name]),
+        None => render_script_literal(&given[name]),
     };
     let mut words: Vec<String> = op.positional_params().map(|p| argument(p.name)).collect();
     let options: Vec<String> = op
@@ -44,33 +44,35 @@ fn render_header(op: &Operation, args: &CallArgs, params: &BTreeMap<String, Stri
     let declared: Vec<String> =
         params.keys().map(|name| format!("{name}: #{{ type: \"target\" }}")).collect();
     let declared = declared.join(", ");
-    let title = render_literal(&op.command_words().collect::<Vec<_>>().join(" ").into());
-    let need = render_literal(&op.required_permission(args).to_string().into());
+    let title = render_script_literal(&op.command_words().collect::<Vec<_>>().join(" ").into());
+    let need = render_script_literal(&op.required_permission(args).to_string().into());
     format!("const RUNBOOK = #{{ title: {title}, params: #{{ {declared} }}, needs: [{need}] }};")
 }
 
 /// Returns a value as the script language writes it.
-pub(super) fn render_literal(value: &Value) -> String {
+pub(super) fn render_script_literal(value: &Value) -> String {
     match value {
         Value::Null => "()".into(),
         // `i64::MIN` has no literal: the script language reads it as the negation of a number that overflows.
         Value::Number(n) if n.as_i64() == Some(i64::MIN) => format!("({} - 1)", i64::MIN + 1),
         Value::Bool(_) | Value::Number(_) => value.to_string(),
-        Value::String(text) => render_string(text),
+        Value::String(text) => render_string_literal(text),
         Value::Array(items) => {
-            format!("[{}]", items.iter().map(render_literal).collect::<Vec<_>>().join(", "))
+            format!("[{}]", items.iter().map(render_script_literal).collect::<Vec<_>>().join(", "))
         }
-        Value::Object(fields) => render_map(fields),
+        Value::Object(fields) => render_map_literal(fields),
     }
 }
 
-fn render_map(fields: &Map<String, Value>) -> String {
-    let fields = fields.iter().map(|(name, v)| format!("{}: {}", render_string(name), render_literal(v)));
+fn render_map_literal(fields: &Map<String, Value>) -> String {
+    let fields = fields
+        .iter()
+        .map(|(name, v)| format!("{}: {}", render_string_literal(name), render_script_literal(v)));
     format!("#{{{}}}", fields.collect::<Vec<_>>().join(", "))
 }
 
 /// Returns a quoted string literal; control characters are written as escapes.
-fn render_string(text: &str) -> String {
+fn render_string_literal(text: &str) -> String {
     let mut literal = String::from('"');
     for c in text.chars() {
         match c {
@@ -94,7 +96,7 @@ mod tests {
     fn parse_literal(value: &Value) -> Option<Value> {
         let text = format!(
             "const RUNBOOK = #{{ title: \"t\", params: #{{ p: #{{ type: \"string\", preset: {} }} }} }};",
-            render_literal(value)
+            render_script_literal(value)
         );
         let runbook = Runbook::from_text("literal", text).ok()?;
         let now = |_: &[String]| Ok(Moment(jiff::Timestamp::UNIX_EPOCH));

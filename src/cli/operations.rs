@@ -85,7 +85,7 @@ fn build_argument(param: &'static Param) -> Arg {
     match param.slot {
         // Not required by clap: our own error lists the targets to choose from.
         ParamSlot::Positional if param.name == "target" => arg.short('t').long("target").value_name("TARGET"),
-        ParamSlot::Positional if param.kind.is_many() => {
+        ParamSlot::Positional if param.kind.takes_several_words() => {
             arg.required(true).num_args(1..).value_name(value_placeholder(param.kind))
         }
         ParamSlot::Positional => arg.required(true),
@@ -100,7 +100,7 @@ fn build_argument(param: &'static Param) -> Arg {
             } else if param.kind.may_be_moment() {
                 arg.allow_hyphen_values(true)
                     .value_name(param.kind.type_name().replace(' ', "-").to_uppercase())
-            } else if param.kind.is_many() {
+            } else if param.kind.takes_several_words() {
                 arg.value_name(value_placeholder(param.kind)).num_args(1..)
             } else {
                 arg.value_name(param.kind.type_name().replace(' ', "-").to_uppercase())
@@ -203,11 +203,11 @@ fn read_arguments(
             }
             continue;
         }
-        let fixed = resolve_moment(runtime, param, &given, positional.first())?;
+        let fixed = resolve_and_announce_moment(runtime, param, &given, positional.first())?;
         let given = fixed.as_ref().map_or(given, |word| vec![word.as_str()]);
         let value = param.kind.parse_words(&given).map_err(|e| argument_error(op, param, e))?;
         if param.kind == ParamKind::Target {
-            require_target(runtime, given[0])?;
+            require_configured_target(runtime, given[0])?;
         }
         match param.slot {
             ParamSlot::Positional => positional.push(value),
@@ -228,7 +228,7 @@ fn read_arguments(
 
 /// Returns the word for a moment that is counted back from now with the moment in its place, by the target's clock, and
 /// says which moment that is.
-fn resolve_moment(
+fn resolve_and_announce_moment(
     runtime: &Runtime,
     param: &Param,
     given: &[&str],
@@ -239,7 +239,7 @@ fn resolve_moment(
         let targets = target.and_then(|target| parse_target_ref(target).ok()).map(|place| place.target);
         runtime.read_target_time(targets.as_slice())
     };
-    let fixed = param.kind.resolve_moment(word, now)?;
+    let fixed = param.kind.resolve_relative_moment(word, now)?;
     Ok(fixed.map(|(text, moment)| {
         terminal::print_message(&format!("{} {moment} ({word})", param.name));
         text
@@ -252,7 +252,7 @@ fn argument_error(op: &Operation, param: &Param, error: crate::provider::Error) 
     CliError::usage(format!("`{}` of `{}`: {}", param.name, words.join(" "), error.message)).with_hint(hint)
 }
 
-fn require_target(runtime: &Runtime, given: &str) -> Result<(), CliError> {
+fn require_configured_target(runtime: &Runtime, given: &str) -> Result<(), CliError> {
     let name = given.split('/').next().unwrap_or(given);
     if runtime.config.targets.contains_key(name) {
         return Ok(());

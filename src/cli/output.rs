@@ -16,8 +16,8 @@ pub(super) fn print_error(error: &CliError) -> u8 {
 }
 
 /// Prints a command to type next as a line of its own.
-pub(super) fn print_command(command: &str) {
-    terminal::print_message(&shell::locate_command(command));
+pub(super) fn print_next_command(command: &str) {
+    terminal::print_message(&shell::with_location_options(command));
 }
 
 /// Writes data to stdout; says on stderr when there is none.
@@ -51,7 +51,7 @@ pub(super) fn unknown_target_error(config: &config::Config, given: Option<&str>)
     if given == config::LAB {
         return error.with_hint("bring the lab up first").with_next_command("redrill lab up");
     }
-    error.with_hint(suggest::suggest_name(given, names))
+    error.with_hint(suggest::suggest_name_or_list_known(given, names))
 }
 
 impl ValueEnum for DataFormat {

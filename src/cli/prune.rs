@@ -1,8 +1,8 @@
 //! `runs prune`: runs that have ended are removed for good, and a tombstone stays of each.
 
-use super::{output, run::open_journal};
+use super::{output, run::require_journal};
 use crate::{
-    base::{moment::Span, shell::command_line_with, terminal},
+    base::{moment::Span, shell::own_command_line_with, terminal},
     journal::{self, Journal, RunSummary, describe_landing_end},
     report::{CliError, DataFormat, find_next_step, format_moment},
     runtime::Runtime,
@@ -32,21 +32,21 @@ pub(super) struct PruneCommand {
 
 impl PruneCommand {
     /// Shows what would be removed, and removes it where a person says so.
-    pub(super) fn prune_runs(&self, runtime: &Runtime) -> Result<u8, CliError> {
-        let journal = open_journal(runtime)?;
+    pub(super) fn ask_and_prune_runs(&self, runtime: &Runtime) -> Result<u8, CliError> {
+        let journal = require_journal(runtime)?;
         let chosen = self.choose_runs(runtime, &journal)?;
         if chosen.is_empty() {
             terminal::print_message("there is nothing to remove");
             return Ok(0);
         }
         print_runs(&chosen)?;
-        print_pending_requests(&journal, &chosen)?;
-        print_broken(&chosen);
+        warn_of_pending_requests(&journal, &chosen)?;
+        warn_of_unended_runs(&chosen);
         let count =
             if chosen.len() == 1 { "this run".to_owned() } else { format!("these {} runs", chosen.len()) };
-        if !self.yes && !confirm_removal(&count)? {
+        if !self.yes && !ask_to_confirm_removal(&count)? {
             terminal::print_message("nothing was removed; to remove them");
-            output::print_command(&command_line_with("--yes"));
+            output::print_next_command(&own_command_line_with("--yes"));
             return Ok(0);
         }
         for run in &chosen {
@@ -115,7 +115,7 @@ fn print_runs(runs: &[RunSummary]) -> Result<(), CliError> {
 }
 
 /// Says which requests of the runs may still take effect: what waits for them does not once their run is removed.
-fn print_pending_requests(journal: &Journal, runs: &[RunSummary]) -> Result<(), CliError> {
+fn warn_of_pending_requests(journal: &Journal, runs: &[RunSummary]) -> Result<(), CliError> {
     for run in runs {
         for (call, until) in journal.list_landing_ends(&run.id)? {
             terminal::print_message(&format!(
@@ -129,7 +129,7 @@ fn print_pending_requests(journal: &Journal, runs: &[RunSummary]) -> Result<(), 
 }
 
 /// Says of runs whose records are not those that were written that nobody knows what they left.
-fn print_broken(runs: &[RunSummary]) {
+fn warn_of_unended_runs(runs: &[RunSummary]) {
     for run in runs.iter().filter(|run| !run.status.is_final()) {
         terminal::print_message(&format!(
             "{} has not ended, and its records are not those that were written: nobody knows then what it left, and nothing looks \
@@ -139,7 +139,7 @@ fn print_broken(runs: &[RunSummary]) {
     }
 }
 
-fn confirm_removal(what: &str) -> Result<bool, CliError> {
+fn ask_to_confirm_removal(what: &str) -> Result<bool, CliError> {
     if !terminal::can_prompt() {
         return Ok(false);
     }

@@ -41,7 +41,7 @@ impl QuestionPolicy {
     }
 
     /// Returns the same policy for a run whose events go to a program: nobody is asked.
-    pub(super) fn without_person(self) -> Self {
+    pub(super) fn without_asking_anyone(self) -> Self {
         let failed =
             if self.failed == FailurePolicy::Hold { FailurePolicy::Hold } else { FailurePolicy::Fail };
         Self { person: false, failed }
@@ -53,14 +53,14 @@ impl QuestionPolicy {
             Question::FailedCall { .. } if self.failed == FailurePolicy::Fail => return None,
             Question::FailedCall { .. } if self.failed == FailurePolicy::Hold => Choice::Hold,
             _ if !self.person => return None,
-            question => read_answer(question, withdrawal)?,
+            question => ask_at_terminal(question, withdrawal)?,
         };
         Some(Answer { choice, by: current_user() })
     }
 }
 
 /// Puts a question to the person at the terminal; `None` when nothing is typed that answers it, or it is withdrawn.
-fn read_answer(question: &Question, withdrawal: &Withdrawal) -> Option<Choice> {
+fn ask_at_terminal(question: &Question, withdrawal: &Withdrawal) -> Option<Choice> {
     let (told, asked, choices): (_, _, &[_]) = match question {
         Question::Approval { message } => (
             message.clone(),
@@ -85,16 +85,16 @@ fn read_answer(question: &Question, withdrawal: &Withdrawal) -> Option<Choice> {
             &[("w", Choice::Wait), ("wait", Choice::Wait), ("s", Choice::Stop), ("stop", Choice::Stop)],
         ),
     };
-    let prompt = Prompt::open();
+    let prompt = Prompt::wait_for_state_lock();
     if withdrawal.is_withdrawn() {
         return None;
     }
     terminal::print_message(&told);
-    read_choice(&prompt, &asked, choices, withdrawal)
+    ask_until_choice_typed(&prompt, &asked, choices, withdrawal)
 }
 
 /// Asks until one of the words is typed, five times at most; `None` at the end of input.
-fn read_choice(
+fn ask_until_choice_typed(
     prompt: &Prompt,
     question: &str,
     choices: &[(&str, Choice)],

@@ -125,6 +125,6 @@ impl RehearseCommand {
         }
         words.extend(["--only", scenario]);
         let words: Vec<String> = words.into_iter().map(shell::quote_shell_word).collect();
-        shell::locate_command(&words.join(" "))
+        shell::with_location_options(&words.join(" "))
     }
 }

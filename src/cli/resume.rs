@@ -3,7 +3,7 @@
 use super::{
     output,
     questions::QuestionPolicy,
-    run::{RunOptions, check_not_ended, confirm_targets, find_run},
+    run::{RunOptions, ask_to_confirm_protected_targets, check_not_ended, find_run},
     run_output::{DECISION_STANDS, ReportFormat, report_refusal, run_and_report},
     takeover::{self, MAX_TAKEOVERS},
 };
@@ -61,8 +61,8 @@ impl ResumeCommand {
                     else {
                         break;
                     };
-                    let Some(rival) = takeover::lease_holder(error) else { break };
-                    takeover::stop_run_owner(&runtime.open_journal()?, rival)?;
+                    let Some(rival) = takeover::find_lease_holder(error) else { break };
+                    takeover::stop_run_owner_and_wait(&runtime.open_journal()?, rival)?;
                     ended = self.resume_once(runtime, &summary, Arc::clone(&watch))?;
                 }
                 Ok(ended?)
@@ -90,24 +90,25 @@ impl ResumeCommand {
                 .with_next_command(format!("redrill runs abandon {}", summary.id)));
         }
         let journal = Arc::new(runtime.open_journal()?);
-        let (run, recorded) = takeover::claim_run(&journal, &summary.id, self.options.take_over)
-            .map_err(|error| self.tell_of_decision(error, &summary.id))?;
+        let (run, recorded) =
+            takeover::acquire_or_take_over_run(&journal, &summary.id, self.options.take_over)
+                .map_err(|error| self.tell_of_decision(error, &summary.id))?;
         // Another process may have finished it since the summary was read.
         check_not_ended(run.id(), run.status())?;
         let runbook = if self.edited {
-            let edited = load_edited_runbook(&summary.runbook, &recorded.sources())?;
+            let edited = load_runbook_and_print_difference(&summary.runbook, &recorded.sources())?;
             if run.is_ending() && edited.sources() != recorded.sources() {
-                return Err(refuse_edit_of_end(find_next_step(runtime, run.id()).command));
+                return Err(edit_of_ending_run_error(find_next_step(runtime, run.id()).command));
             }
             edited
         } else {
             recorded
         };
         let again = |more: &str| self.resume_command_with(&summary.id, more);
-        let age = RecordAge::of_run(runtime, run.last_record_at());
-        confirm_stale_run(age, &runbook.header.needs, self.yes, &again)?;
+        let age = RecordAge::of_run(runtime, run.last_record_before_acquisition());
+        confirm_if_stale_and_destructive(age, &runbook.header.needs, self.yes, &again)?;
         let params = runtime.resolve_params_to_resume(&journal, &run, &runbook)?.values;
-        let confirmed = confirm_targets(
+        let confirmed = ask_to_confirm_protected_targets(
             runtime,
             &runbook,
             &params,
@@ -153,16 +154,16 @@ impl ResumeCommand {
     }
 }
 
-/// Asks before a run goes on whose last record is old, or from the future, and which may destroy something; `again` is the
+/// Asks before a run goes on whose last record is old, or from the future, and which may destroy something; `command_with` is the
 /// command with a word more.
 ///
 /// # Errors
 /// Nobody says yes.
-pub(super) fn confirm_stale_run(
+pub(super) fn confirm_if_stale_and_destructive(
     age: RecordAge,
     needs: &[Permission],
     yes: bool,
-    again: &dyn Fn(&str) -> String,
+    command_with: &dyn Fn(&str) -> String,
 ) -> Result<(), CliError> {
     let Some(right) = age.right_to_ask_about(needs).filter(|_| !yes) else { return Ok(()) };
     let message = format!("the last record of the run is {}, and the run may `{right}`", age.describe());
@@ -175,7 +176,7 @@ pub(super) fn confirm_stale_run(
     Err(CliError::usage(message)
         .with_hint("look at the world first; then go on with `--yes`")
         .with_exit(exit_code::REFUSED)
-        .with_next_command(again("--yes")))
+        .with_next_command(command_with("--yes")))
 }
 
 /// Returns the error of a run whose target is not configured (any more): `again` is the command for when it is, and what can
@@ -188,7 +189,7 @@ pub(super) fn missing_target_error(error: provider::Error, run: &str, again: &st
 }
 
 /// Returns the error of an edit of a run that is ending: what it undoes is what it did under the text that it has.
-fn refuse_edit_of_end(next: String) -> CliError {
+fn edit_of_ending_run_error(next: String) -> CliError {
     CliError::usage("the run is ending: its clean-up goes on as it was recorded")
         .with_hint("go on without `--edited`; the text as it is now is for a new run")
         .with_exit(exit_code::MISMATCH)
@@ -196,7 +197,7 @@ fn refuse_edit_of_end(next: String) -> CliError {
 }
 
 /// Loads the runbook from disk, and prints its difference from the recorded one.
-fn load_edited_runbook(path: &str, recorded: &[Source]) -> Result<Runbook, CliError> {
+fn load_runbook_and_print_difference(path: &str, recorded: &[Source]) -> Result<Runbook, CliError> {
     let runbook = Runbook::load_file(Path::new(path))?;
     match diff_sources(recorded, &runbook.sources()) {
         Some(difference) => terminal::print_message(&difference),
@@ -214,7 +215,7 @@ fn report_ended_run(summary: &RunSummary, format: ReportFormat) -> u8 {
             let ended = if *status == RunStatus::Abandoned { "was abandoned" } else { status.as_str() };
             terminal::print_message(&format!("the run {id} {ended}{when}: there is nothing to resume"));
             if *status != RunStatus::Succeeded {
-                output::print_command(&format!("redrill runs show {id}"));
+                output::print_next_command(&format!("redrill runs show {id}"));
             }
         }
         ReportFormat::Json => terminal::print_data(

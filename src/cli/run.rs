@@ -105,7 +105,14 @@ pub(super) fn start_run(
     // A runbook that will be refused is not worth a question.
     let confirmed = match check::find_blocking(&check::check_runbook(&runbook)) {
         Some(_) => BTreeSet::new(),
-        None => confirm_targets(runtime, &runbook, &values, vec![], confirm, &shell::command_line_with)?,
+        None => ask_to_confirm_protected_targets(
+            runtime,
+            &runbook,
+            &values,
+            vec![],
+            confirm,
+            &shell::own_command_line_with,
+        )?,
     };
     let start = |runbook| {
         let (params, confirmed) = (params.clone(), confirmed.clone());
@@ -114,21 +121,21 @@ pub(super) fn start_run(
     let mut started = start(runbook);
     for _ in 0..if take_over { MAX_TAKEOVERS } else { 0 } {
         let Err(Refusal::Journal(error)) = &started else { break };
-        let Some(rival) = takeover::lease_holder(error) else { break };
-        takeover::stop_run_owner(&runtime.open_journal()?, rival)?;
+        let Some(rival) = takeover::find_lease_holder(error) else { break };
+        takeover::stop_run_owner_and_wait(&runtime.open_journal()?, rival)?;
         started = start(load()?);
     }
     started.map_err(CliError::from)
 }
 
 /// Returns the confirmed protected targets: those given with `--confirm`, and those typed now.
-pub(super) fn confirm_targets(
+pub(super) fn ask_to_confirm_protected_targets(
     runtime: &Runtime,
     runbook: &Runbook,
     params: &Value,
     come_to: Vec<String>,
     given: &[String],
-    again: &dyn Fn(&str) -> String,
+    command_with: &dyn Fn(&str) -> String,
 ) -> Result<BTreeSet<String>, CliError> {
     let mut confirmed: BTreeSet<String> = given.iter().cloned().collect();
     for name in runtime.targets_to_confirm(runbook, params, come_to) {
@@ -139,7 +146,7 @@ pub(super) fn confirm_targets(
             CliError::usage(format!("the target `{name}` is protected, and this may change it"))
                 .with_hint(format!("name it: `--confirm {}`", shell::quote_shell_word(&name)))
                 .with_exit(exit_code::REFUSED)
-                .with_next_command(again(&format!("--confirm {}", shell::quote_shell_word(&name))))
+                .with_next_command(command_with(&format!("--confirm {}", shell::quote_shell_word(&name))))
         };
         if !terminal::can_prompt() {
             return Err(refused());
@@ -154,9 +161,9 @@ pub(super) fn confirm_targets(
 }
 
 /// Returns the run with this id, the beginning of an id, or `last`.
-pub(super) fn find_run(runtime: &Runtime, given: &str) -> Result<RunSummary, CliError> {
-    let journal = open_journal(runtime)?;
-    Ok(journal.summarize_run(&journal.resolve_run_id(given)?)?)
+pub(super) fn find_run(runtime: &Runtime, run_or_prefix: &str) -> Result<RunSummary, CliError> {
+    let journal = require_journal(runtime)?;
+    Ok(journal.summarize_run(&journal.resolve_run_id(run_or_prefix)?)?)
 }
 
 /// Refuses to go on with a run that has ended.
@@ -172,7 +179,7 @@ pub(super) fn check_not_ended(run: &str, status: RunStatus) -> Result<(), CliErr
 }
 
 /// Opens the journal, which must exist.
-pub(super) fn open_journal(runtime: &Runtime) -> Result<Journal, CliError> {
+pub(super) fn require_journal(runtime: &Runtime) -> Result<Journal, CliError> {
     runtime.open_existing_journal()?.ok_or_else(|| {
         CliError::usage(format!("there are no runs in {}", runtime.config.state.display()))
             .with_hint("choose another state folder with `--state`")

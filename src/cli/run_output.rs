@@ -6,7 +6,7 @@ use super::{
     watch::{JsonWatch, TreeWatch},
 };
 use crate::{
-    base::{shell::locate_command, terminal, value},
+    base::{shell::with_location_options, terminal, value},
     journal::RunFold,
     report::{CliError, exit_code, find_next_step},
     runtime::{RunObserver, RunResult, Runtime, StopReason, is_gate},
@@ -70,7 +70,7 @@ pub(super) fn run_and_report(
             if let Some(error) = &error {
                 terminal::print_message(&error.render_body(ink));
             }
-            print_ending(runtime, &ended);
+            print_run_state(runtime, &ended);
             if error.is_none()
                 && !ended.value.is_null()
                 && let Err(wrong) = write(&ended.value)
@@ -89,7 +89,7 @@ pub(super) fn run_and_report(
         {
             terminal::print_message(&error.render_body(ink));
         }
-        output::print_command(next);
+        output::print_next_command(next);
     }
     CliError::exit_code_of(&ended)
 }
@@ -105,7 +105,7 @@ pub(super) fn report_refusal(report: RunReport, error: &CliError) -> u8 {
         terminal::print_data(
             &json!({
             "event": "run.refused",
-            "error": {"message": error.message, "hint": error.located_hint(), "place": place},
+            "error": {"message": error.message, "hint": error.hint_with_location_options(), "place": place},
             "exit": error.exit,
             })
             .to_string(),
@@ -119,7 +119,7 @@ pub(super) fn report_refusal(report: RunReport, error: &CliError) -> u8 {
 }
 
 /// Prints the state of a run on stderr: status, id, head, open calls, and what is left behind.
-fn print_ending(runtime: &Runtime, ended: &RunResult) {
+fn print_run_state(runtime: &Runtime, ended: &RunResult) {
     let ink = terminal::stderr_painter();
     let head: String = ended.head.chars().take(16).collect();
     // The call that stopped the run was reported above; calls of other limbs may be open too.
@@ -152,7 +152,7 @@ fn render_open_calls(runtime: &Runtime, run: &str, said: Option<&String>) -> Vec
         .flatten()
         .and_then(|journal| journal.read_records(run).ok())
         .unwrap_or_default();
-    let (fold, _) = RunFold::from_entries(&entries);
+    let (fold, _) = RunFold::fold_until_illegal(&entries);
     // An approval is an open call too, but nothing is under way in it.
     let open = fold
         .open_calls()
@@ -180,17 +180,17 @@ fn final_event(ended: &RunResult, error: Option<&CliError>) -> Value {
             "cleanup": ended.cleanup, "left_behind": left_behind,
         }),
         Some(stop) => json!({
-            "event": "run.stopped", "run": run, "status": status, "head": head, "reason": stop_reason(stop),
-            "message": error.map(|t| &t.message), "hint": error.and_then(CliError::located_hint),
+            "event": "run.stopped", "run": run, "status": status, "head": head, "reason": name_stop_reason(stop),
+            "message": error.map(|t| &t.message), "hint": error.and_then(CliError::hint_with_location_options),
             "call": match stop { StopReason::Undecided { call, .. } | StopReason::Waiting { call, .. } => Some(call), _ => None },
-            "next": error.and_then(CliError::located_next), "resume": locate_command(&format!("redrill resume {run}")),
+            "next": error.and_then(CliError::next_command_with_location_options), "resume": with_location_options(&format!("redrill resume {run}")),
             "left_behind": left_behind,
         }),
     }
 }
 
 /// Returns the word for why a run stopped.
-fn stop_reason(stop: &StopReason) -> &'static str {
+fn name_stop_reason(stop: &StopReason) -> &'static str {
     match stop {
         StopReason::Interrupted => "interrupted",
         StopReason::Waiting { .. } => "waiting",

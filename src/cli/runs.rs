@@ -1,15 +1,15 @@
 //! `runs`: list, show, verify, abandon and prune runs.
 
 use super::{
-    decide::{DecisionArg, decide_call},
+    decide::{DecisionArg, record_call_decision},
     output,
     prune::PruneCommand,
     questions::QuestionPolicy,
-    run::{check_not_ended, find_run, open_journal},
+    run::{check_not_ended, find_run, require_journal},
     run_output::{ReportFormat, run_and_report},
 };
 use crate::{
-    base::{shell::locate_command, terminal, value},
+    base::{shell::with_location_options, terminal, value},
     journal::{self, Journal, JournalEntry, Record, RunFold, RunStatus, RunSummary},
     report::{self, CliError, DataFormat, exit_code, find_next_step, record_to_json, render_transcript},
     runtime::{Refusal, ResumeRequest, RunResult, Runtime, SESSION, end_as_abandoned},
@@ -96,11 +96,11 @@ impl RunsCommand {
             RunsCommand::Show { run, output } => show_run(runtime, run, *output),
             RunsCommand::Decide { run, call, decision, id, result, anyway } => {
                 let resolution = decision.parse_resolution(id.as_deref(), result.as_deref())?;
-                decide_call(runtime, run, call, &resolution, *anyway)
+                record_call_decision(runtime, run, call, &resolution, *anyway)
             }
             RunsCommand::Abandon { run, leave: true, .. } => abandon_without_cleanup(runtime, run),
             RunsCommand::Abandon { run, output, .. } => abandon_run(runtime, run, *output),
-            RunsCommand::Prune(prune) => prune.prune_runs(runtime),
+            RunsCommand::Prune(prune) => prune.ask_and_prune_runs(runtime),
             RunsCommand::Verify { run, head, output } => verify_run(runtime, run, head.as_deref(), *output),
         }
     }
@@ -129,12 +129,12 @@ fn list_runs(runtime: &Runtime, output: DataFormat, all: bool) -> Result<u8, Cli
     if output == DataFormat::Table {
         for (run, reason) in runs.iter().filter_map(|run| run.reason.as_ref().map(|reason| (run, reason))) {
             let line = reason.lines().next().unwrap_or_default();
-            let next = locate_command(&find_next_step(runtime, &run.id).command);
+            let next = with_location_options(&find_next_step(runtime, &run.id).command);
             terminal::print_message(&format!("{} is {}: {line}\n  {next}", run.id, run.status));
         }
     }
     if older > 0 {
-        let all = locate_command("redrill runs list --all");
+        let all = with_location_options("redrill runs list --all");
         terminal::print_message(&format!("and {older} older runs: {all}"));
     }
     match rolled_back {
@@ -155,21 +155,21 @@ fn summary_to_json(run: &RunSummary) -> Value {
     })
 }
 
-fn show_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u8, CliError> {
-    let summary = find_run(runtime, given)?;
-    let (entries, wrong) = open_journal(runtime)?.read_intact_records(&summary.id)?;
+fn show_run(runtime: &Runtime, run_or_prefix: &str, output: ReportFormat) -> Result<u8, CliError> {
+    let summary = find_run(runtime, run_or_prefix)?;
+    let (entries, wrong) = require_journal(runtime)?.read_intact_records(&summary.id)?;
     match output {
         ReportFormat::Text => {
             terminal::print_data(&render_transcript(&summary, &entries));
             if !summary.status.is_final() && summary.status != RunStatus::Running && wrong.is_none() {
-                output::print_command(&find_next_step(runtime, &summary.id).command);
+                output::print_next_command(&find_next_step(runtime, &summary.id).command);
             }
         }
         ReportFormat::Json => {
             let mut shown = summary_to_json(&summary);
             shown["title"] = summary.title.as_str().into();
             shown["error"] = json!(summary.error.as_ref().map(value::strip_tags));
-            let (fold, _) = RunFold::from_entries(&entries);
+            let (fold, _) = RunFold::fold_until_illegal(&entries);
             shown["params"] = value::strip_tags(&fold.complete_params(&summary.params));
             shown["records"] = entries.iter().map(record_to_json).collect();
             terminal::print_data(&shown.to_string());
@@ -184,8 +184,8 @@ fn broken_run_error(why: journal::Error, status: RunStatus) -> CliError {
     if status.is_final() { CliError { next: None, ..error } } else { error }
 }
 
-fn abandon_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u8, CliError> {
-    let summary = find_run(runtime, given)?;
+fn abandon_run(runtime: &Runtime, run_or_prefix: &str, output: ReportFormat) -> Result<u8, CliError> {
+    let summary = find_run(runtime, run_or_prefix)?;
     check_not_ended(&summary.id, summary.status)?;
     Ok(run_and_report(runtime, output.into(), QuestionPolicy::approvals_only(), &|_| Ok(()), |watch| {
         let journal = Arc::new(runtime.open_journal()?);
@@ -212,10 +212,10 @@ fn abandon_run(runtime: &Runtime, given: &str, output: ReportFormat) -> Result<u
 }
 
 /// Ends a run without touching its targets, and says what it leaves behind.
-fn abandon_without_cleanup(runtime: &Runtime, given: &str) -> Result<u8, CliError> {
-    let summary = find_run(runtime, given)?;
+fn abandon_without_cleanup(runtime: &Runtime, run_or_prefix: &str) -> Result<u8, CliError> {
+    let summary = find_run(runtime, run_or_prefix)?;
     check_not_ended(&summary.id, summary.status)?;
-    let left_behind = end_as_abandoned(&open_journal(runtime)?, &summary.id)?;
+    let left_behind = end_as_abandoned(&require_journal(runtime)?, &summary.id)?;
     terminal::print_message(&format!(
         "given up; left behind: {}",
         if left_behind.is_empty() { "nothing".to_owned() } else { left_behind.join(", ") }
@@ -225,12 +225,12 @@ fn abandon_without_cleanup(runtime: &Runtime, given: &str) -> Result<u8, CliErro
 
 fn verify_run(
     runtime: &Runtime,
-    given: &str,
+    run_or_prefix: &str,
     head: Option<&str>,
     output: DataFormat,
 ) -> Result<u8, CliError> {
-    let journal = open_journal(runtime)?;
-    let id = journal.resolve_run_id(given)?;
+    let journal = require_journal(runtime)?;
+    let id = journal.resolve_run_id(run_or_prefix)?;
     let status = journal.summarize_run(&id)?.status;
     let verified = journal.verify_run(&id, head).map_err(|why| {
         let error = match journal.verify_run(&id, None) {

@@ -23,10 +23,14 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// As [`Runtime::acquire_run`]; another process has it and does not stop.
-pub(super) fn claim_run(journal: &Journal, id: &str, take_over: bool) -> Result<(Run, Runbook), CliError> {
+pub(super) fn acquire_or_take_over_run(
+    journal: &Journal,
+    id: &str,
+    take_over: bool,
+) -> Result<(Run, Runbook), CliError> {
     match Runtime::acquire_run(journal, id) {
         Err(Refusal::Journal(Error::Held { .. } | Error::HeldByUnknown { .. })) if take_over => {
-            stop_run_owner(journal, id)?;
+            stop_run_owner_and_wait(journal, id)?;
             Ok(Runtime::acquire_run(journal, id)?)
         }
         taken => Ok(taken?),
@@ -37,7 +41,7 @@ pub(super) fn claim_run(journal: &Journal, id: &str, take_over: bool) -> Result<
 ///
 /// # Errors
 /// The other process does not stop in time.
-pub(super) fn stop_run_owner(journal: &Journal, run: &str) -> Result<(), CliError> {
+pub(super) fn stop_run_owner_and_wait(journal: &Journal, run: &str) -> Result<(), CliError> {
     let by = format!("{} ({})", current_user(), Holder::this_process());
     terminal::print_message(&format!("asks the run {run} to stop"));
     journal.request_stop(run, &by)?;
@@ -52,7 +56,7 @@ pub(super) fn stop_run_owner(journal: &Journal, run: &str) -> Result<(), CliErro
             );
             let way_out = holder
                 .as_ref()
-                .map_or_else(|| "try again, or stop its process".into(), Holder::describe_way_out);
+                .map_or_else(|| "try again, or stop its process".into(), Holder::describe_how_to_release);
             return Err(CliError::usage(message)
                 .with_hint(format!("it stops when it next looks up from its work; {way_out}"))
                 .with_next_command(format!("redrill runs show {run}")));
@@ -63,7 +67,7 @@ pub(super) fn stop_run_owner(journal: &Journal, run: &str) -> Result<(), CliErro
 }
 
 /// Returns the run that holds the lease on a target, where that is the error.
-pub(super) fn lease_holder(error: &Error) -> Option<&str> {
+pub(super) fn find_lease_holder(error: &Error) -> Option<&str> {
     match error {
         Error::Leased { run, .. } => Some(run),
         _ => None,

@@ -2,7 +2,7 @@
 
 use super::{activity::Activity, output};
 use crate::{
-    base::{moment::Span, shell::locate_quoted_commands},
+    base::{moment::Span, shell::add_options_to_quoted_commands},
     config::{self, Config, TargetConfig},
     provider,
     report::{CliError, DataFormat, exit_code},
@@ -55,7 +55,7 @@ fn target_to_json(config: &Config, target: &TargetConfig) -> Value {
     let built_in = toml::Table::from_iter([("world".to_owned(), config::SANDBOX.into())]);
     let from = match (target.name.as_str(), &config.file) {
         (config::SANDBOX, _) if target.settings == built_in => "built in".to_owned(),
-        (config::LAB, None) => config::lab_file(&config.state).display().to_string(),
+        (config::LAB, None) => config::lab_target_path(&config.state).display().to_string(),
         (_, Some(file)) => file.display().to_string(),
         (_, None) => String::new(),
     };
@@ -81,7 +81,7 @@ fn check_targets(runtime: &Runtime, output: DataFormat) -> Result<u8, CliError> 
         });
         activity.finish_item(&target.name);
         answers.push(answer.unwrap_or_else(
-            |e| json!({"name": target.name, "ok": false, "status": e.message, "hint": e.hint.as_deref().map(locate_quoted_commands)}),
+            |e| json!({"name": target.name, "ok": false, "status": e.message, "hint": e.hint.as_deref().map(add_options_to_quoted_commands)}),
         ));
     }
     drop(activity);

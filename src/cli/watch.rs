@@ -26,7 +26,7 @@ impl RunObserver for JsonWatch {
     }
 
     fn ask_person(&self, question: &Question, withdrawal: &Withdrawal) -> Option<Answer> {
-        self.policy.without_person().answer_question(question, withdrawal)
+        self.policy.without_asking_anyone().answer_question(question, withdrawal)
     }
 }
 
@@ -94,10 +94,10 @@ impl RunObserver for TreeWatch {
                 self.print_line(Some(step), &format!("{} {name}", terminal::stderr_painter().dim("▸")));
                 self.lock_state().steps.push(((*step).to_owned(), Instant::now()));
             }
-            Event::StepFinished { step, name, ok } => self.step_finished(step, name, *ok),
-            Event::CallStarted { call, op, target, .. } => self.show_call_started(call, op, *target),
+            Event::StepFinished { step, name, ok } => self.print_step_finished(step, name, *ok),
+            Event::CallStarted { call, op, target, .. } => self.show_running_call(call, op, *target),
             Event::CallFinished { call, op, ok, seconds, error } => {
-                self.call_finished(call, op, *ok, *seconds, *error);
+                self.print_call_finished(call, op, *ok, *seconds, *error);
             }
             Event::CallReplayed { call, op } => {
                 self.print_line(
@@ -117,13 +117,13 @@ impl RunObserver for TreeWatch {
                         None,
                         &terminal::stderr_painter().dim(&format!(
                             "… waits, until {} at most, and asks every {every}",
-                            name_clock(until, *clock)
+                            render_moment_with_clock(until, *clock)
                         )),
                     );
                 }
             }
             Event::Sleeping { until, clock } => {
-                let until = name_clock(&format_moment(*until), *clock);
+                let until = render_moment_with_clock(&format_moment(*until), *clock);
                 self.print_line(None, &terminal::stderr_painter().dim(&format!("… sleeps until {until}")));
             }
             Event::Note { text } => self.print_line(None, &format!("• {text}")),
@@ -148,7 +148,7 @@ impl RunObserver for TreeWatch {
 }
 
 impl TreeWatch {
-    fn step_finished(&self, step: &str, name: &str, ok: bool) {
+    fn print_step_finished(&self, step: &str, name: &str, ok: bool) {
         let began = {
             let mut state = self.lock_state();
             let at = state.steps.iter().rposition(|(open, _)| open == step);
@@ -165,13 +165,13 @@ impl TreeWatch {
         );
     }
 
-    fn show_call_started(&self, call: &str, op: &str, target: Option<&str>) {
+    fn show_running_call(&self, call: &str, op: &str, target: Option<&str>) {
         let target = target.unwrap_or_default().to_owned();
         self.activity.start_item(call, format!("{op} {target}").trim_end().to_owned());
         self.lock_state().targets.push((call.to_owned(), target));
     }
 
-    fn call_finished(&self, call: &str, op: &str, ok: bool, seconds: f64, error: Option<&str>) {
+    fn print_call_finished(&self, call: &str, op: &str, ok: bool, seconds: f64, error: Option<&str>) {
         self.activity.finish_item(call);
         let target = {
             let mut state = self.lock_state();
@@ -190,7 +190,7 @@ fn status_mark(ok: bool) -> String {
 }
 
 /// Returns a moment with whose time it is, where that is not this machine's.
-fn name_clock(moment: &dyn std::fmt::Display, world: Option<&str>) -> String {
+fn render_moment_with_clock(moment: &dyn std::fmt::Display, world: Option<&str>) -> String {
     match world {
         Some(target) => format!("{moment} of {target}'s clock"),
         None => moment.to_string(),

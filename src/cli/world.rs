@@ -73,16 +73,18 @@ impl WorldCommand {
         match self {
             WorldCommand::Show { target, fixture, params, output } => {
                 let world = match fixture {
-                    None => open_world(runtime, find_simulated(runtime, target)?)?.world_overview(),
+                    None => {
+                        open_world(runtime, require_simulated_target(runtime, target)?)?.overview_for_people()
+                    }
                     Some(runbook) => return show_fixture(runtime, target, runbook, params, *output),
                 };
                 print_world(world.map_err(CliError::from_provider_error)?, *output)
             }
             WorldCommand::Log { target, since, output } => {
-                show_log(runtime, find_simulated(runtime, target)?, since.as_deref(), *output)
+                show_log(runtime, require_simulated_target(runtime, target)?, since.as_deref(), *output)
             }
             WorldCommand::Reset { target, yes, confirm, output } => {
-                let target = find_simulated(runtime, target)?;
+                let target = require_simulated_target(runtime, target)?;
                 let reset = ResetRequest { target, is_confirmed: *yes, named: confirm.as_deref() };
                 reset.reset_world(runtime, *output)
             }
@@ -91,7 +93,7 @@ impl WorldCommand {
 }
 
 /// Returns the configuration of a simulated target; the world of a real one is real.
-fn find_simulated<'a>(runtime: &'a Runtime, name: &str) -> Result<&'a TargetConfig, CliError> {
+fn require_simulated_target<'a>(runtime: &'a Runtime, name: &str) -> Result<&'a TargetConfig, CliError> {
     let Some(target) = runtime.config.targets.get(name) else {
         return Err(output::unknown_target_error(&runtime.config, Some(name)));
     };
@@ -107,10 +109,10 @@ fn find_simulated<'a>(runtime: &'a Runtime, name: &str) -> Result<&'a TargetConf
 }
 
 fn open_world(runtime: &Runtime, target: &TargetConfig) -> Result<Sim, CliError> {
-    Sim::open(&opening(runtime, target)).map_err(CliError::from_provider_error)
+    Sim::open(&open_context(runtime, target)).map_err(CliError::from_provider_error)
 }
 
-fn opening<'a>(runtime: &'a Runtime, target: &'a TargetConfig) -> OpenContext<'a> {
+fn open_context<'a>(runtime: &'a Runtime, target: &'a TargetConfig) -> OpenContext<'a> {
     let config = &runtime.config;
     OpenContext { target, base: &config.base, state: &config.state, clock: runtime.clock() }
 }
@@ -123,7 +125,7 @@ fn show_fixture(
     params: &[String],
     output: DataFormat,
 ) -> Result<u8, CliError> {
-    find_simulated(runtime, target)?;
+    require_simulated_target(runtime, target)?;
     let runbook = Runbook::load_file(runbook)?;
     let stage = Stage::prepare(&runbook, &parse_params(params)?, &runtime.config)?;
     let draft = stage
@@ -132,7 +134,7 @@ fn show_fixture(
         .ok_or_else(|| output::unknown_target_error(&runtime.config, Some(target)))?;
     let mut world = draft
         .open_world(stage.now)
-        .and_then(|sim| sim.world_overview())
+        .and_then(|sim| sim.overview_for_people())
         .map_err(CliError::from_provider_error)?;
     world["params"] = stage.params.clone();
     print_world(world, output)
@@ -177,7 +179,7 @@ fn show_log(
     output: DataFormat,
 ) -> Result<u8, CliError> {
     let world = open_world(runtime, target)?;
-    let since = since.map(|text| read_since(runtime, target, text)).transpose()?;
+    let since = since.map(|text| parse_since(runtime, target, text)).transpose()?;
     let lines = world.read_log(since).map_err(CliError::from_provider_error)?;
     let mut rows: Vec<Value> = lines.iter().map(|line| json!(line)).collect();
     if output == DataFormat::Table {
@@ -192,7 +194,7 @@ fn show_log(
 }
 
 /// Reads a moment, which may be counted back from the world's own now.
-fn read_since(runtime: &Runtime, target: &TargetConfig, text: &str) -> Result<Moment, CliError> {
+fn parse_since(runtime: &Runtime, target: &TargetConfig, text: &str) -> Result<Moment, CliError> {
     let wrong = |e: moment::Error| {
         CliError::usage(format!("`--since`: {e}"))
             .with_hint(format!("{}; or `-2h` for so long ago", e.hint()))
@@ -212,12 +214,12 @@ struct ResetRequest<'a> {
 
 impl ResetRequest<'_> {
     fn reset_world(&self, runtime: &Runtime, output: DataFormat) -> Result<u8, CliError> {
-        let opening = opening(runtime, self.target);
+        let opening = open_context(runtime, self.target);
         let is_there = sim::has_world(&opening);
         let mut stranded = Vec::new();
         if is_there {
             stranded = self.find_open_runs(runtime)?;
-            self.confirm_reset(&stranded)?;
+            self.ask_to_confirm_reset(&stranded)?;
             // Somebody may have begun a run while the question stood there.
             self.find_open_runs(runtime)?;
             sim::remove_world(&opening).map_err(|e| CliError::from(e).with_exit(exit_code::FAILED))?;
@@ -238,7 +240,7 @@ impl ResetRequest<'_> {
         let identity = runtime.block_on(world.identity()).map_err(CliError::from_provider_error)?;
         let mut open = Vec::new();
         for run in journal.list_runs()? {
-            if run.status.is_final() || !is_at_world(&journal, &run, &identity.id)? {
+            if run.status.is_final() || !was_run_in_world(&journal, &run, &identity.id)? {
                 continue;
             }
             if journal.is_run_held(&run.id) {
@@ -256,7 +258,7 @@ impl ResetRequest<'_> {
         Ok(open)
     }
 
-    fn confirm_reset(&self, open: &[RunSummary]) -> Result<(), CliError> {
+    fn ask_to_confirm_reset(&self, open: &[RunSummary]) -> Result<(), CliError> {
         let name = &self.target.name;
         let again = if self.target.protect {
             format!("--confirm {}", shell::quote_shell_word(name))
@@ -290,7 +292,7 @@ impl ResetRequest<'_> {
 }
 
 /// Returns whether a run has a lease on a world, or was in it before.
-fn is_at_world(journal: &Journal, run: &RunSummary, identity: &str) -> Result<bool, CliError> {
+fn was_run_in_world(journal: &Journal, run: &RunSummary, identity: &str) -> Result<bool, CliError> {
     if journal.list_leases(&run.id)?.iter().any(|lease| lease.target == identity) {
         return Ok(true);
     }

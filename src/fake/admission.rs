@@ -50,7 +50,7 @@ pub(super) async fn handle_request(platform: &Arc<Platform>, request: HttpReques
     if let Some(read) = read {
         platform.stale_reads.note_read(read);
     }
-    match platform.faults.next_action(&request.method, &request.path) {
+    match platform.faults.count_and_find_fault(&request.method, &request.path) {
         None => Some(serve_request(platform, request, true).await),
         Some(FaultAction::Late(span)) => {
             let response = serve_request(platform, request, true).await;
@@ -73,12 +73,12 @@ pub(super) async fn handle_request(platform: &Arc<Platform>, request: HttpReques
             Some(without_limit_headers(fault_response(status)))
         }
         Some(FaultAction::LandsLater { after, status }) => {
-            land_later(platform, request, after, false);
+            spawn_late_landing(platform, request, after, false);
             status.map(|status| without_limit_headers(fault_response(status)))
         }
         Some(FaultAction::AcknowledgedLater { after }) => {
-            let response = answer_as_applied(platform, &request).await;
-            land_later(platform, request, after, true);
+            let response = compose_response_as_if_applied(platform, &request).await;
+            spawn_late_landing(platform, request, after, true);
             Some(without_limit_headers(response))
         }
         Some(FaultAction::Stale(span)) => Some(match find_stale_answer(platform, &request, span) {
@@ -88,13 +88,13 @@ pub(super) async fn handle_request(platform: &Arc<Platform>, request: HttpReques
         Some(FaultAction::Partial) => Some(serve_request(platform, keep_first_items(request), true).await),
         Some(FaultAction::Odd(odd)) => {
             let HttpResponse { response, limits } = serve_request(platform, request, true).await;
-            Some(HttpResponse { response: ApiResponse { body: odd_body(odd), ..response }, limits })
+            Some(HttpResponse { response: ApiResponse { body: render_odd_body(odd), ..response }, limits })
         }
     }
 }
 
 /// Serves a request after this time. The task is the server's: it outlives the connection, and ends with the server.
-fn land_later(platform: &Arc<Platform>, request: HttpRequest, after: Span, answered: bool) {
+fn spawn_late_landing(platform: &Arc<Platform>, request: HttpRequest, after: Span, answered: bool) {
     let platform = Arc::clone(platform);
     tokio::spawn(async move {
         tokio::time::sleep(after.to_std()).await;
@@ -103,14 +103,14 @@ fn land_later(platform: &Arc<Platform>, request: HttpRequest, after: Span, answe
 }
 
 /// Returns the response of a request as if it had taken effect.
-async fn answer_as_applied(platform: &Arc<Platform>, request: &HttpRequest) -> ApiResponse {
+async fn compose_response_as_if_applied(platform: &Arc<Platform>, request: &HttpRequest) -> ApiResponse {
     let body = request.body.as_ref().unwrap_or(&Value::Null);
-    acknowledgement::compose_applied_state(platform, &request.method, &request.path, body).await
+    acknowledgement::compose_applied_response(platform, &request.method, &request.path, body).await
 }
 
 /// Returns what a read gave this long ago, if a write has landed since.
 fn find_stale_answer(platform: &Platform, request: &HttpRequest, span: Span) -> Option<ApiResponse> {
-    platform.stale_reads.find_answer(&read_request(request)?, span)
+    platform.stale_reads.find_earlier_answer(&read_request(request)?, span)
 }
 
 /// Returns a request as the read that it is; `None` for a write, and for what cannot be read.
@@ -127,11 +127,11 @@ fn read_request(request: &HttpRequest) -> Option<ReadRequest> {
 /// Returns the request with the first part of what it asks for.
 fn keep_first_items(request: HttpRequest) -> HttpRequest {
     let HttpRequest { method, path, query, body, authorization } = request;
-    let body = body.map(|body| partial_request::keep_first_part(&path, body));
+    let body = body.map(|body| partial_request::keep_first_part_of_body(&path, body));
     HttpRequest { method, path, query, body, authorization }
 }
 
-fn odd_body(odd: OddBody) -> ResponseBody {
+fn render_odd_body(odd: OddBody) -> ResponseBody {
     match odd {
         OddBody::Null => ResponseBody::Json(Value::Null),
         OddBody::EmptyList => ResponseBody::Json(json!([])),
@@ -159,7 +159,7 @@ fn throttled_response() -> ApiResponse {
 }
 
 /// Authorizes, limits, routes and answers a request, and enters it into the ledger if it took effect.
-async fn serve_request(platform: &Arc<Platform>, request: HttpRequest, answered: bool) -> HttpResponse {
+async fn serve_request(platform: &Arc<Platform>, request: HttpRequest, is_answered: bool) -> HttpResponse {
     let token = request.authorization.as_deref().and_then(|a| a.strip_prefix("Bearer "));
     let Some(token) = token.filter(|token| token.starts_with("sbp_")) else {
         return without_limit_headers(ApiResponse::error(401, "Unauthorized"));
@@ -176,7 +176,7 @@ async fn serve_request(platform: &Arc<Platform>, request: HttpRequest, answered:
     let whose = captures.first().map_or("", |(_, value)| value);
     let per_minute = platform.profile.options.per_minute;
     let key = format!("{token} {} {} {whose}", route.method, route.path);
-    let (left, reset) = platform.limiter.count_request(key, per_minute);
+    let (left, reset) = platform.limiter.count_against_limit(key, per_minute);
     let limits = vec![
         ("X-RateLimit-Limit", per_minute.to_string()),
         ("X-RateLimit-Remaining", left.unwrap_or(0).to_string()),
@@ -190,23 +190,24 @@ async fn serve_request(platform: &Arc<Platform>, request: HttpRequest, answered:
         return HttpResponse { response: ApiResponse::error(400, "Unexpected token in JSON"), limits };
     };
     let routed = RoutedRequest { platform: Arc::clone(platform), captures, query: request.query, body };
-    let before = if route.writes { current_answers::capture_answers(platform).await } else { Vec::new() };
+    let before =
+        if route.writes { current_answers::capture_stale_answers(platform).await } else { Vec::new() };
     let response = (route.handler)(&routed).await.unwrap_or_else(ApiResponse::without_effect);
     if route.writes && response.status < 300 && !response.without_effect {
         platform.stale_reads.add_answers(before, Instant::now());
-        platform.ledger.add_entry(ledger_entry(
+        platform.ledger.add_entry(build_ledger_entry(
             platform,
             route,
             request.path,
             routed.body,
             response.status,
-            answered,
+            is_answered,
         ));
     }
     HttpResponse { response, limits }
 }
 
-fn ledger_entry(
+fn build_ledger_entry(
     platform: &Platform,
     route: &Route,
     path: String,

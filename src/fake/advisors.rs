@@ -47,7 +47,7 @@ pub(super) async fn run_named_lints(request: &RoutedRequest) -> ApiResult {
 async fn collect_lints(
     request: &RoutedRequest,
     project: &FakeProject,
-    speed: Option<bool>,
+    wants_performance: Option<bool>,
 ) -> Result<Vec<Value>, ApiResponse> {
     let status = project.refresh_status().await;
     if status != "ACTIVE_HEALTHY" {
@@ -65,16 +65,16 @@ async fn collect_lints(
     let database = project.as_provider()?;
     let report = database.security()?.audit().await?;
     let mut lints: Vec<Value> =
-        report.findings.iter().filter_map(|finding| render_finding(finding, speed)).collect();
-    if speed != Some(true) && !project.is_branch() {
+        report.findings.iter().filter_map(|finding| render_finding(finding, wants_performance)).collect();
+    if wants_performance != Some(true) && !project.is_branch() {
         lints.extend(check_configuration(request, project).await);
     }
     Ok(lints)
 }
 
-fn render_finding(finding: &Finding, speed: Option<bool>) -> Option<Value> {
+fn render_finding(finding: &Finding, wants_performance: Option<bool>) -> Option<Value> {
     let (name, title, is_speed) = LINT_TABLE.iter().find(|(name, ..)| *name == finding.check)?;
-    if speed.is_some_and(|speed| speed != *is_speed) {
+    if wants_performance.is_some_and(|wants_performance| wants_performance != *is_speed) {
         return None;
     }
     let category = if *is_speed { "PERFORMANCE" } else { "SECURITY" };

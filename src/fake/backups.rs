@@ -24,7 +24,7 @@ pub(super) async fn list_backups(request: &RoutedRequest) -> ApiResult {
     let has_moments = options.pitr && options.plan > BillingPlan::Free;
     let (mut backups, mut window) = (Vec::new(), json!({}));
     if has_moments {
-        if let (Some(earliest), Some(latest)) = recovery_window(&project).await? {
+        if let (Some(earliest), Some(latest)) = recovery_window_seconds(&project).await? {
             window = json!({
                 "earliest_physical_backup_date_unix": earliest,
                 "latest_physical_backup_date_unix": latest,
@@ -73,7 +73,7 @@ fn backup_number(id: &str) -> i64 {
 }
 
 /// Returns the recovery window in whole seconds since 1970, rounded inwards.
-async fn recovery_window(project: &FakeProject) -> Result<(Option<i64>, Option<i64>), ApiResponse> {
+async fn recovery_window_seconds(project: &FakeProject) -> Result<(Option<i64>, Option<i64>), ApiResponse> {
     let database = project.as_provider()?;
     let window = database.backups()?.recovery_window().await?;
     let earliest = window.earliest.map(|m| {
@@ -108,7 +108,7 @@ pub(super) async fn restore_pitr(request: &RoutedRequest) -> ApiResult {
     if target == 0 {
         return restore_in_place(request, &project, None, RecoveryTarget::Latest).await;
     }
-    let (earliest, latest) = recovery_window(&project).await?;
+    let (earliest, latest) = recovery_window_seconds(&project).await?;
     let is_inside =
         earliest.is_some_and(|e| target >= e) && latest.is_some_and(|l| target <= l) && target <= now;
     if !is_inside {

@@ -45,7 +45,7 @@ pub(super) async fn list_branches(request: &RoutedRequest) -> ApiResult {
 pub(super) async fn get_branch(request: &RoutedRequest) -> ApiResult {
     let project = request.find_root_project()?;
     let rows = list_branch_rows(request, &project).await;
-    let row = rows.iter().find(|row| row.name == request.path_param("name") && is_listed(request, row));
+    let row = rows.iter().find(|row| row.name == request.path_param("name") && is_listed_yet(request, row));
     let row = row.ok_or_else(|| ApiResponse::error(404, "Branch not found"))?;
     Ok(ApiResponse::json(200, render_branch(request, row).await))
 }
@@ -60,7 +60,7 @@ pub(super) async fn create_branch(request: &RoutedRequest) -> ApiResult {
         notify_url: request.optional_text("notify_url")?.map(Into::into),
         persistent: request.flag_or_false("persistent")?,
         with_data: request.flag_or_false("with_data")?,
-        ..new_row(request, &parent, name)
+        ..new_branch_row(request, &parent, name)
     };
     let row = add_branch(request, &parent, requested).await?;
     Ok(ApiResponse::json(201, render_branch(request, &row).await))
@@ -80,7 +80,7 @@ pub(super) async fn create_branch_v2(request: &RoutedRequest) -> ApiResult {
         notify_url: text("notify_url"),
         persistent: attributes["persistent"] == true,
         with_data: attributes["with_data"] == true,
-        ..new_row(request, &parent, name)
+        ..new_branch_row(request, &parent, name)
     };
     let row = add_branch(request, &parent, requested).await?;
     let mut rendered = render_branch(request, &row).await;
@@ -93,7 +93,7 @@ pub(super) async fn create_branch_v2(request: &RoutedRequest) -> ApiResult {
     Ok(ApiResponse::json(201, json!({ "data": { "type": "branch", "id": id, "attributes": rendered } })))
 }
 
-fn new_row(request: &RoutedRequest, parent: &FakeProject, name: &str) -> PlatformBranch {
+fn new_branch_row(request: &RoutedRequest, parent: &FakeProject, name: &str) -> PlatformBranch {
     let number = request.platform.next_number();
     let now = request.now();
     PlatformBranch {
@@ -135,7 +135,7 @@ async fn add_branch(
             name: "main".into(),
             reference,
             is_default: true,
-            ..new_row(request, parent, "main")
+            ..new_branch_row(request, parent, "main")
         };
         rows.push(PlatformBranch { persistent: true, ..main });
     }
@@ -175,7 +175,8 @@ async fn create_branch_project(
     };
     database.backups()?.restore(&restore, &key).await?;
     let branch = database.branches()?.get(&name_in_world).await?;
-    let source = WorldSource::Open(Box::new(parent.simulated_database()?.open_branch(&name_in_world).await?));
+    let source =
+        WorldSource::Open(Box::new(parent.open_simulated_database()?.open_branch(&name_in_world).await?));
     row.world_branch = Some((name_in_world, branch.id));
     Ok(FakeProject::new(profile, reference, name, parent_reference, row.created_at, source))
 }
@@ -183,7 +184,8 @@ async fn create_branch_project(
 /// Shows the connection data of a branch, secrets included.
 pub(super) async fn get_branch_config(request: &RoutedRequest) -> ApiResult {
     let row = find_branch(request).await?;
-    let Some(project) = request.platform.find_project(&row.reference).filter(|_| is_listed(request, &row))
+    let Some(project) =
+        request.platform.find_project(&row.reference).filter(|_| is_listed_yet(request, &row))
     else {
         return Err(ApiResponse::error(404, "Branch not found"));
     };
@@ -357,7 +359,7 @@ async fn remove_expired_branches(platform: &Platform) {
     }
 }
 
-fn is_listed(request: &RoutedRequest, row: &PlatformBranch) -> bool {
+fn is_listed_yet(request: &RoutedRequest, row: &PlatformBranch) -> bool {
     row.is_default || row.created_at.saturating_add(request.scale_span(HIDDEN_DURATION)) <= request.now()
 }
 

@@ -28,7 +28,7 @@ const TEXT_OID: u32 = 25;
 type StatementResult = (Value, bool);
 
 /// Answers a statement of our client; `None` where only the real database can.
-pub(super) async fn answer_statement(
+pub(super) async fn answer_client_statement(
     request: &RoutedRequest,
     project: &FakeProject,
     statement: &SqlRequest,
@@ -44,11 +44,14 @@ pub(super) async fn answer_statement(
         }
         SqlRequest::Execute { .. } if read_only => return Err(sql_error::write_refused_response("DO")),
         SqlRequest::Execute { sql, object, comment, until, .. } => {
-            execute_with_marker(request, project, sql, (*object, comment), until).await?
+            execute_with_mark(request, project, sql, (*object, comment), until).await?
         }
         SqlRequest::TransactionState { until, .. } => {
             let timeline = pg_catalog::current_timeline(project).await?;
-            (json!({ "late": is_expired(request, until), "running": false, "timeline": timeline }), false)
+            (
+                json!({ "late": is_statement_expired(request, until), "running": false, "timeline": timeline }),
+                false,
+            )
         }
         SqlRequest::Marker { object } => match project.lock_state().markers.get(object) {
             Some(comment) => (comment.clone().into(), false),
@@ -74,11 +77,11 @@ async fn query_rows(project: &FakeProject, sql: &str) -> Result<Rows, ApiRespons
         return Ok(Rows { columns: row.keys().cloned().collect(), rows: vec![row] });
     }
     let reading = pg_catalog::inline_catalog_tables(sql, project).await?;
-    project.simulated_database()?.query(&reading, STATEMENT_TIMEOUT).await.map_err(|e| {
+    project.open_simulated_database()?.query(&reading, STATEMENT_TIMEOUT).await.map_err(|e| {
         if sql_error::is_write_refusal(&e) {
             sql_error::write_refused_response("a statement that writes")
         } else {
-            sql_error::translate_error(e)
+            sql_error::translate_database_error(e)
         }
     })
 }
@@ -109,32 +112,33 @@ fn render_typed_rows(rows: &Rows) -> Value {
 }
 
 /// Executes a change and leaves its marker; an expired or repeated one is refused.
-async fn execute_with_marker(
+async fn execute_with_mark(
     request: &RoutedRequest,
     project: &FakeProject,
     sql: &str,
     (object, comment): (u32, &str),
     until: &str,
 ) -> Result<StatementResult, ApiResponse> {
-    if is_expired(request, until) {
-        return Err(sql_error::failed_query(&format!("ERROR:  P0001: {}", statements::TOO_LATE)));
+    if is_statement_expired(request, until) {
+        return Err(sql_error::failed_query_response(&format!("ERROR:  P0001: {}", statements::TOO_LATE)));
     }
     if project.lock_state().markers.contains_key(&object) {
         let message = format!("ERROR:  23505: large object {object} already exists");
-        return Err(sql_error::failed_query(&message));
+        return Err(sql_error::failed_query_response(&message));
     }
-    let done = project.simulated_database()?.execute(sql, STATEMENT_TIMEOUT, &request.fresh_key()).await;
-    let rows_affected = done.map_err(sql_error::translate_error)?.rows_affected;
+    let done = project.open_simulated_database()?.execute(sql, STATEMENT_TIMEOUT, &request.fresh_key()).await;
+    let rows_affected = done.map_err(sql_error::translate_database_error)?.rows_affected;
     project.lock_state().markers.insert(object, format!("{comment}{rows_affected}"));
     Ok((Value::Null, true))
 }
 
-fn is_expired(request: &RoutedRequest, until: &str) -> bool {
+fn is_statement_expired(request: &RoutedRequest, until: &str) -> bool {
     Moment::parse(until).is_ok_and(|until| request.now() > until)
 }
 
 async fn read_health(request: &RoutedRequest, project: &FakeProject) -> Result<Value, ApiResponse> {
-    let health = project.simulated_database()?.health().await.map_err(sql_error::translate_error)?;
+    let health =
+        project.open_simulated_database()?.health().await.map_err(sql_error::translate_database_error)?;
     Ok(json!({
         "version": format!("{}.4", request.platform.profile.postgres_engine()),
         "in_recovery": health.in_recovery,
@@ -144,7 +148,7 @@ async fn read_health(request: &RoutedRequest, project: &FakeProject) -> Result<V
 }
 
 async fn read_settings(project: &FakeProject, names: &[String]) -> Result<Value, ApiResponse> {
-    let sim = project.simulated_database()?;
+    let sim = project.open_simulated_database()?;
     let mut known = Map::new();
     for name in names {
         // An unknown setting is left out, as `pg_settings` does.

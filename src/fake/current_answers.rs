@@ -11,7 +11,10 @@ use serde_json::Value;
 use std::sync::Arc;
 
 /// Asks an endpoint; `None` where there is none.
-pub(super) async fn ask_endpoint(platform: &Arc<Platform>, read: &ReadRequest) -> Option<ApiResponse> {
+pub(super) async fn read_endpoint_without_params(
+    platform: &Arc<Platform>,
+    read: &ReadRequest,
+) -> Option<ApiResponse> {
     let RouteMatch::Route(route, captures) = routes::find_route(&read.method, &read.path) else {
         return None;
     };
@@ -22,7 +25,7 @@ pub(super) async fn ask_endpoint(platform: &Arc<Platform>, read: &ReadRequest) -
 
 /// Takes the answers of all reads that a rule makes stale: those without parameters and body, and others that were asked
 /// for before. A write takes them of every project: one that it does not touch answers the same before and after.
-pub(super) async fn capture_answers(platform: &Arc<Platform>) -> Vec<StaleAnswer> {
+pub(super) async fn capture_stale_answers(platform: &Arc<Platform>) -> Vec<StaleAnswer> {
     let mut reads = platform.stale_reads.list_asked_reads();
     for project in platform.all_projects() {
         for route in ROUTES.iter().filter(|route| is_project_read(route)) {
@@ -34,7 +37,7 @@ pub(super) async fn capture_answers(platform: &Arc<Platform>) -> Vec<StaleAnswer
     }
     let mut answers = Vec::new();
     for read in reads {
-        if let Some(response) = ask_endpoint(platform, &read).await {
+        if let Some(response) = read_endpoint_without_params(platform, &read).await {
             answers.push(StaleAnswer { read, response });
         }
     }

@@ -117,7 +117,7 @@ impl FaultRules {
     }
 
     /// Returns the fault of the first rule that applies. Every rule that matches counts the request.
-    pub(super) fn next_action(&self, method: &str, path: &str) -> Option<FaultAction> {
+    pub(super) fn count_and_find_fault(&self, method: &str, path: &str) -> Option<FaultAction> {
         let mut rules = lock_unpoisoned(&self.0);
         let mut action = None;
         for (rule, matches) in rules.iter_mut().filter(|(rule, _)| rule.matches_request(method, path)) {
@@ -158,13 +158,13 @@ mod tests {
         "#;
         let faults = FaultRules::from_rules(&FaultRule::parse_rules(text).expect("rules"));
         let branches = "/v1/projects/abc/branches";
-        assert_eq!(faults.next_action("POST", branches), None);
-        assert_eq!(faults.next_action("GET", branches), None);
-        assert_eq!(faults.next_action("POST", branches), Some(FaultAction::CutAfter));
-        assert_eq!(faults.next_action("POST", branches), None);
-        assert_eq!(faults.next_action("GET", "/v1/projects"), Some(FaultAction::Status(500)));
+        assert_eq!(faults.count_and_find_fault("POST", branches), None);
+        assert_eq!(faults.count_and_find_fault("GET", branches), None);
+        assert_eq!(faults.count_and_find_fault("POST", branches), Some(FaultAction::CutAfter));
+        assert_eq!(faults.count_and_find_fault("POST", branches), None);
+        assert_eq!(faults.count_and_find_fault("GET", "/v1/projects"), Some(FaultAction::Status(500)));
         assert_eq!(
-            faults.next_action("GET", "/v1/projects/abc"),
+            faults.count_and_find_fault("GET", "/v1/projects/abc"),
             Some(FaultAction::Late(Span::from_secs(2)))
         );
         for wrong in ["\"away\"", "{ lands-later = { status = 504 } }", "{ odd = \"xml\" }"] {
@@ -206,7 +206,7 @@ mod tests {
         let faults = FaultRules::from_rules(&FaultRule::parse_rules(text).expect("rules"));
         assert!(faults.makes_stale("GET", "/v1/projects/abc"));
         assert!(!faults.makes_stale("GET", "/v1/projects/abc/branches"));
-        let first = faults.next_action("GET", "/v1/projects/abc");
+        let first = faults.count_and_find_fault("GET", "/v1/projects/abc");
         assert_eq!(first, Some(FaultAction::Stale(Span::from_secs(4))), "the first match was still to come");
     }
 }

@@ -18,8 +18,8 @@ pub(super) async fn create_login_role(request: &RoutedRequest) -> ApiResult {
         let message = "there is no PostgreSQL behind this server: start it with `--postgres`";
         return Err(ApiResponse::error(500, message));
     }
-    project.require_usable().await?;
-    let world = project.simulated_database()?;
+    project.require_accepting_connections().await?;
+    let world = project.open_simulated_database()?;
     let login = project.lock_real_database().await.grant_login(&world, read_only).await?;
     Ok(ApiResponse::json(
         201,

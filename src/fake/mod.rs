@@ -119,7 +119,7 @@ impl FakeServer {
             .root_projects()
             .into_iter()
             .find(|p| p.reference == reference)
-            .and_then(|p| p.simulated_database().ok())
+            .and_then(|p| p.open_simulated_database().ok())
     }
 
     /// Returns every request that took effect, oldest first.

@@ -25,23 +25,23 @@ struct ProjectRestrictions {
 /// Shows the restrictions, one list for each address family.
 pub(super) async fn get_network_restrictions(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
-    Ok(ApiResponse::json(200, render_by_family(request, &read_restrictions(&project).await?)))
+    Ok(ApiResponse::json(200, render_restrictions_by_family(request, &read_restrictions(&project).await?)))
 }
 
 /// Replaces all restrictions.
 pub(super) async fn apply_network_restrictions(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
-    require_entitlement(request)?;
+    require_restrictions_entitlement(request)?;
     request.body_fields()?;
     let wanted = parse_ranges(&request.body)?;
     let state = change_restrictions(request, &project, |_| wanted).await?;
-    Ok(ApiResponse::json(201, render_by_family(request, &state)))
+    Ok(ApiResponse::json(201, render_restrictions_by_family(request, &state)))
 }
 
 /// Adds and removes ranges. The response has one list for both families, of objects.
 pub(super) async fn patch_network_restrictions(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
-    require_entitlement(request)?;
+    require_restrictions_entitlement(request)?;
     request.body_fields()?;
     let part = |name: &str| request.body.get(name).map_or(Ok(Vec::new()), parse_ranges);
     let (add, remove) = (part("add")?, part("remove")?);
@@ -52,7 +52,7 @@ pub(super) async fn patch_network_restrictions(request: &RoutedRequest) -> ApiRe
         ranges
     })
     .await?;
-    Ok(ApiResponse::json(200, render_with_types(request, &state)))
+    Ok(ApiResponse::json(200, render_restrictions_with_types(request, &state)))
 }
 
 /// Applies or rejects a change that waits for review; here none ever does.
@@ -105,7 +105,7 @@ async fn change_restrictions(
     read_restrictions(project).await
 }
 
-fn require_entitlement(request: &RoutedRequest) -> Result<(), ApiResponse> {
+fn require_restrictions_entitlement(request: &RoutedRequest) -> Result<(), ApiResponse> {
     if request.options().plan > BillingPlan::Free {
         return Ok(());
     }
@@ -124,7 +124,7 @@ fn parse_ranges(from: &Value) -> Result<Vec<IpNet>, ApiResponse> {
     Ok(ranges)
 }
 
-fn render_by_family(request: &RoutedRequest, state: &ProjectRestrictions) -> Value {
+fn render_restrictions_by_family(request: &RoutedRequest, state: &ProjectRestrictions) -> Value {
     let lists = |ranges: &[IpNet]| {
         let of = |v4: bool| -> Vec<String> {
             let family = ranges.iter().filter(|r| matches!(r, IpNet::V4(_)) == v4);
@@ -135,7 +135,7 @@ fn render_by_family(request: &RoutedRequest, state: &ProjectRestrictions) -> Val
     render_restrictions(request, state, lists)
 }
 
-fn render_with_types(request: &RoutedRequest, state: &ProjectRestrictions) -> Value {
+fn render_restrictions_with_types(request: &RoutedRequest, state: &ProjectRestrictions) -> Value {
     let list = |ranges: &[IpNet]| {
         let one = |r: &IpNet| {
             let family = if matches!(r, IpNet::V4(_)) { "v4" } else { "v6" };

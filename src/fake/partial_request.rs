@@ -7,7 +7,7 @@ const RESTART_FIELD: &str = "restart_database";
 
 /// Returns the body of a request with the first part of what it asks for: of ranges those to add, of settings and of bans
 /// the first. A body of another request is returned as it is.
-pub(super) fn keep_first_part(path: &str, mut body: Value) -> Value {
+pub(super) fn keep_first_part_of_body(path: &str, mut body: Value) -> Value {
     let Some(fields) = body.as_object_mut() else { return body };
     if path.ends_with("/network-restrictions") && fields.contains_key("add") {
         fields.remove("remove");
@@ -40,7 +40,7 @@ mod tests {
             ("/p/network-bans", json!({ "ipv4_addresses": [1, 2] }), json!({ "ipv4_addresses": [1] })),
             ("/p/pause", json!(null), json!(null)),
         ] {
-            assert_eq!(keep_first_part(path, body), left);
+            assert_eq!(keep_first_part_of_body(path, body), left);
         }
     }
 }

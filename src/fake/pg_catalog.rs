@@ -42,7 +42,7 @@ pub(super) async fn answer_server_query(
         let value = match () {
             () if expression.contains("pg_postmaster_start_time") => project.started_at().to_string().into(),
             () if expression.contains("clock_timestamp") => {
-                project.simulated_database()?.world_time()?.to_string().into()
+                project.open_simulated_database()?.world_time()?.to_string().into()
             }
             () if expression.contains("pg_walfile_name") => timeline.clone().into(),
             () if expression.contains("pg_current_wal_lsn") => {
@@ -57,7 +57,7 @@ pub(super) async fn answer_server_query(
 
 /// Returns the project's timeline in eight hexadecimal digits, as WAL file names begin.
 pub(super) async fn current_timeline(project: &FakeProject) -> Result<String, ApiResponse> {
-    let timelines = match project.simulated_database()?.backups() {
+    let timelines = match project.open_simulated_database()?.backups() {
         Ok(backups) => backups.recovery_window().await?.timelines,
         // A branch has no archive of its own.
         Err(_) => Vec::new(),
@@ -67,7 +67,7 @@ pub(super) async fn current_timeline(project: &FakeProject) -> Result<String, Ap
 
 /// Returns the place in the WAL that the project is at, in bytes.
 async fn current_wal_position(project: &FakeProject) -> Result<u64, ApiResponse> {
-    let lsn = match project.simulated_database()?.backups() {
+    let lsn = match project.open_simulated_database()?.backups() {
         Ok(backups) => backups.recovery_window().await?.latest_lsn,
         Err(_) => None,
     };
@@ -105,10 +105,12 @@ pub(super) async fn inline_catalog_tables(sql: &str, project: &FakeProject) -> R
     if named.is_empty() {
         return Ok(sql.into());
     }
-    let sim = project.simulated_database()?;
+    let sim = project.open_simulated_database()?;
     let (policies, tables) = (sim.policies().await?, sim.list_row_security()?);
-    let made: Vec<String> =
-        named.iter().map(|(table, columns)| render_table(table, columns, &tables, &policies)).collect();
+    let made: Vec<String> = named
+        .iter()
+        .map(|(table, columns)| render_catalog_table(table, columns, &tables, &policies))
+        .collect();
     let plain = replace_privilege_checks(&strip_casts(&sql.replace("pg_catalog.", "")));
     let made = made.join(", ");
     let rest = plain.trim_start();
@@ -118,7 +120,12 @@ pub(super) async fn inline_catalog_tables(sql: &str, project: &FakeProject) -> R
     })
 }
 
-fn render_table(table: &str, columns: &[&str], tables: &[(String, bool)], policies: &[Policy]) -> String {
+fn render_catalog_table(
+    table: &str,
+    columns: &[&str],
+    tables: &[(String, bool)],
+    policies: &[Policy],
+) -> String {
     let rows: Vec<String> = match table {
         "pg_policies" => policies.iter().map(render_policy).collect(),
         "pg_namespace" => vec!["(2200, 'public')".into(), "(11, 'pg_catalog')".into()],

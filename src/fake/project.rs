@@ -126,7 +126,7 @@ impl FakeProject {
     ///
     /// # Errors
     /// When the copy fails.
-    pub(super) fn simulated_database(&self) -> Result<Sim> {
+    pub(super) fn open_simulated_database(&self) -> Result<Sim> {
         match &self.source {
             WorldSource::Open(sim) => Ok(Sim::clone(sim)),
             WorldSource::Template(template) => {
@@ -138,9 +138,9 @@ impl FakeProject {
     /// Returns the simulated database as a provider.
     ///
     /// # Errors
-    /// As [`FakeProject::simulated_database`].
+    /// As [`FakeProject::open_simulated_database`].
     pub(super) fn as_provider(&self) -> Result<Arc<dyn Provider>> {
-        Ok(Arc::new(self.simulated_database()?))
+        Ok(Arc::new(self.open_simulated_database()?))
     }
 
     /// Restarts the database server, which takes a while and takes up what waits for it.
@@ -203,7 +203,7 @@ impl FakeProject {
     }
 
     /// Refuses while the database accepts no connections, which lasts a while after it is reported healthy.
-    pub(super) async fn require_usable(&self) -> Result<(), ApiResponse> {
+    pub(super) async fn require_accepting_connections(&self) -> Result<(), ApiResponse> {
         let status = self.refresh_status().await;
         let settles = self.lock_state().settles_until.is_some_and(|until| self.profile.now() < until);
         if status == "ACTIVE_HEALTHY" && !settles {

@@ -28,12 +28,12 @@ async fn answer_query(request: &RoutedRequest, read_only: bool) -> ApiResult {
     if script.is_empty() {
         return Err(ApiResponse::error(400, "query: String must contain at least 1 character(s)"));
     }
-    project.require_usable().await?;
-    if project.lock_real_database().await.is_authoritative() {
+    project.require_accepting_connections().await?;
+    if project.lock_real_database().await.answers_for_project() {
         return run_on_real_database(request, &project, script, read_only).await;
     }
     if let Some(statement) = SqlRequest::from_sql(script) {
-        match client_statements::answer_statement(request, &project, &statement, read_only).await {
+        match client_statements::answer_client_statement(request, &project, &statement, read_only).await {
             Ok(Some(response)) => return Ok(response),
             Err(refused) if !request.options().postgres => return Err(refused),
             _ => return run_on_real_database(request, &project, script, read_only).await,
@@ -64,10 +64,10 @@ async fn run_on_real_database(
     script: &str,
     read_only: bool,
 ) -> ApiResult {
-    let world = project.simulated_database()?;
+    let world = project.open_simulated_database()?;
     let ran =
         project.lock_real_database().await.run_script(&world, script, read_only, &request.fresh_key()).await;
-    let ran = ran.map_err(|e| sql_error::failed_query(&e.message))?;
+    let ran = ran.map_err(|e| sql_error::failed_query_response(&e.message))?;
     Ok(rows_response(ran.rows, ran.wrote))
 }
 
@@ -91,7 +91,7 @@ async fn run_statement(
     let reading = pg_catalog::inline_catalog_tables(sql, project).await?;
     match database.sql()?.query(&reading, STATEMENT_TIMEOUT).await {
         Ok(rows) => return Ok((rows.rows, false)),
-        Err(e) if !sql_error::is_write_refusal(&e) => return Err(sql_error::translate_error(e)),
+        Err(e) if !sql_error::is_write_refusal(&e) => return Err(sql_error::translate_database_error(e)),
         Err(_) if read_only => {
             let word = sql.split_whitespace().next().unwrap_or_default().to_uppercase();
             return Err(sql_error::write_refused_response(&word));
@@ -103,7 +103,7 @@ async fn run_statement(
     } else {
         database.sql()?.execute(sql, STATEMENT_TIMEOUT, &request.fresh_key()).await
     };
-    done.map(|_| (Vec::new(), true)).map_err(sql_error::translate_error)
+    done.map(|_| (Vec::new(), true)).map_err(sql_error::translate_database_error)
 }
 
 /// Returns whether a statement controls the session or transaction.

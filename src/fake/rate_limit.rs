@@ -18,7 +18,7 @@ impl RequestCounter {
     /// Counts a request under `key`.
     ///
     /// Returns how many are left, or `None` if this one is over the limit, and the seconds until the reset.
-    pub(super) fn count_request(&self, key: String, per_minute: u32) -> (Option<u32>, u64) {
+    pub(super) fn count_against_limit(&self, key: String, per_minute: u32) -> (Option<u32>, u64) {
         let mut counts = lock_unpoisoned(&self.0);
         let (since, count) = counts.entry(key).or_insert_with(|| (Instant::now(), 0));
         if since.elapsed() >= RATE_WINDOW {

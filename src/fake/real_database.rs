@@ -64,7 +64,7 @@ impl RealDatabase {
     }
 
     /// Returns whether the real database answers for the project.
-    pub(super) fn is_authoritative(&self) -> bool {
+    pub(super) fn answers_for_project(&self) -> bool {
         self.authoritative
     }
 
@@ -86,7 +86,7 @@ impl RealDatabase {
         let ran = self.ensure_cluster()?.run_script(script, read_only).await?;
         if ran.wrote && !self.authoritative {
             match world.execute(unwrap_do_block(script), WORLD_TIMEOUT, key).await {
-                Ok(_) => self.filled_with = Some(render_world(world).await?),
+                Ok(_) => self.filled_with = Some(render_world_script(world).await?),
                 Err(_) => self.authoritative = true,
             }
         }
@@ -98,7 +98,7 @@ impl RealDatabase {
         if self.authoritative {
             return Ok(());
         }
-        let script = render_world(world).await?;
+        let script = render_world_script(world).await?;
         if self.filled_with.as_ref() != Some(&script) {
             self.ensure_cluster()?.replace_content(&script).await?;
             self.filled_with = Some(script);
@@ -115,7 +115,7 @@ impl RealDatabase {
 }
 
 /// Returns the SQL script that recreates the world's current content.
-async fn render_world(world: &Sim) -> Result<String> {
+async fn render_world_script(world: &Sim) -> Result<String> {
     Ok(world_script::render_script(&world.export_tables()?, &world.policies().await?))
 }
 

@@ -76,7 +76,7 @@ pub(super) async fn get_postgres_config(request: &RoutedRequest) -> ApiResult {
 /// Replaces all overrides: a setting that is not named loses its override.
 pub(super) async fn replace_postgres_config(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
-    let mut wanted = validate_settings(request)?;
+    let mut wanted = parse_wanted_settings(request)?;
     for name in read_overrides(&project).await?.keys() {
         wanted.entry(name.clone()).or_insert(Value::Null);
     }
@@ -86,7 +86,7 @@ pub(super) async fn replace_postgres_config(request: &RoutedRequest) -> ApiResul
 /// Overrides the named settings and leaves the others.
 pub(super) async fn patch_postgres_config(request: &RoutedRequest) -> ApiResult {
     let project = request.find_project()?;
-    let wanted = validate_settings(request)?;
+    let wanted = parse_wanted_settings(request)?;
     apply_settings(request, &project, wanted).await
 }
 
@@ -116,7 +116,7 @@ async fn read_overrides(project: &FakeProject) -> Result<Map<String, Value>, Api
         .collect())
 }
 
-fn validate_settings(request: &RoutedRequest) -> Result<Map<String, Value>, ApiResponse> {
+fn parse_wanted_settings(request: &RoutedRequest) -> Result<Map<String, Value>, ApiResponse> {
     let mut wanted = request.body_fields()?.clone();
     wanted.remove("restart_database");
     for (name, value) in &wanted {

@@ -30,7 +30,7 @@ pub(super) async fn update_ssl_enforcement(request: &RoutedRequest) -> ApiResult
     let database = project.as_provider()?;
     let network = database.network()?;
     if network.ssl().await?.enforced != wanted {
-        network.enforce_ssl(wanted).await?;
+        network.set_ssl_enforcement(wanted).await?;
         project.lock_state().restarts_until =
             Some(request.now().saturating_add(request.scale_span(RESTART_DURATION)));
     }

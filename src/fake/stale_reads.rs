@@ -67,7 +67,7 @@ impl StaleReads {
 
     /// Returns what a read gave this long ago: what it gave before the first write that has landed since. Without one,
     /// it would give the same now.
-    pub(super) fn find_answer(&self, read: &ReadRequest, ago: Span) -> Option<ApiResponse> {
+    pub(super) fn find_earlier_answer(&self, read: &ReadRequest, ago: Span) -> Option<ApiResponse> {
         let kept = lock_unpoisoned(&self.answers);
         let answers = kept.get(read)?;
         let since = answers.iter().find(|(landed_at, _)| landed_at.elapsed() < ago.to_std());
@@ -90,10 +90,10 @@ mod tests {
         let ago = |seconds| now.checked_sub(Duration::from_secs(seconds)).expect("a time");
         reads.add_answers(vec![answer("first")], ago(50));
         reads.add_answers(vec![answer("second")], ago(20));
-        let find = |seconds| reads.find_answer(&read("a"), Span::from_secs(seconds));
+        let find = |seconds| reads.find_earlier_answer(&read("a"), Span::from_secs(seconds));
         assert_eq!(find(60), Some(answer("first").response));
         assert_eq!(find(40), Some(answer("second").response));
         assert_eq!(find(10), None);
-        assert_eq!(reads.find_answer(&read("b"), Span::from_secs(60)), None);
+        assert_eq!(reads.find_earlier_answer(&read("b"), Span::from_secs(60)), None);
     }
 }

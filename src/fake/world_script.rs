@@ -49,19 +49,19 @@ fn push_create_table(script: &mut String, table: &Table) {
 }
 
 fn render_column(column: &Column, table: &Table) -> String {
-    let kind = postgres_type(column, table);
+    let kind = choose_postgres_type(column, table);
     let mut text = format!("{} {kind}", quote_identifier(&column.name));
     if column.required {
         text.push_str(" not null");
     }
-    if let Some(preset) = column.preset.as_deref().and_then(|preset| postgres_default(preset, kind)) {
+    if let Some(preset) = column.preset.as_deref().and_then(|preset| translate_column_default(preset, kind)) {
         write!(text, " default {preset}").unwrap_or_default();
     }
     text
 }
 
 /// Returns the PostgreSQL type of a column by its declared type, or `text` if a value does not fit that.
-fn postgres_type(column: &Column, table: &Table) -> &'static str {
+fn choose_postgres_type(column: &Column, table: &Table) -> &'static str {
     let written = column.kind.to_uppercase();
     let has = |words: &[&str]| words.iter().any(|word| written.contains(word));
     let kind = match () {
@@ -80,7 +80,7 @@ fn postgres_type(column: &Column, table: &Table) -> &'static str {
 }
 
 /// Returns a column default that PostgreSQL understands too, or none.
-fn postgres_default(preset: &str, kind: &str) -> Option<String> {
+fn translate_column_default(preset: &str, kind: &str) -> Option<String> {
     let plain = preset.trim_matches(['(', ')', ' ']).to_lowercase();
     let is_now = ["now", "now(", "current_timestamp"].contains(&plain.as_str());
     if is_now {
@@ -198,9 +198,9 @@ mod tests {
 
     #[test]
     fn a_default_is_kept_where_it_means_the_same() {
-        assert_eq!(postgres_default("'open'", "text").as_deref(), Some("'open'"));
-        assert_eq!(postgres_default("now()", "text").as_deref(), Some("(now()::text)"));
-        assert_eq!(postgres_default("0", "bigint").as_deref(), Some("0"));
-        assert_eq!(postgres_default("random()", "bigint"), None);
+        assert_eq!(translate_column_default("'open'", "text").as_deref(), Some("'open'"));
+        assert_eq!(translate_column_default("now()", "text").as_deref(), Some("(now()::text)"));
+        assert_eq!(translate_column_default("0", "bigint").as_deref(), Some("0"));
+        assert_eq!(translate_column_default("random()", "bigint"), None);
     }
 }

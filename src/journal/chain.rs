@@ -38,7 +38,7 @@ pub(super) struct ChainTail {
 
 impl ChainTail {
     /// Returns the beginning of a run's chain.
-    pub(super) fn from_run_id(run: &str) -> ChainTail {
+    pub(super) fn empty_for_run(run: &str) -> ChainTail {
         ChainTail { run: run.into(), seq: 0, hash: hash_parts([run.as_bytes()]) }
     }
 
@@ -58,12 +58,12 @@ impl ChainTail {
     }
 
     /// Checks that a stored record is the next link, and moves past it.
-    pub(super) fn verify_row(&mut self, row: &RecordRow) -> Result<(), Error> {
+    pub(super) fn verify_and_advance(&mut self, row: &RecordRow) -> Result<(), Error> {
         if row.seq != self.seq + 1 {
-            return Err(self.broken_at(self.seq + 1, "it is missing"));
+            return Err(self.broken_error_at(self.seq + 1, "it is missing"));
         }
         if row.hash != self.next_hash(&row.at, row.calls, &row.body) {
-            return Err(self.broken_at(row.seq, "it is not the record that was written here"));
+            return Err(self.broken_error_at(row.seq, "it is not the record that was written here"));
         }
         self.seq = row.seq;
         self.hash.clone_from(&row.hash);
@@ -71,12 +71,12 @@ impl ChainTail {
     }
 
     /// Returns the error of a run that is broken at `seq`.
-    pub(super) fn broken_at(&self, seq: u64, what: impl Into<String>) -> Error {
+    pub(super) fn broken_error_at(&self, seq: u64, what: impl Into<String>) -> Error {
         Error::Broken { run: self.run.clone(), seq, what: what.into(), is_linked: false }
     }
 
     /// Returns the error of a run whose record `seq` is the one that was written, and means nothing here.
-    fn unfit_at(&self, seq: u64, what: impl Into<String>) -> Error {
+    fn unfit_error_at(&self, seq: u64, what: impl Into<String>) -> Error {
         Error::Broken { run: self.run.clone(), seq, what: what.into(), is_linked: true }
     }
 }
@@ -94,9 +94,9 @@ pub(super) struct Chain {
 
 impl Chain {
     /// Returns a chain without records.
-    pub(super) fn from_run_id(run: &str) -> Chain {
+    pub(super) fn empty_for_run(run: &str) -> Chain {
         Chain {
-            tail: ChainTail::from_run_id(run),
+            tail: ChainTail::empty_for_run(run),
             fold: RunFold::default(),
             last_at: Moment(jiff::Timestamp::UNIX_EPOCH),
             version: String::new(),
@@ -125,7 +125,7 @@ impl Chain {
     /// # Errors
     /// [`Error::Broken`] when it is not the one that was written after those before it.
     pub(super) fn replay_row(&mut self, row: &RecordRow) -> Result<(), Error> {
-        self.tail.verify_row(row)?;
+        self.tail.verify_and_advance(row)?;
         let JournalEntry { at, record, .. } = decode_entry(&self.tail.run, row)?;
         if let Record::Started { digest, .. } | Record::Resumed { digest: Some(digest), .. } = &record {
             self.digests.push(digest.clone());
@@ -135,7 +135,9 @@ impl Chain {
         }
         // Whoever takes a state over does nothing in its runs: what they last did is as old as it was.
         let last_at = if matches!(record, Record::Adopted { .. }) { self.last_at } else { at };
-        self.fold.apply_record(record, at).map_err(|why| self.tail.unfit_at(row.seq, why.to_string()))?;
+        self.fold
+            .apply_record(record, at)
+            .map_err(|why| self.tail.unfit_error_at(row.seq, why.to_string()))?;
         self.last_at = last_at;
         Ok(())
     }
@@ -150,14 +152,16 @@ impl Chain {
         status: &str,
     ) -> Result<(), Error> {
         let Some(folded) = self.fold.status else {
-            return Err(self.tail.broken_at(1, "it is missing"));
+            return Err(self.tail.broken_error_at(1, "it is missing"));
         };
         if editions.iter().map(|sources| digest_sources(sources)).ne(self.digests.iter().cloned()) {
-            return Err(self.tail.unfit_at(1, "the sources that are kept are not the ones that were run"));
+            return Err(self
+                .tail
+                .unfit_error_at(1, "the sources that are kept are not the ones that were run"));
         }
         if folded.as_str() != status {
             let what = format!("it is missing: the run is kept as {status}, and its records end as {folded}");
-            return Err(self.tail.broken_at(self.tail.seq + 1, what));
+            return Err(self.tail.broken_error_at(self.tail.seq + 1, what));
         }
         Ok(())
     }
@@ -181,7 +185,7 @@ pub(super) fn decode_entry(run: &str, row: &RecordRow) -> Result<JournalEntry, E
 ///
 /// # Errors
 /// [`Error::InvalidHead`].
-pub(super) fn matches_head(hash: &str, head: &str) -> Result<bool, Error> {
+pub(super) fn matches_head_prefix(hash: &str, head: &str) -> Result<bool, Error> {
     let head = head.trim().to_ascii_lowercase();
     if head.len() < MIN_HEAD_DIGITS || !head.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(Error::InvalidHead { given: head });

@@ -110,7 +110,7 @@ fn select_claims(db: &Db) -> rusqlite::Result<Vec<Claim>> {
 fn insert_claim(tx: &Db, claim: &Claim) -> rusqlite::Result<()> {
     let Claim { place, part, run, call } = claim;
     tx.prepare("insert or ignore into claims (place, part, run, call) values (?1, ?2, ?3, ?4)")?
-        .execute(params![place, quarantine::part_column(part.as_deref()), run, call])
+        .execute(params![place, quarantine::part_column_value(part.as_deref()), run, call])
         .map(drop)
 }
 

@@ -13,14 +13,14 @@ impl Journal {
     /// # Errors
     /// [`Error::Leased`], [`Error::NotWritable`], [`Error::Unreadable`], [`Error::Illegal`]. There is no such run then.
     pub fn create_run(&self, new: &NewRun) -> Result<Run, Error> {
-        self.create_run_as(&new_run_id(&self.state)?, new)
+        self.create_run_with_id(&new_run_id(&self.state)?, new)
     }
 
     /// Makes a run under an id that no other run has, and holds it.
     ///
     /// # Errors
     /// As [`Journal::create_run`].
-    pub fn create_run_as(&self, id: &str, new: &NewRun) -> Result<Run, Error> {
+    pub fn create_run_with_id(&self, id: &str, new: &NewRun) -> Result<Run, Error> {
         self.check_or_adopt_place()?;
         let now = self.clock.now();
         let lock = self.lock_run(id, now)?;
@@ -34,15 +34,15 @@ impl Journal {
             version: new.version.clone(),
             git: new.git.clone(),
         };
-        let mut chain = Chain::from_run_id(id);
+        let mut chain = Chain::empty_for_run(id);
         let first = chain.append_record(started, now)?;
-        let writer = self.open_writer()?;
+        let writer = self.open_run_connection()?;
         let row_id = rows::insert_run(&store::lock_shared_db(&writer), new, id, &first);
         let row_id = row_id.map_err(|e| schema::to_journal_error(&self.state, &e))?;
         if let Some(lock) = &lock {
-            lock.note_synced(first.seq);
+            lock.write_synced_number(first.seq);
         }
-        Ok(Run::from_chain(self.run_writer(writer, row_id, lock), chain))
+        Ok(Run::from_chain(self.build_run_writer(writer, row_id, lock), chain))
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) struct Editions {
     /// The newest text there is.
     pub(super) newest: u32,
     /// Whether the run stopped at a mismatch, and no edition was dropped by it: the same text meets it again.
-    pub(super) is_stuck: bool,
+    pub(super) is_stopped_at_mismatch: bool,
     /// What somebody allowed to be missing.
     pub(super) allowance: Allowance,
     /// The parameters that the edition in force has and the run was not given, with their values.
@@ -78,32 +78,34 @@ impl Editions {
     /// Follows a record. `call` is the call that the record is about, as it was; `is_first` says that its call or its target
     /// was not recorded before. Returns what is dropped when another edition takes the place of the one in force: one under
     /// which nothing has taken effect is dropped with what was recorded under it, which a later text would have to ask for.
-    pub(super) fn follow_record(
+    pub(super) fn apply_and_take_dropped(
         &mut self,
         record: &Record,
         call: Option<&FoldedCall>,
         is_first: bool,
     ) -> Option<AddedRecords> {
         match record {
-            Record::Resumed { digest: Some(_), params, .. } => return self.begin_edition(params.clone()),
+            Record::Resumed { digest: Some(_), params, .. } => {
+                return self.begin_edition_and_take_dropped(params.clone());
+            }
             Record::Stopped { mismatch: true, .. } => {
-                self.is_stuck = self.trial.is_none();
-                return self.drop_trial();
+                self.is_stopped_at_mismatch = self.trial.is_none();
+                return self.drop_trial_edition();
             }
             // `--leave` ends a run that nobody has taken up.
             Record::Resumed { gives_up: true, .. }
             | Record::Finished { status: RunStatus::Abandoned, .. } => {
-                self.is_stuck = false;
-                return self.drop_trial();
+                self.is_stopped_at_mismatch = false;
+                return self.drop_trial_edition();
             }
-            Record::Resumed { .. } => self.is_stuck = false,
+            Record::Resumed { .. } => self.is_stopped_at_mismatch = false,
             Record::EditAllowed { missing, .. } => self.allowance.add(missing),
             Record::EditReached { name } => drop(self.allowance.reached.insert(name.clone())),
             Record::Begin { call, op, .. } => self.follow_begin(call, op, is_first),
             Record::End { call: name, op, .. } => self.follow_end(name, op, call, is_first),
             Record::Ending { .. } => self.trial = None,
             Record::Target { name, .. } if is_first => {
-                self.add_to_trial(|added| {
+                self.add_to_trial_edition(|added| {
                     added.targets.insert(name.clone());
                 });
             }
@@ -134,7 +136,7 @@ impl Editions {
         match op {
             EDIT_GATE => {}
             APPROVE if call.is_some_and(FoldedCall::may_have_effect) => self.trial = None,
-            _ if is_first => self.add_to_trial(|added| {
+            _ if is_first => self.add_to_trial_edition(|added| {
                 added.calls.insert(name.to_owned());
             }),
             _ => {}
@@ -142,12 +144,12 @@ impl Editions {
     }
 
     /// Puts the next edition in force, with the parameters that it adds; returns what is dropped with the one before.
-    fn begin_edition(&mut self, params: Map<String, Value>) -> Option<AddedRecords> {
-        self.is_stuck = false;
+    fn begin_edition_and_take_dropped(&mut self, params: Map<String, Value>) -> Option<AddedRecords> {
+        self.is_stopped_at_mismatch = false;
         if self.trial.as_ref().is_some_and(|trial| trial.has_asked) {
             self.trial = None;
         }
-        let dropped = self.drop_trial();
+        let dropped = self.drop_trial_edition();
         self.newest += 1;
         self.trial = Some(EditionTrial {
             before: self.in_force,
@@ -171,7 +173,7 @@ impl Editions {
     }
 
     /// Drops the edition in force, if it may still be dropped; returns what was recorded under it.
-    pub(super) fn drop_trial(&mut self) -> Option<AddedRecords> {
+    pub(super) fn drop_trial_edition(&mut self) -> Option<AddedRecords> {
         let EditionTrial { before, allowance_before, params_before, added, .. } = self.trial.take()?;
         self.in_force = before;
         self.allowance = allowance_before;
@@ -179,7 +181,7 @@ impl Editions {
         Some(added)
     }
 
-    fn add_to_trial(&mut self, add: impl FnOnce(&mut AddedRecords)) {
+    fn add_to_trial_edition(&mut self, add: impl FnOnce(&mut AddedRecords)) {
         if let Some(trial) = &mut self.trial {
             add(&mut trial.added);
         }

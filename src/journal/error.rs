@@ -34,7 +34,7 @@ pub enum Error {
         why: String,
     },
     /// Another process keeps the journal to itself.
-    #[error("`{}` was kept busy by another process for {waited} s{}", .path.display(), name_holders(.holders))]
+    #[error("`{}` was kept busy by another process for {waited} s{}", .path.display(), describe_holders(.holders))]
     Busy {
         path: PathBuf,
         /// How long it was waited for, in seconds.
@@ -43,14 +43,14 @@ pub enum Error {
         holders: Vec<(String, Holder)>,
     },
     /// There were runs, and there is no journal of them.
-    #[error("the journal `{}` is gone or empty, and there were runs: {}", .path.display(), quote_first(.runs))]
+    #[error("the journal `{}` is gone or empty, and there were runs: {}", .path.display(), quote_first_names(.runs))]
     JournalGone {
         path: PathBuf,
         /// The runs of which files are there.
         runs: Vec<String>,
     },
     /// The state may act in another place as well.
-    #[error("{}; {}", describe_doubt(.state, .doubt), describe_acting_place(.written.as_ref(), .host))]
+    #[error("{}; {}", describe_place_doubt(.state, .doubt), describe_acting_place(.written.as_ref(), .host))]
     ElsewhereState {
         state: PathBuf,
         /// This machine.
@@ -60,7 +60,7 @@ pub enum Error {
         written: Option<PlaceNote>,
     },
     /// The journal has less than was on disk.
-    #[error("the journal of `{}` {}: {}", .state.display(), describe_loss(.lost), describe_lost(.lost))]
+    #[error("the journal of `{}` {}: {}", .state.display(), describe_whether_lost(.lost), describe_lost_runs(.lost))]
     RolledBack { state: PathBuf, lost: Vec<LostRun> },
     /// The state is on a file system that several machines may share.
     #[error("the state folder `{}` is on {kind}, where locks and syncs may not hold between machines", .state.display())]
@@ -122,7 +122,7 @@ pub enum Error {
         given: String,
     },
     /// The program under its former name has begun this run, and it has not ended.
-    #[error("the run `{run}` stays as it is: {}", former_name::explain_refusal(.version))]
+    #[error("the run `{run}` stays as it is: {}", former_name::explain_former_run_refusal(.version))]
     FormerVersion {
         run: String,
         /// The version that began it.
@@ -160,7 +160,7 @@ impl Error {
             }
             Error::Busy { holders, .. } => match &holders[..] {
                 [] => "nothing was done; look who has the file open (`fuser` shows it), and try again".into(),
-                [(_, holder), ..] => format!("nothing was done; {}", holder.describe_way_out()),
+                [(_, holder), ..] => format!("nothing was done; {}", holder.describe_how_to_release()),
             },
             Error::JournalGone { .. } => {
                 "nothing was done; put the journal back with its `-wal` file, from where it went; or begin a new one, which \
@@ -226,7 +226,7 @@ fn quote_names(names: &[String]) -> String {
 }
 
 /// Returns names in back-quotes, of many the first ones.
-fn quote_first(names: &[String]) -> String {
+fn quote_first_names(names: &[String]) -> String {
     let shown = &names[..names.len().min(SHOWN_MAX)];
     match names.len() - shown.len() {
         0 => quote_names(shown),
@@ -235,14 +235,14 @@ fn quote_first(names: &[String]) -> String {
 }
 
 /// Returns who holds what, to follow a sentence; nothing where nobody is known.
-fn name_holders(holders: &[(String, Holder)]) -> String {
+fn describe_holders(holders: &[(String, Holder)]) -> String {
     let named: Vec<String> =
         holders.iter().map(|(run, holder)| format!("; the run `{run}` is held by {holder}")).collect();
     named.concat()
 }
 
 /// Returns why nobody may act in a state folder.
-fn describe_doubt(state: &Path, doubt: &PlaceDoubt) -> String {
+fn describe_place_doubt(state: &Path, doubt: &PlaceDoubt) -> String {
     let state = state.display();
     match doubt {
         PlaceDoubt::Unreadable(_) => {
@@ -266,13 +266,13 @@ fn describe_acting_place(written: Option<&PlaceNote>, host: &str) -> String {
 }
 
 /// Returns whether something is known to be lost, as the middle of a sentence.
-fn describe_loss(lost: &[LostRun]) -> &'static str {
+fn describe_whether_lost(lost: &[LostRun]) -> &'static str {
     let is_known = |run: &LostRun| run.known.is_some();
     if lost.iter().any(is_known) { "was rolled back" } else { "may have been rolled back" }
 }
 
 /// Returns what was lost, run by run, of many the first ones.
-fn describe_lost(lost: &[LostRun]) -> String {
+fn describe_lost_runs(lost: &[LostRun]) -> String {
     let shown: Vec<String> = lost.iter().take(SHOWN_MAX).map(LostRun::to_string).collect();
     let more = lost.len() - shown.len();
     let more = if more == 0 { String::new() } else { format!(", and {more} more runs") };

@@ -31,12 +31,12 @@ impl<T> Versioned<T> {
         subject: &str,
         decode: impl FnOnce(&T) -> Result<U, E>,
     ) -> Result<U, UnreadableRecord> {
-        decode(&self.value).map_err(|why| unreadable(subject, why.to_string(), &self.version))
+        decode(&self.value).map_err(|why| unreadable_record_error(subject, why.to_string(), &self.version))
     }
 }
 
 /// Returns the error of a record of `subject` that does not read.
-fn unreadable(subject: &str, what: String, version: &str) -> UnreadableRecord {
+fn unreadable_record_error(subject: &str, what: String, version: &str) -> UnreadableRecord {
     UnreadableRecord { subject: subject.into(), what, version: version.into() }
 }
 
@@ -82,7 +82,7 @@ pub enum GateEnd {
 impl RunFold {
     /// Folds records up to the first that does not fit, and returns why: a journal that was tampered with can still
     /// be shown.
-    pub fn from_entries(entries: &[JournalEntry]) -> (Self, Option<IllegalRecord>) {
+    pub fn fold_until_illegal(entries: &[JournalEntry]) -> (Self, Option<IllegalRecord>) {
         let mut fold = Self::default();
         let illegal = entries.iter().find_map(|entry| fold.apply_entry(entry).err());
         (fold, illegal)
@@ -131,10 +131,10 @@ impl RunFold {
                 self.unconfirmed.clone_from(unconfirmed);
             }
             Record::Target { name, identity } => {
-                let identity = self.add_version(identity.clone());
+                let identity = self.tag_with_version(identity.clone());
                 self.targets.insert(name.clone(), identity);
             }
-            Record::Ending { outcome } => self.ending = Some(self.add_version(outcome.clone())),
+            Record::Ending { outcome } => self.ending = Some(self.tag_with_version(outcome.clone())),
             Record::Finished { error, left_behind, .. } => {
                 self.error.clone_from(error);
                 self.left_behind.clone_from(left_behind);
@@ -159,7 +159,7 @@ impl RunFold {
                 self.update_call(&call, |c| {
                     c.decision = None;
                     (c.edition, c.last) = (edition, last);
-                    c.update_attempt(|attempt| {
+                    c.update_last_attempt(|attempt| {
                         attempt.outcome = Some(outcome);
                         attempt.ended_at = Some(at);
                     });
@@ -168,7 +168,7 @@ impl RunFold {
             // A gate is asked anew: what was decided about it before was about something else.
             Record::Accepted { call, what } => self.update_call(&call, |c| {
                 c.decision = None;
-                c.update_attempt(|attempt| {
+                c.update_last_attempt(|attempt| {
                     attempt.accepted = Some(what);
                     attempt.accepted_at = Some(at);
                 });
@@ -188,7 +188,7 @@ impl RunFold {
             _ => call.is_none(),
         };
         let before = self.editions.in_force;
-        let dropped = self.editions.follow_record(record, call, is_first);
+        let dropped = self.editions.apply_and_take_dropped(record, call, is_first);
         self.forget_dropped(before, dropped);
     }
 
@@ -224,7 +224,7 @@ impl RunFold {
         }
     }
 
-    fn add_version<T>(&self, value: T) -> Versioned<T> {
+    fn tag_with_version<T>(&self, value: T) -> Versioned<T> {
         Versioned { value, version: Arc::clone(&self.version) }
     }
 
@@ -248,13 +248,13 @@ impl RunFold {
     /// given up.
     pub fn drop_trial_edition(&mut self) {
         let before = self.editions.in_force;
-        let dropped = self.editions.drop_trial();
+        let dropped = self.editions.drop_trial_edition();
         self.forget_dropped(before, dropped);
     }
 
     /// Returns whether the run stopped at a mismatch that a resume meets again.
-    pub fn is_stuck(&self) -> bool {
-        self.editions.is_stuck
+    pub fn is_stopped_at_mismatch(&self) -> bool {
+        self.editions.is_stopped_at_mismatch
     }
 
     /// Returns whether the run was last taken up to be given up.
@@ -307,7 +307,7 @@ impl RunFold {
 
     /// Returns the calls of which the run stopped undecided, that nobody has decided about, and of which the target
     /// cannot say more than it has: the journal was rolled back.
-    pub fn undecided_in_doubt(&self) -> impl Iterator<Item = (&str, &FoldedCall)> {
+    pub fn doubtful_undecided_calls(&self) -> impl Iterator<Item = (&str, &FoldedCall)> {
         let is_undecided = self.status == Some(RunStatus::Undecided);
         let open = self.decidable_calls().filter(move |(_, call)| is_undecided && call.decision.is_none());
         open.filter(|(name, _)| self.is_call_doubtful(name))
@@ -319,7 +319,7 @@ impl RunFold {
     }
 
     /// Returns whether some attempt at a call had this key.
-    pub(super) fn is_key_known(&self, key: &str) -> bool {
+    pub(super) fn is_call_key_recorded(&self, key: &str) -> bool {
         let has = |attempt: &Attempt| attempt.key.as_deref() == Some(key);
         self.calls.values().any(|call| call.attempts.iter().any(has))
     }
@@ -332,7 +332,7 @@ impl RunFold {
         let known = self.calls.get(name).and_then(|call| Some((call, call.attempts.last()?)));
         let Some((call, last)) = known else { return Ok(CallState::NotStarted) };
         let (op, args) = (call.op.clone(), call.args.clone());
-        let to_unreadable = |what| unreadable(name, what, &call.version);
+        let to_unreadable = |what| unreadable_record_error(name, what, &call.version);
         if let Some(outcome) = call.outcome() {
             let outcome = outcome.decode().map_err(to_unreadable)?;
             return Ok(CallState::Finished { op, args, outcome });
@@ -354,9 +354,9 @@ impl RunFold {
     }
 
     /// Returns the error of a call whose recorded value does not read.
-    pub(super) fn unreadable_call(&self, name: &str, what: String) -> UnreadableRecord {
+    pub(super) fn unreadable_call_error(&self, name: &str, what: String) -> UnreadableRecord {
         let version = self.calls.get(name).map_or(&self.version, |call| &call.version);
-        unreadable(name, what, version)
+        unreadable_record_error(name, what, version)
     }
 
     /// Returns whether a call was made as this operation with these arguments.
@@ -439,7 +439,7 @@ impl RunFold {
 
     /// Returns the names of the calls that last began, or were made, after another one, in no order. What only looked or was
     /// noted counts where the text was the same: an edit may have put it before.
-    pub(super) fn call_names_after(&self, name: &str) -> Vec<String> {
+    pub(super) fn call_names_begun_after(&self, name: &str) -> Vec<String> {
         let Some(call) = self.calls.get(name) else { return Vec::new() };
         let is_later = |other: &FoldedCall| {
             other.order > call.order && (other.edition == call.edition || other.may_have_effect())
@@ -449,19 +449,20 @@ impl RunFold {
     }
 
     /// Returns where a call stands among the records: at which it ended, or began if it has not; 0 where there is none.
-    pub(super) fn call_order(&self, name: &str) -> u64 {
+    pub(super) fn record_number_of_call(&self, name: &str) -> u64 {
         self.calls.get(name).map_or(0, |call| call.last)
     }
 
     /// Returns whether a call was recorded before the record number `order`, and after all that was allowed to be missing:
     /// what led to that stays as it was.
-    pub(super) fn is_outdated_by(&self, name: &str, order: u64) -> bool {
-        let own = self.call_order(name);
-        own < order && self.editions.allowance.names.iter().all(|missing| self.call_order(missing) < own)
+    pub(super) fn is_older_than_record(&self, name: &str, order: u64) -> bool {
+        let own = self.record_number_of_call(name);
+        own < order
+            && self.editions.allowance.names.iter().all(|missing| self.record_number_of_call(missing) < own)
     }
 
     /// Returns the names of the calls that were about to take effect, in no order.
-    pub(super) fn started_calls(&self) -> Vec<String> {
+    pub(super) fn call_names_ever_begun(&self) -> Vec<String> {
         let started = self.calls.iter().filter(|(_, call)| call.may_have_effect());
         started.map(|(name, _)| name.clone()).collect()
     }
@@ -478,12 +479,12 @@ impl RunFold {
     }
 
     /// Returns the names of the calls of one operation, in no order.
-    pub(super) fn calls_of(&self, op: &str) -> Vec<String> {
+    pub(super) fn call_names_of_operation(&self, op: &str) -> Vec<String> {
         self.calls.iter().filter(|(_, call)| call.op == op).map(|(name, _)| name.clone()).collect()
     }
 
     /// Returns what the edition in force need not ask for before it does something new.
-    pub(super) fn allowed_missing(&self) -> BTreeSet<String> {
+    pub(super) fn names_allowed_missing(&self) -> BTreeSet<String> {
         self.editions.allowance.missing()
     }
 

@@ -93,7 +93,7 @@ impl FoldedCall {
     }
 
     /// Returns when the call last began, was accepted or ended.
-    pub(super) fn changed_at(&self) -> Option<Moment> {
+    pub(super) fn last_began_or_ended_at(&self) -> Option<Moment> {
         let last = self.attempts.last()?;
         last.ended_at.or(last.accepted_at).or(last.began_at)
     }
@@ -104,7 +104,7 @@ impl FoldedCall {
         u32::try_from(begins).unwrap_or(u32::MAX)
     }
 
-    pub(super) fn update_attempt(&mut self, change: impl FnOnce(&mut Attempt)) {
+    pub(super) fn update_last_attempt(&mut self, change: impl FnOnce(&mut Attempt)) {
         if let Some(attempt) = self.attempts.last_mut() {
             change(attempt);
         }

@@ -25,7 +25,7 @@ impl Holder {
     }
 
     /// Returns what to do about a process that does not let go.
-    pub fn describe_way_out(&self) -> String {
+    pub fn describe_how_to_release(&self) -> String {
         let Holder { pid, host } = self;
         format!(
             "is that process stopped? on {host}, `kill -CONT {pid}` lets it go on and `kill -9 {pid}` ends it, which harms no \

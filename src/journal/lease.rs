@@ -36,7 +36,7 @@ impl Journal {
                 }
                 delete_leases(&tx, &conflict.run).map_err(at)?;
             }
-            insert_lease(&tx, lease, run, holder, self.clock.now()).map_err(at)?;
+            insert_or_strengthen_lease(&tx, lease, run, holder, self.clock.now()).map_err(at)?;
         }
         tx.commit().map_err(at)
     }
@@ -95,7 +95,13 @@ fn find_conflict(tx: &Db, wanted: &Lease, run: &str) -> rusqlite::Result<Option<
     .optional()
 }
 
-fn insert_lease(tx: &Db, lease: &Lease, run: &str, by: &Holder, at: Moment) -> rusqlite::Result<()> {
+fn insert_or_strengthen_lease(
+    tx: &Db,
+    lease: &Lease,
+    run: &str,
+    by: &Holder,
+    at: Moment,
+) -> rusqlite::Result<()> {
     tx.prepare(
         "insert into leases (target, run, name, mode, pid, host, since) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          on conflict (target, run) do update set

@@ -34,7 +34,7 @@ pub(super) struct RunLock {
 
 impl RunLock {
     /// Writes down that the record `seq` of the run is on disk.
-    pub(super) fn note_synced(&self, seq: u64) {
+    pub(super) fn write_synced_number(&self, seq: u64) {
         self.synced.write_number(seq);
     }
 }

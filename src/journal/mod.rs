@@ -53,7 +53,7 @@ pub use folded_call::{Attempt, CallState, FoldedCall};
 pub use holder::Holder;
 pub use new_run::{GitState, Lease, LeaseMode, NewRun, Source};
 pub use place::{
-    Adoption, LostRun, PlaceDoubt, PlaceNote, StateConsent, StatePlace, find_shared_file_system,
+    Adoption, LostRun, PlaceDoubt, PlaceNote, StateConsent, StatePlace, name_if_shared_file_system,
 };
 pub use quarantine::{Quarantine, describe_landing_end};
 pub use record::{

@@ -28,7 +28,7 @@ impl Journal {
         rows::replace_with_tombstone(&tx, row_id, &tombstone).map_err(at)?;
         tx.commit().map_err(at)?;
         // The tombstone has the number of its records. What is left behind means nothing, so a failure is ignored.
-        drop(place::remove_number(&self.state, id));
+        drop(place::remove_synced_number(&self.state, id));
         drop(fs::remove_file(lock::lock_path(&self.state, id)));
         drop(lock);
         Ok(tombstone)

@@ -32,7 +32,7 @@ impl Quarantine {
     /// Returns how long the quarantine still lasts; nothing left is zero. `None` where nobody knows.
     pub fn time_left(&self, now: &Uptime) -> Option<Span> {
         let span = self.span?;
-        let passed = now.since(&self.sent_by);
+        let passed = now.since_in_same_boot(&self.sent_by);
         Some(passed.map_or(span, |passed| Span(span.0.saturating_sub(passed.0)).max(Span::ZERO)))
     }
 }
@@ -147,7 +147,7 @@ fn insert_quarantine(tx: &Db, one: &Quarantine) -> rusqlite::Result<()> {
     )?
     .execute(params![
         one.place,
-        part_column(one.part.as_deref()),
+        part_column_value(one.part.as_deref()),
         one.run,
         one.call,
         one.sent_by.boot,
@@ -173,7 +173,7 @@ pub(super) fn select_quarantines(db: &Db) -> rusqlite::Result<Vec<Quarantine>> {
 }
 
 /// Returns a part as its column has it: a key column is never null.
-pub(super) fn part_column(part: Option<&str>) -> &str {
+pub(super) fn part_column_value(part: Option<&str>) -> &str {
     part.unwrap_or("")
 }
 

@@ -73,7 +73,7 @@ struct WriteState {
 
 /// How far a record has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reach {
+enum WriteLevel {
     Written,
     Synced,
 }
@@ -119,7 +119,7 @@ impl RecordQueue {
             None => (None, Map::new()),
         };
         let record = Record::Resumed { version, edited: is_edited, digest, gives_up: false, params };
-        self.append_observed(record, |record| {
+        self.append_and_notify_observer(record, |record| {
             let seq = {
                 let mut state = self.lock_state();
                 self.check_writable(&state)?;
@@ -129,7 +129,7 @@ impl RecordQueue {
                 state.edited = sources.map(|sources| (newest, sources));
                 state.chain.tail.seq
             };
-            self.write_up_to(seq, Reach::Synced)
+            self.write_up_to(seq, WriteLevel::Synced)
         })
     }
 
@@ -139,11 +139,11 @@ impl RecordQueue {
     /// [`Error::Illegal`] when it does not fit where the run stands; [`Error::WriteFailed`] when it (or, earlier,
     /// another record) could not be written.
     pub(super) fn append_record(&self, record: Record, durability: Durability) -> Result<(), Error> {
-        self.append_observed(record, |record| self.add_record(record, durability))
+        self.append_and_notify_observer(record, |record| self.append_unobserved(record, durability))
     }
 
     /// Appends a record, telling the observer before and after.
-    fn append_observed(
+    fn append_and_notify_observer(
         &self,
         record: Record,
         add: impl FnOnce(Record) -> Result<(), Error>,
@@ -155,7 +155,7 @@ impl RecordQueue {
         Ok(())
     }
 
-    fn add_record(&self, record: Record, durability: Durability) -> Result<(), Error> {
+    fn append_unobserved(&self, record: Record, durability: Durability) -> Result<(), Error> {
         let seq = {
             let mut state = self.lock_state();
             self.check_writable(&state)?;
@@ -165,8 +165,8 @@ impl RecordQueue {
         };
         match durability {
             Durability::Buffered => Ok(()),
-            Durability::Written => self.write_up_to(seq, Reach::Written),
-            Durability::Synced => self.write_up_to(seq, Reach::Synced),
+            Durability::Written => self.write_up_to(seq, WriteLevel::Written),
+            Durability::Synced => self.write_up_to(seq, WriteLevel::Synced),
         }
     }
 
@@ -176,7 +176,7 @@ impl RecordQueue {
     /// [`Error::WriteFailed`].
     pub(super) fn sync_records(&self) -> Result<(), Error> {
         let last = self.lock_state().chain.tail.seq;
-        self.write_up_to(last, Reach::Synced)
+        self.write_up_to(last, WriteLevel::Synced)
     }
 
     /// Writes every record that was added and is not written; returns at once when there is none. A power cut may lose
@@ -184,34 +184,35 @@ impl RecordQueue {
     ///
     /// # Errors
     /// [`Error::WriteFailed`].
-    pub(super) fn write_records(&self) -> Result<(), Error> {
+    pub(super) fn write_records_unsynced(&self) -> Result<(), Error> {
         let last = self.lock_state().chain.tail.seq;
-        self.write_up_to(last, Reach::Written)
+        self.write_up_to(last, WriteLevel::Written)
     }
 
     /// Writes what is pending, unless another thread has written `seq` by the time it is this one's turn.
-    fn write_up_to(&self, seq: u64, reach: Reach) -> Result<(), Error> {
-        if self.has_reached(seq, reach)? {
+    fn write_up_to(&self, seq: u64, level: WriteLevel) -> Result<(), Error> {
+        if self.has_record_reached(seq, level)? {
             return Ok(());
         }
         // Poisoned: a thread panicked while it wrote a batch, and that batch is lost.
         let db =
             self.writer.db.lock().map_err(|_| self.write_error("a thread died while it wrote".into()))?;
-        if self.has_reached(seq, reach)? {
+        if self.has_record_reached(seq, level)? {
             return Ok(());
         }
-        let batch = self.take_batch(reach);
+        let batch = self.take_pending_batch(level);
         let started = Instant::now();
-        let written = self.set_reach(&db, reach).and_then(|()| batch.write_rows(&db, self.writer.row_id));
-        tracing::debug!(up_to = batch.last, ?reach, ok = written.is_ok(), took = ?started.elapsed(), "records written");
-        if let (Ok(()), Reach::Synced, Some(lock)) = (&written, reach, &self.writer.lock) {
-            lock.note_synced(batch.last);
+        let written =
+            self.set_commit_durability(&db, level).and_then(|()| batch.write_rows(&db, self.writer.row_id));
+        tracing::debug!(up_to = batch.last, ?level, ok = written.is_ok(), took = ?started.elapsed(), "records written");
+        if let (Ok(()), WriteLevel::Synced, Some(lock)) = (&written, level, &self.writer.lock) {
+            lock.write_synced_number(batch.last);
         }
         let mut state = self.lock_state();
         match written {
             Ok(()) => {
                 state.written = batch.last;
-                if reach == Reach::Synced {
+                if level == WriteLevel::Synced {
                     state.synced = batch.last;
                 }
                 Ok(())
@@ -226,19 +227,19 @@ impl RecordQueue {
     }
 
     /// Sets whether the next commit waits for the disk. A journal in memory has none, and is in a transaction already.
-    fn set_reach(&self, db: &Db, reach: Reach) -> rusqlite::Result<()> {
+    fn set_commit_durability(&self, db: &Db, level: WriteLevel) -> rusqlite::Result<()> {
         if self.writer.lock.is_none() {
             return Ok(());
         }
-        let word = if reach == Reach::Synced { "full" } else { "normal" };
+        let word = if level == WriteLevel::Synced { "full" } else { "normal" };
         db.raw_connection().pragma_update(None, "synchronous", word)
     }
 
     /// Returns everything that is pending. With nothing pending, what is written is synced by a commit of something else.
-    fn take_batch(&self, reach: Reach) -> Batch {
+    fn take_pending_batch(&self, level: WriteLevel) -> Batch {
         let mut state = self.lock_state();
         let run_state = state.chain.fold.run_state();
-        let changed = run_state != state.stored || (reach == Reach::Synced && state.pending.is_empty());
+        let changed = run_state != state.stored || (level == WriteLevel::Synced && state.pending.is_empty());
         if changed {
             state.stored.clone_from(&run_state);
         }
@@ -252,9 +253,9 @@ impl RecordQueue {
         }
     }
 
-    fn has_reached(&self, seq: u64, reach: Reach) -> Result<bool, Error> {
+    fn has_record_reached(&self, seq: u64, level: WriteLevel) -> Result<bool, Error> {
         let state = self.lock_state();
-        let last = if reach == Reach::Synced { state.synced } else { state.written };
+        let last = if level == WriteLevel::Synced { state.synced } else { state.written };
         self.check_writable(&state).map(|()| last >= seq)
     }
 

@@ -42,8 +42,8 @@ impl Run {
     }
 
     /// Returns the error of a call whose recorded value does not read as what it must be.
-    pub fn unreadable_call(&self, call: &str, what: String) -> UnreadableRecord {
-        self.read_fold(|fold| fold.unreadable_call(call, what))
+    pub fn unreadable_call_error(&self, call: &str, what: String) -> UnreadableRecord {
+        self.read_fold(|fold| fold.unreadable_call_error(call, what))
     }
 
     /// Returns a call as its records leave it, if there are any.
@@ -62,14 +62,14 @@ impl Run {
     }
 
     /// Returns where a call stands among the records: at which it ended, or began if it has not; 0 where there is none.
-    pub fn call_order(&self, call: &str) -> u64 {
-        self.read_fold(|fold| fold.call_order(call))
+    pub fn record_number_of_call(&self, call: &str) -> u64 {
+        self.read_fold(|fold| fold.record_number_of_call(call))
     }
 
     /// Returns whether a call was recorded before the record number `order`, and after all that somebody allowed the edited
     /// sources not to ask for: what is allowed to be missing goes on to be what came of it.
-    pub fn is_outdated_by(&self, call: &str, order: u64) -> bool {
-        self.read_fold(|fold| fold.is_outdated_by(call, order))
+    pub fn is_older_than_record(&self, call: &str, order: u64) -> bool {
+        self.read_fold(|fold| fold.is_older_than_record(call, order))
     }
 
     /// Returns how often a call was begun.
@@ -83,8 +83,8 @@ impl Run {
     }
 
     /// Returns the names of the calls that last began, or were made, after another one, in no order.
-    pub fn call_names_after(&self, call: &str) -> Vec<String> {
-        self.read_fold(|fold| fold.call_names_after(call))
+    pub fn call_names_begun_after(&self, call: &str) -> Vec<String> {
+        self.read_fold(|fold| fold.call_names_begun_after(call))
     }
 
     /// Returns the calls that were begun and are not over, by name.
@@ -96,8 +96,8 @@ impl Run {
     }
 
     /// Returns when a call last began, was accepted or ended, records of this process included.
-    pub fn call_changed_at(&self, call: &str) -> Option<Moment> {
-        self.read_fold(|fold| fold.call(call)?.changed_at())
+    pub fn call_last_began_or_ended_at(&self, call: &str) -> Option<Moment> {
+        self.read_fold(|fold| fold.call(call)?.last_began_or_ended_at())
     }
 
     /// Returns whether an effect of a call may have been made and the journal does not know of it: it was rolled back.
@@ -111,8 +111,8 @@ impl Run {
     }
 
     /// Returns whether some attempt at a call had this key.
-    pub fn is_key_known(&self, key: &str) -> bool {
-        self.read_fold(|fold| fold.is_key_known(key))
+    pub fn is_call_key_recorded(&self, key: &str) -> bool {
+        self.read_fold(|fold| fold.is_call_key_recorded(key))
     }
 
     /// Returns the identity that a target name resolved to at its first use in this run.
@@ -170,18 +170,18 @@ impl Run {
     }
 
     /// Returns the time of the last record that was on disk when the run was taken.
-    pub fn last_record_at(&self) -> Moment {
+    pub fn last_record_before_acquisition(&self) -> Moment {
         self.last_at
     }
 
     /// Returns the names of the calls that were begun at least once, in no order.
-    pub fn started_calls(&self) -> Vec<String> {
-        self.read_fold(RunFold::started_calls)
+    pub fn call_names_ever_begun(&self) -> Vec<String> {
+        self.read_fold(RunFold::call_names_ever_begun)
     }
 
     /// Returns the names of the calls of one operation, in no order.
-    pub fn calls_of(&self, op: &str) -> Vec<String> {
-        self.read_fold(|fold| fold.calls_of(op))
+    pub fn call_names_of_operation(&self, op: &str) -> Vec<String> {
+        self.read_fold(|fold| fold.call_names_of_operation(op))
     }
 
     /// Returns the gates that are over, in the order of their names, each with how it ended.
@@ -190,8 +190,8 @@ impl Run {
     }
 
     /// Returns the recorded calls and clean-up that somebody allowed the edited sources not to ask for first.
-    pub fn allowed_missing(&self) -> BTreeSet<String> {
-        self.read_fold(RunFold::allowed_missing)
+    pub fn names_allowed_missing(&self) -> BTreeSet<String> {
+        self.read_fold(RunFold::names_allowed_missing)
     }
 
     /// Returns the parameters of the run, which was `given` some: its edited sources may have added others.
@@ -255,8 +255,8 @@ impl Run {
     ///
     /// # Errors
     /// [`Error::WriteFailed`].
-    pub fn write_records(&self) -> Result<(), Error> {
-        self.records.write_records()
+    pub fn write_records_unsynced(&self) -> Result<(), Error> {
+        self.records.write_records_unsynced()
     }
 
     /// Reads what the records say of the run, those that are not yet written included.

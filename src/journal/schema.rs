@@ -116,7 +116,7 @@ pub(super) fn locks_folder(state: &Path) -> PathBuf {
 ///
 /// # Errors
 /// [`Error::NotWritable`], [`Error::NewerSchema`], [`Error::Unreadable`].
-pub(super) fn open_or_create(state: &Path) -> Result<Connection, Error> {
+pub(super) fn open_or_create_journal(state: &Path) -> Result<Connection, Error> {
     let refused = |why: io::Error| Error::NotWritable { path: state.into(), why: why.to_string() };
     let folder = locks_folder(state);
     let is_new = !folder.exists();
@@ -126,16 +126,16 @@ pub(super) fn open_or_create(state: &Path) -> Result<Connection, Error> {
         sync_folder(parent).and_then(|()| sync_folder(state)).map_err(refused)?;
     }
     // When two processes turn the write-ahead log on at once, one gets an SQLITE_BUSY that no timeout waits for.
-    let _turn = wait_for_turn(state)?;
+    let _turn = wait_for_state_lock(state)?;
     let (mut db, _) =
         open_connection(state, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-    configure_durability(&db).map_err(|e| to_journal_error(state, &e))?;
+    make_commits_durable(&db).map_err(|e| to_journal_error(state, &e))?;
     migrate_schema(&mut db, state, MIGRATIONS)?;
     Ok(db)
 }
 
 /// Waits until no other process makes something in the state folder; others wait until the file is closed.
-pub(super) fn wait_for_turn(state: &Path) -> Result<File, Error> {
+pub(super) fn wait_for_state_lock(state: &Path) -> Result<File, Error> {
     let refused = |why: io::Error| Error::NotWritable { path: state.into(), why: why.to_string() };
     let turn = File::open(locks_folder(state)).map_err(refused)?;
     turn.lock().map_err(refused)?;
@@ -157,14 +157,14 @@ pub(super) fn is_journal_empty(state: &Path) -> Result<bool, Error> {
 /// Opens a journal that is there. Nothing is made or written, unless its schema is an older one.
 ///
 /// # Errors
-/// As [`open_or_create`].
-pub(super) fn open_existing(state: &Path) -> Result<Connection, Error> {
+/// As [`open_or_create_journal`].
+pub(super) fn open_existing_connection(state: &Path) -> Result<Connection, Error> {
     let (db, version) = open_connection(state, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    if version < newest_version(MIGRATIONS) {
+    if version < newest_schema_version(MIGRATIONS) {
         // Or another process is making it at this moment.
-        return open_or_create(state);
+        return open_or_create_journal(state);
     }
-    configure_durability(&db).map_err(|e| to_journal_error(state, &e))?;
+    make_commits_durable(&db).map_err(|e| to_journal_error(state, &e))?;
     Ok(db)
 }
 
@@ -174,7 +174,7 @@ fn open_connection(state: &Path, flags: OpenFlags) -> Result<(Connection, u32), 
     let db = Connection::open_with_flags(journal_path(state), flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(at)?;
     db.busy_timeout(BUSY_TIMEOUT).map_err(at)?;
-    let (found, known) = (schema_version(&db).map_err(at)?, newest_version(MIGRATIONS));
+    let (found, known) = (schema_version(&db).map_err(at)?, newest_schema_version(MIGRATIONS));
     if found > known {
         return Err(Error::NewerSchema { path: journal_path(state), found, known });
     }
@@ -185,12 +185,12 @@ fn schema_version(db: &Connection) -> rusqlite::Result<u32> {
     db.query_row("pragma user_version", [], |row| row.get(0))
 }
 
-fn newest_version(steps: &[&str]) -> u32 {
+fn newest_schema_version(steps: &[&str]) -> u32 {
     u32::try_from(steps.len()).unwrap_or(u32::MAX)
 }
 
 /// Makes every commit durable.
-fn configure_durability(db: &Connection) -> rusqlite::Result<()> {
+fn make_commits_durable(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update(None, "journal_mode", "wal")?;
     db.pragma_update(None, "synchronous", "full")?;
     // On macOS a plain fsync leaves the data in the drive's cache; elsewhere this changes nothing.
@@ -201,9 +201,9 @@ fn configure_durability(db: &Connection) -> rusqlite::Result<()> {
 /// Opens a journal that is there, for what need not survive a power cut: this connection waits for no disk.
 ///
 /// # Errors
-/// As [`open_existing`].
+/// As [`open_existing_connection`].
 pub(super) fn open_unsynced(state: &Path) -> Result<Connection, Error> {
-    let db = open_existing(state)?;
+    let db = open_existing_connection(state)?;
     db.pragma_update(None, "synchronous", "normal").map_err(|e| to_journal_error(state, &e))?;
     Ok(db)
 }
@@ -221,11 +221,11 @@ fn migrate_schema(db: &mut Connection, state: &Path, steps: &[&str]) -> Result<(
     loop {
         let step = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(at)?;
         let found = schema_version(&step).map_err(at)?;
-        if found > newest_version(steps) {
+        if found > newest_schema_version(steps) {
             return Err(Error::NewerSchema {
                 path: journal_path(state),
                 found,
-                known: newest_version(steps),
+                known: newest_schema_version(steps),
             });
         }
         let Some(sql) = steps.get(found as usize) else { return Ok(()) };
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn the_journal_syncs_every_commit() {
         let state = tempfile::tempdir().expect("a folder");
-        let db = open_or_create(state.path()).expect("made");
+        let db = open_or_create_journal(state.path()).expect("made");
         let ask = |pragma: &str| -> String {
             db.query_row(&format!("select cast((select * from pragma_{pragma}) as text)"), [], |row| {
                 row.get(0)
@@ -287,13 +287,13 @@ mod tests {
     #[test]
     fn a_newer_journal_is_refused_and_left_alone() {
         let state = tempfile::tempdir().expect("a folder");
-        drop(open_or_create(state.path()).expect("made"));
-        let known = newest_version(MIGRATIONS);
+        drop(open_or_create_journal(state.path()).expect("made"));
+        let known = newest_schema_version(MIGRATIONS);
         let db = Connection::open(journal_path(state.path())).expect("opens");
         db.pragma_update(None, "user_version", known + 1).expect("set");
         drop(db);
         let before = fs::read(journal_path(state.path())).expect("reads");
-        for refused in [open_or_create(state.path()), open_existing(state.path())] {
+        for refused in [open_or_create_journal(state.path()), open_existing_connection(state.path())] {
             let path = journal_path(state.path());
             assert_eq!(refused.err(), Some(Error::NewerSchema { path, found: known + 1, known }));
         }
@@ -324,8 +324,8 @@ mod tests {
         migrate_schema(&mut db, state.path(), &MIGRATIONS[..1]).expect("version 1");
         db.execute("insert into runs (id, status) values ('abcd2345', 'running')", []).expect("a run");
         drop(db);
-        let db = open_existing(state.path()).expect("opens");
-        assert_eq!(schema_version(&db), Ok(newest_version(MIGRATIONS)));
+        let db = open_existing_connection(state.path()).expect("opens");
+        assert_eq!(schema_version(&db), Ok(newest_schema_version(MIGRATIONS)));
         let runs: i64 = db.query_row("select count(*) from runs", [], |row| row.get(0)).expect("counts");
         let editions: i64 =
             db.query_row("select count(*) from editions", [], |row| row.get(0)).expect("counts");
@@ -346,7 +346,7 @@ mod tests {
     fn a_file_that_is_no_database_is_named() {
         let state = tempfile::tempdir().expect("a folder");
         fs::write(journal_path(state.path()), "notes about the journal, ".repeat(400)).expect("written");
-        let error = open_existing(state.path()).expect_err("refused");
+        let error = open_existing_connection(state.path()).expect_err("refused");
         assert!(matches!(&error, Error::Unreadable { why, .. } if why.contains("SQLITE_NOTADB")), "{error}");
     }
 
@@ -355,7 +355,7 @@ mod tests {
         let place = tempfile::tempdir().expect("a folder");
         let state = place.path().join("file").join("state");
         fs::write(place.path().join("file"), "").expect("written");
-        let error = open_or_create(&state).expect_err("refused");
+        let error = open_or_create_journal(&state).expect_err("refused");
         assert!(matches!(&error, Error::NotWritable { path, .. } if *path == state), "{error}");
         assert!(error.hint().is_some_and(|hint| hint.contains("--state")));
     }

@@ -92,7 +92,7 @@ impl ScriptError {
                 self.side_effects = SideEffects::Unknown;
             }
             ("left_behind", value) => self.absorb_left_behind(value),
-            (_, value) => self.keep_other(name, value),
+            (_, value) => self.keep_unknown_field(name, value),
         }
     }
 
@@ -106,7 +106,7 @@ impl ScriptError {
     }
 
     /// Keeps a field as it was thrown; where it has a name of ours, ours permits as little as it can.
-    fn keep_other(&mut self, name: String, value: Value) {
+    fn keep_unknown_field(&mut self, name: String, value: Value) {
         match name.as_str() {
             "code" => self.code.clear(),
             "side_effects" => self.side_effects = SideEffects::Some,
@@ -151,7 +151,7 @@ impl ScriptError {
     }
 
     /// Sets the call that raised the error.
-    pub fn name_call(&mut self, call: &str) {
+    pub fn set_raising_call(&mut self, call: &str) {
         self.other.remove("call_name");
         self.call_name = Some(call.into());
     }
@@ -235,7 +235,7 @@ mod tests {
     fn what_is_set_later_replaces_what_was_thrown() {
         let thrown = json!({"call_name": 1, "decided": null, "left_behind": 2});
         let mut error = ScriptError::new("X", "m").absorb_fields(fields(&thrown));
-        error.name_call("/a#0");
+        error.set_raising_call("/a#0");
         error.mark_decided();
         error.set_left_behind(vec!["b".into()]);
         let shown = error.to_json();

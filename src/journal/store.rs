@@ -5,7 +5,7 @@ use super::{
     chain::{self, Chain, RecordRow},
     holder::LockNote,
     lock::{self, RunLock},
-    place::{StateConsent, list_traces},
+    place::{StateConsent, list_runs_with_traces},
     record_queue::{RecordObserver, RunWriter},
     rows::{self, RunRow, RunRowId},
     schema,
@@ -63,7 +63,7 @@ impl Journal {
         if let Some(gone) = find_lost_journal(state)?.filter(|_| !consent.allows_rolled_back()) {
             return Err(gone);
         }
-        let db = share_connection(schema::open_or_create(state)?);
+        let db = share_connection(schema::open_or_create_journal(state)?);
         Ok(Self::on_disk(state, clock, db, consent))
     }
 
@@ -85,7 +85,7 @@ impl Journal {
         if !schema::journal_path(state).exists() {
             return Ok(None);
         }
-        let db = share_connection(schema::open_existing(state)?);
+        let db = share_connection(schema::open_existing_connection(state)?);
         Ok(Some(Self::on_disk(state, clock, db, consent)))
     }
 
@@ -131,7 +131,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`Error::Unreadable`].
-    pub fn stop_requested_by(&self, id: &str) -> Result<Option<String>, Error> {
+    pub fn find_stop_requester(&self, id: &str) -> Result<Option<String>, Error> {
         self.with_db(|db| rows::select_stop_requester(db, id))
     }
 
@@ -162,7 +162,7 @@ impl Journal {
         match found.len() {
             0 => Err(self
                 .find_tombstone(&wanted)?
-                .map_or_else(|| no_such_run(given, &ids), |tombstone| pruned_error(&tombstone))),
+                .map_or_else(|| no_such_run_error(given, &ids), |tombstone| pruned_error(&tombstone))),
             1 => Ok(found.remove(0)),
             _ => Err(Error::Ambiguous { given: given.into(), candidates: found }),
         }
@@ -185,7 +185,7 @@ impl Journal {
         let id = self.require_run(id)?;
         self.check_or_adopt_place()?;
         let lock = self.lock_run(&id, self.clock.now())?;
-        let writer = self.open_writer()?;
+        let writer = self.open_run_connection()?;
         let (row_id, chain) = self.replay_chain(&lock_shared_db(&writer), &id, |_| {})?;
         if former_name::is_former_version(&chain.version)
             && chain.fold.status.is_some_and(|status| !status.is_final())
@@ -194,12 +194,12 @@ impl Journal {
         }
         if let Some(lock) = &lock {
             // A state from before there were numbers has none.
-            lock.note_synced(chain.tail.seq);
+            lock.write_synced_number(chain.tail.seq);
         }
         // The process that was asked to stop, and was at its things, is gone.
         self.with_db(|db| rows::delete_stop_request(db, &id))?;
         self.release_all_claims(&id)?;
-        Ok(Run::from_chain(self.run_writer(writer, row_id, lock), chain))
+        Ok(Run::from_chain(self.build_run_writer(writer, row_id, lock), chain))
     }
 
     /// Returns every run, newest first, also one whose records do not read.
@@ -217,7 +217,7 @@ impl Journal {
     pub fn summarize_run(&self, id: &str) -> Result<RunSummary, Error> {
         self.read_run_rows(Some(id))?
             .pop()
-            .map_or_else(|| Err(no_such_run(id, &[])), |row| self.summarize_row(row))
+            .map_or_else(|| Err(no_such_run_error(id, &[])), |row| self.summarize_row(row))
     }
 
     /// Returns every record of a run that is on disk, in order.
@@ -239,7 +239,7 @@ impl Journal {
     /// [`Error::NoSuchRun`], [`Error::Unreadable`].
     pub fn read_intact_records(&self, id: &str) -> Result<(Vec<JournalEntry>, Option<Error>), Error> {
         let id = self.require_run(id)?;
-        let mut chain = Chain::from_run_id(&id);
+        let mut chain = Chain::empty_for_run(&id);
         let (mut intact, mut wrong) = (Vec::new(), None);
         self.with_db(|db| {
             rows::for_each_record(db, rows::select_row_id(db, &id)?, |row| {
@@ -270,14 +270,14 @@ impl Journal {
     /// [`Error::Broken`] with the first wrong record, [`Error::NoSuchRun`], [`Error::InvalidHead`].
     pub fn verify_run(&self, id: &str, head: Option<&str>) -> Result<VerifiedChain, Error> {
         let id = self.require_run(id)?;
-        let mut seen = head.map(|head| chain::matches_head("", head)).transpose()?.is_none();
+        let mut seen = head.map(|head| chain::matches_head_prefix("", head)).transpose()?.is_none();
         let db = self.lock_db();
         let (_, chain) = self.replay_chain(&db, &id, |hash| {
-            seen = seen || head.is_some_and(|head| chain::matches_head(hash, head) == Ok(true));
+            seen = seen || head.is_some_and(|head| chain::matches_head_prefix(hash, head) == Ok(true));
         })?;
         if !seen {
             let what = "the records that led to the known head are missing";
-            return Err(chain.tail.broken_at(chain.tail.seq + 1, what));
+            return Err(chain.tail.broken_error_at(chain.tail.seq + 1, what));
         }
         Ok(VerifiedChain { records: chain.tail.seq, head: chain.tail.hash })
     }
@@ -291,9 +291,11 @@ impl Journal {
     ) -> Result<(RunRowId, Chain), Error> {
         let at = |e: rusqlite::Error| schema::to_journal_error(&self.state, &e);
         let view = db.begin_read().map_err(at)?;
-        let row_id =
-            rows::select_row_id(&view, id).optional().map_err(at)?.ok_or_else(|| no_such_run(id, &[]))?;
-        let mut chain = Chain::from_run_id(id);
+        let row_id = rows::select_row_id(&view, id)
+            .optional()
+            .map_err(at)?
+            .ok_or_else(|| no_such_run_error(id, &[]))?;
+        let mut chain = Chain::empty_for_run(id);
         let mut wrong = Ok(());
         rows::for_each_record(&view, row_id, |row| {
             if wrong.is_ok() {
@@ -313,7 +315,7 @@ impl Journal {
     /// Returns `id` if there is such a run.
     pub(super) fn require_run(&self, id: &str) -> Result<String, Error> {
         let found = self.with_db(|db| rows::select_row_id(db, id).optional())?;
-        found.map(|_| id.to_owned()).ok_or_else(|| no_such_run(id, &[]))
+        found.map(|_| id.to_owned()).ok_or_else(|| no_such_run_error(id, &[]))
     }
 
     /// Takes the lock of a run; a journal in memory has none.
@@ -325,14 +327,14 @@ impl Journal {
     }
 
     /// Returns a connection for one run: a new one, or, to a journal in memory, the only one.
-    pub(super) fn open_writer(&self) -> Result<Arc<Mutex<PooledDb>>, Error> {
+    pub(super) fn open_run_connection(&self) -> Result<Arc<Mutex<PooledDb>>, Error> {
         match self.observer {
             Some(_) => Ok(Arc::clone(&self.db)),
-            None => Ok(share_connection(schema::open_existing(&self.state)?)),
+            None => Ok(share_connection(schema::open_existing_connection(&self.state)?)),
         }
     }
 
-    pub(super) fn run_writer(
+    pub(super) fn build_run_writer(
         &self,
         db: Arc<Mutex<PooledDb>>,
         row_id: RunRowId,
@@ -376,7 +378,7 @@ fn find_lost_journal(state: &Path) -> Result<Option<Error>, Error> {
     if !schema::is_journal_empty(state)? {
         return Ok(None);
     }
-    let runs: Vec<String> = list_traces(state)?.into_iter().collect();
+    let runs: Vec<String> = list_runs_with_traces(state)?.into_iter().collect();
     let path = schema::journal_path(state);
     Ok((!runs.is_empty()).then_some(Error::JournalGone { path, runs }))
 }
@@ -442,7 +444,7 @@ fn decode_summary(row: &RunRow) -> Result<RunSummary, Error> {
     };
     let (started_at, last_at) = (first.at, last.at);
     let reason = if !status.is_final() && former_name::is_former_version(&version) {
-        Some(former_name::explain_refusal(&version))
+        Some(former_name::explain_former_run_refusal(&version))
     } else {
         reason
     };
@@ -469,7 +471,7 @@ fn pruned_error(tombstone: &Tombstone) -> Error {
     Error::NoSuchRun { given: run.clone(), hint: format!("it {end} and was pruned at {pruned_at}") }
 }
 
-fn no_such_run(given: &str, ids: &[String]) -> Error {
+fn no_such_run_error(given: &str, ids: &[String]) -> Error {
     let hint = suggest::nearest_name(given, ids.iter().map(String::as_str)).map_or_else(
         || "`redrill runs list` shows what there is".into(),
         |id| format!("did you mean `{id}`?"),

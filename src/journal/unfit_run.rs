@@ -30,13 +30,13 @@ impl Journal {
         let id = self.require_run(id)?;
         self.check_or_adopt_place()?;
         let lock = self.lock_run(&id, self.clock.now())?;
-        let mut tail = ChainTail::from_run_id(&id);
+        let mut tail = ChainTail::empty_for_run(&id);
         let (mut calls, mut entries, mut unread, mut linked) = (0, Vec::new(), Vec::new(), Ok(()));
         let row_id = self.with_db(|db| {
             let row_id = rows::select_row_id(db, &id)?;
             rows::for_each_record(db, row_id, |row| {
                 if linked.is_ok() {
-                    linked = tail.verify_row(&row);
+                    linked = tail.verify_and_advance(&row);
                 }
                 calls = row.calls;
                 match chain::decode_entry(&id, &row) {
@@ -58,7 +58,7 @@ impl UnfitRun<'_> {
     }
 
     /// Returns the numbers of the records that do not read.
-    pub fn unread_records(&self) -> &[u64] {
+    pub fn unreadable_record_numbers(&self) -> &[u64] {
         &self.unread
     }
 
@@ -79,7 +79,7 @@ impl UnfitRun<'_> {
             tx.commit()
         })?;
         if let Some(lock) = &self.lock {
-            lock.note_synced(row.seq);
+            lock.write_synced_number(row.seq);
         }
         journal.release_leases(&self.tail.run)
     }

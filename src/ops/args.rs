@@ -77,7 +77,7 @@ impl CallArgs {
     }
 
     /// Returns a recovery point, if it was given.
-    pub fn get_point(&self, name: &str) -> Option<RecoveryPoint> {
+    pub fn get_recovery_point(&self, name: &str) -> Option<RecoveryPoint> {
         canonical::parse_recovery_point(self.get(name)).ok()
     }
 }

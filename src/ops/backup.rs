@@ -3,7 +3,7 @@
 use super::{
     args::CallArgs,
     branch::BRANCH_FIELDS,
-    protocol::{JobEffect, RemoveEffect, perform_job, perform_remove},
+    protocol::{JobEffect, RemoveEffect, begin_or_continue_job, begin_or_continue_removal},
     restore::{INTO, TEMPORARY, restore_permission, restore_to_point},
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Permission,
@@ -155,7 +155,7 @@ async fn create_backup(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Va
     let request = BackupRequest { label: args.get_optional_text("label") };
     let effect =
         BackupMaking { thing: Thing::table_rows(args)?, backups: target.backups()?, request, key: cx.key };
-    perform_job(cx, args, &*target, &effect).await
+    begin_or_continue_job(cx, args, &*target, &effect).await
 }
 
 /// Takes a backup.
@@ -168,7 +168,7 @@ struct BackupMaking<'a> {
 
 #[async_trait]
 impl JobEffect for BackupMaking<'_> {
-    fn subject(&self) -> String {
+    fn subject_for_messages(&self) -> String {
         "the backup".into()
     }
 
@@ -176,7 +176,7 @@ impl JobEffect for BackupMaking<'_> {
         EffectKind::Backup
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 
@@ -193,7 +193,7 @@ async fn delete_backup(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Va
     }
     // One at a time: what goes with a backup depends on which others are there.
     let thing = Thing::named(args, "backups")?;
-    perform_remove(cx, args, &*target, &BackupRemoval { thing, backups, id, key: cx.key }).await
+    begin_or_continue_removal(cx, args, &*target, &BackupRemoval { thing, backups, id, key: cx.key }).await
 }
 
 /// Deletes a backup and what depends on it.
@@ -208,7 +208,7 @@ struct BackupRemoval<'a> {
 impl RemoveEffect for BackupRemoval<'_> {
     type Gone = BackupDeletion;
 
-    fn subject(&self) -> String {
+    fn subject_for_messages(&self) -> String {
         format!("the backup `{}`", self.id)
     }
 
@@ -216,7 +216,7 @@ impl RemoveEffect for BackupRemoval<'_> {
         EffectKind::BackupDeletion
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 
@@ -224,7 +224,7 @@ impl RemoveEffect for BackupRemoval<'_> {
         self.backups.plan_delete(self.id).await
     }
 
-    async fn is_there(&self, gone: &BackupDeletion) -> Result<bool> {
+    async fn is_any_left(&self, gone: &BackupDeletion) -> Result<bool> {
         Ok(self.backups.list().await?.iter().any(|b| b.id == gone.id || gone.also.contains(&b.id)))
     }
 

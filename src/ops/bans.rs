@@ -3,7 +3,7 @@
 use super::{
     args::CallArgs,
     evidence::{ElementChange, ElementChanges, parse_element},
-    protocol::{SetEffect, SetLook, perform_set},
+    protocol::{SetEffect, SetLook, begin_or_continue_set},
     spec::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
         TARGET, field,
@@ -60,7 +60,7 @@ async fn remove_bans(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Valu
     let target = cx.open_target(args.get("target")).await?;
     let addresses: Vec<IpAddr> = args.get_list("addresses");
     let effect = BanEffect { thing: Thing::named(args, "bans")?, target: &*target, addresses };
-    perform_set(cx, args, &*target, &effect).await
+    begin_or_continue_set(cx, args, &*target, &effect).await
 }
 
 /// Lets addresses in again: an element is an address, its value whether it is banned.
@@ -72,7 +72,7 @@ struct BanEffect<'a> {
 
 #[async_trait]
 impl SetEffect for BanEffect<'_> {
-    fn subject(&self) -> &'static str {
+    fn subject_for_messages(&self) -> &'static str {
         "the removal of bans"
     }
 
@@ -80,7 +80,7 @@ impl SetEffect for BanEffect<'_> {
         EffectKind::Bans
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 

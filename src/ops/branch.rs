@@ -2,7 +2,7 @@
 
 use super::{
     args::CallArgs,
-    protocol::{JobEffect, RemoveEffect, perform_job, perform_remove},
+    protocol::{JobEffect, RemoveEffect, begin_or_continue_job, begin_or_continue_removal},
     restore::{TEMPORARY, restore_to_point},
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Permission,
@@ -14,7 +14,7 @@ use crate::{
     base::value,
     provider::{
         Branches, Code, Error, PlannedJob, Result,
-        model::{Branch, EffectKind, Landing, RecoveryPoint, RecoveryTarget},
+        model::{Branch, EffectKind, LandingLimit, RecoveryPoint, RecoveryTarget},
     },
 };
 use async_trait::async_trait;
@@ -170,15 +170,15 @@ async fn get_branch(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
 
 async fn create_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let latest = RecoveryPoint { at: RecoveryTarget::Latest, inclusive: true, timeline: None };
-    restore_to_point(cx, args, None, args.get_point("to").unwrap_or(latest)).await
+    restore_to_point(cx, args, None, args.get_recovery_point("to").unwrap_or(latest)).await
 }
 
 async fn delete_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    let thing = branch_thing(args)?;
-    let landing = target.landing(EffectKind::BranchDeletion);
+    let thing = whole_branch_of_call(args)?;
+    let landing = target.landing_limit(EffectKind::BranchDeletion);
     let removal = BranchRemoval { thing, cx, args, branches: target.branches()?, landing };
-    perform_remove(cx, args, &*target, &removal).await
+    begin_or_continue_removal(cx, args, &*target, &removal).await
 }
 
 /// Removes a branch: the one that it was when the call began, and no later one of its name.
@@ -187,12 +187,12 @@ struct BranchRemoval<'a> {
     cx: &'a CallContext<'a>,
     args: &'a CallArgs,
     branches: &'a dyn Branches,
-    landing: Landing,
+    landing: LandingLimit,
 }
 
 impl BranchRemoval<'_> {
     /// Returns what the call's handle says of its branch; for a plain name the error is `otherwise`.
-    fn decode_handle(&self, otherwise: Error) -> Result<GoneBranch> {
+    fn decode_handle_or(&self, otherwise: Error) -> Result<GoneBranch> {
         let Some(handle) = value::untag_as(self.args.get("branch"), value::BRANCH_TAG) else {
             return Err(otherwise);
         };
@@ -213,15 +213,15 @@ struct GoneBranch {
 impl RemoveEffect for BranchRemoval<'_> {
     type Gone = GoneBranch;
 
-    fn subject(&self) -> String {
-        left_behind_name(self.args)
+    fn subject_for_messages(&self) -> String {
+        branch_name_for_left_behind(self.args)
     }
 
     fn kind(&self) -> EffectKind {
         EffectKind::BranchDeletion
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 
@@ -229,12 +229,14 @@ impl RemoveEffect for BranchRemoval<'_> {
         match find_branch(self.cx, self.args).await {
             Ok(branch) => Ok(GoneBranch { name: branch.name, id: branch.id, target: branch.target }),
             // The id of one that no look shows is enough to ask for its removal: the look may lag behind.
-            Err(e) if e.code == Code::NotFound && !self.landing.is_fenced() => self.decode_handle(e),
+            Err(e) if e.code == Code::NotFound && !self.landing.cannot_land_late() => {
+                self.decode_handle_or(e)
+            }
             Err(e) => Err(e),
         }
     }
 
-    async fn is_there(&self, gone: &GoneBranch) -> Result<bool> {
+    async fn is_any_left(&self, gone: &GoneBranch) -> Result<bool> {
         Ok(self.branches.list().await?.iter().any(|b| b.id == gone.id))
     }
 
@@ -244,15 +246,15 @@ impl RemoveEffect for BranchRemoval<'_> {
 }
 
 async fn reset_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
-    run_workflow(cx, args, vec![branch_thing(args)?], BranchChange::Reset).await
+    perform_branch_change(cx, args, vec![whole_branch_of_call(args)?], BranchChange::Reset).await
 }
 
 async fn promote_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
-    let things = vec![Thing::whole_target(args)?, branch_thing(args)?];
-    run_workflow(cx, args, things, BranchChange::Promote).await
+    let things = vec![Thing::whole_target(args)?, whole_branch_of_call(args)?];
+    perform_branch_change(cx, args, things, BranchChange::Promote).await
 }
 
-async fn run_workflow(
+async fn perform_branch_change(
     cx: &CallContext<'_>,
     args: &CallArgs,
     things: Vec<Thing>,
@@ -261,7 +263,7 @@ async fn run_workflow(
     let target = cx.open_target(args.get("target")).await?;
     let branches = target.branches()?;
     let effect = BranchWorkflow { things, cx, args, branches, workflow, branch: OnceLock::new() };
-    perform_job(cx, args, &*target, &effect).await
+    begin_or_continue_job(cx, args, &*target, &effect).await
 }
 
 /// What is done with a whole branch.
@@ -285,7 +287,7 @@ struct BranchWorkflow<'a> {
 
 #[async_trait]
 impl JobEffect for BranchWorkflow<'_> {
-    fn subject(&self) -> String {
+    fn subject_for_messages(&self) -> String {
         match self.workflow {
             BranchChange::Reset => "the reset of the branch".into(),
             BranchChange::Promote => "the promotion of the branch".into(),
@@ -296,7 +298,7 @@ impl JobEffect for BranchWorkflow<'_> {
         EffectKind::BranchWorkflow
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         self.things.clone()
     }
 
@@ -315,7 +317,7 @@ impl JobEffect for BranchWorkflow<'_> {
 }
 
 /// Returns all of the call's branch.
-fn branch_thing(args: &CallArgs) -> Result<Thing> {
+fn whole_branch_of_call(args: &CallArgs) -> Result<Thing> {
     Thing::whole_branch(args, branch_name(args))
 }
 
@@ -326,7 +328,7 @@ fn branch_name(args: &CallArgs) -> &str {
 }
 
 /// Returns the branch that a removal is about, as `left_behind` names it.
-pub fn left_behind_name(args: &CallArgs) -> String {
+pub fn branch_name_for_left_behind(args: &CallArgs) -> String {
     let name = branch_name(args);
     parse_target_ref(args.get("target"))
         .map_or_else(|_| format!("branch {name}"), |place| format!("branch {place}/{name}"))

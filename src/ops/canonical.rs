@@ -185,14 +185,14 @@ pub(super) fn canonicalize_target_ref(given: &Value) -> Result<Value> {
 }
 
 /// Returns the text that identifies a value: itself, or one field of a handle.
-pub(super) fn identifying_text(given: &Value, tag: &str, field: &str) -> Option<Value> {
+pub(super) fn identify_by_text_or_field(given: &Value, tag: &str, field: &str) -> Option<Value> {
     let text = value::untag_as(given, tag).map_or(given.as_str(), |handle| handle[field].as_str());
     text.map(Value::from)
 }
 
 /// Returns the moment that text or a handle says; `None` is neither of the two.
 pub(super) fn parse_moment(given: &Value) -> Option<Result<Moment>> {
-    let text = value::expect_text(given, value::MOMENT_TAG).ok()?;
+    let text = value::expect_text_or_tagged(given, value::MOMENT_TAG).ok()?;
     Some(Moment::parse(&text).map_err(|e| Error::new(Code::Invalid, e.to_string()).with_hint(e.hint())))
 }
 
@@ -213,7 +213,7 @@ const MARK_FIELDS: [&str; 3] = ["name", "lsn", "time"];
 /// [`Code::Invalid`].
 pub(super) fn parse_recovery_point(given: &Value) -> Result<RecoveryPoint> {
     let invalid = |message: String| Error::new(Code::Invalid, message);
-    if let Some(text) = given.as_str().filter(|text| GivenMoment::is_relative(text)) {
+    if let Some(text) = given.as_str().filter(|text| GivenMoment::is_relative_text(text)) {
         let unfixed = moment::Error::Unfixed(text.to_owned());
         return Err(invalid(unfixed.to_string()).with_hint(unfixed.hint()));
     }
@@ -223,7 +223,7 @@ pub(super) fn parse_recovery_point(given: &Value) -> Result<RecoveryPoint> {
     })?;
     if let Some(unknown) = fields.keys().find(|k| !POINT_FIELDS.contains(&k.as_str())) {
         return Err(invalid(format!("a recovery point has no `{unknown}`"))
-            .with_hint(suggest::suggest_name(unknown, POINT_FIELDS.iter().copied())));
+            .with_hint(suggest::suggest_name_or_list_known(unknown, POINT_FIELDS.iter().copied())));
     }
     let inclusive = match fields.get("inclusive") {
         None => true,
@@ -325,7 +325,7 @@ pub(super) fn recovery_point_to_json(point: &RecoveryPoint) -> Value {
 }
 
 /// Returns the value of one field of a recovery point on the command line: two of the fields are not text.
-pub(super) fn parse_point_field(key: &str, word: &str) -> Value {
+pub(super) fn parse_recovery_point_word(key: &str, word: &str) -> Value {
     match key {
         "inclusive" => word.parse::<bool>().map_or_else(|_| word.into(), Value::from),
         "timeline" => word.parse::<i64>().map_or_else(|_| word.into(), Value::from),

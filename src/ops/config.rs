@@ -4,7 +4,7 @@ use super::{
     args::CallArgs,
     canonical::setting_to_text,
     evidence::{ElementChange, ElementChanges, Evidence},
-    protocol::{SetEffect, SetLook, perform_set},
+    protocol::{SetEffect, SetLook, begin_or_continue_set},
     server_restart::{restart_for_settings, take_restart_up},
     spec::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
@@ -103,7 +103,7 @@ async fn set_settings(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Val
     let values = args.get_map("values");
     let settings = target.settings()?;
     let mut things: Vec<String> = values.keys().map(|name| setting_part(name)).collect();
-    if settings.replaces_overrides() {
+    if settings.replaces_all_overrides() {
         // A replacement that lands late would undo what was set after it.
         things.push("overrides".into());
     }
@@ -121,11 +121,11 @@ async fn set_settings(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Val
         return take_restart_up(cx, args, &*target, before).await;
     }
     let stopwatch = Stopwatch::start(cx.fleet.clock().as_ref());
-    let set = perform_set(cx, args, &*target, &effect).await?;
+    let set = begin_or_continue_set(cx, args, &*target, &effect).await?;
     if !effect.restarts {
         return Ok(set);
     }
-    restart_for_settings(cx, args, &*target, (set, stopwatch.left_of(args.timeout()))).await
+    restart_for_settings(cx, args, &*target, (set, stopwatch.remaining_of(args.timeout()))).await
 }
 
 /// Returns the part of a target that a setting is: servers take its name in any case.
@@ -161,7 +161,7 @@ impl SettingsEffect<'_> {
     }
 
     /// Returns every override that the call is not about.
-    async fn read_others(&self) -> Result<Map<String, Value>> {
+    async fn read_other_overrides(&self) -> Result<Map<String, Value>> {
         let mut others = self.settings.overrides().await?;
         others.retain(|name, _| !self.values.contains_key(name));
         Ok(others)
@@ -169,20 +169,24 @@ impl SettingsEffect<'_> {
 
     /// Looks what became of the overrides that a replacement carries along, given whether it has taken effect: returns
     /// what was lost or is otherwise.
-    async fn track_others(&self, carried: &Map<String, Value>, has_landed: bool) -> Result<Vec<String>> {
-        let now = self.read_others().await?;
+    async fn find_lost_overrides(
+        &self,
+        carried: &Map<String, Value>,
+        has_landed: bool,
+    ) -> Result<Vec<String>> {
+        let now = self.read_other_overrides().await?;
         let mut before = lock_unpoisoned(&self.others_before);
         if !has_landed {
             *before = Some(now);
             return Ok(Vec::new());
         }
-        Ok(describe_losses(carried, before.as_ref().unwrap_or(carried), &now))
+        Ok(describe_override_losses(carried, before.as_ref().unwrap_or(carried), &now))
     }
 }
 
 /// Describes what a replacement of all overrides with `carried` has undone of what others had set `before`, and what it
 /// carried that is otherwise `now`.
-fn describe_losses(
+fn describe_override_losses(
     carried: &Map<String, Value>,
     before: &Map<String, Value>,
     now: &Map<String, Value>,
@@ -216,7 +220,7 @@ fn describe_losses(
 
 #[async_trait]
 impl SetEffect for SettingsEffect<'_> {
-    fn subject(&self) -> &'static str {
+    fn subject_for_messages(&self) -> &'static str {
         "the override of settings"
     }
 
@@ -224,7 +228,7 @@ impl SetEffect for SettingsEffect<'_> {
         EffectKind::Settings
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         self.things.clone()
     }
 
@@ -253,8 +257,8 @@ impl SetEffect for SettingsEffect<'_> {
         let mut changes: ElementChanges =
             now.iter().map(|setting| (setting.name.clone(), change(setting))).collect();
         let takes_away = changes.values().any(|change| change.wanted.is_null() && !change.before.is_null());
-        if takes_away && self.settings.replaces_overrides() {
-            let carried = self.read_others().await?;
+        if takes_away && self.settings.replaces_all_overrides() {
+            let carried = self.read_other_overrides().await?;
             changes.insert(CARRIED.into(), ElementChange { before: Value::Null, wanted: carried.into() });
         }
         Ok(changes)
@@ -271,7 +275,7 @@ impl SetEffect for SettingsEffect<'_> {
                 changes.get(name).is_some_and(|change| change.wanted == *found && change.before != *found)
             };
             let has_landed = elements.iter().any(is_new);
-            warnings = self.track_others(carried, has_landed).await?;
+            warnings = self.find_lost_overrides(carried, has_landed).await?;
             let as_seen = if has_landed { carried.clone().into() } else { Value::Null };
             elements.insert(CARRIED.into(), as_seen);
         }
@@ -291,8 +295,8 @@ impl SetEffect for SettingsEffect<'_> {
     }
 
     /// Where an override goes only by a replacement of all, there is none for what has no override.
-    fn list_unasked(&self, changes: &ElementChanges) -> Vec<String> {
-        if !self.settings.replaces_overrides() || changes.contains_key(CARRIED) {
+    fn list_elements_not_requested(&self, changes: &ElementChanges) -> Vec<String> {
+        if !self.settings.replaces_all_overrides() || changes.contains_key(CARRIED) {
             return Vec::new();
         }
         let unasked = changes.iter().filter(|(_, change)| change.wanted.is_null());
@@ -303,9 +307,9 @@ impl SetEffect for SettingsEffect<'_> {
     async fn send_request(&self, changes: &ElementChanges) -> Result<()> {
         let asked = match changes.get(CARRIED) {
             Some(ElementChange { wanted: Value::Object(carried), .. }) => {
-                self.settings.set_if_unchanged(&self.values, carried).await
+                self.settings.set_if_others_unchanged(&self.values, carried).await
             }
-            _ if self.settings.replaces_overrides() => {
+            _ if self.settings.replaces_all_overrides() => {
                 let mut values = self.values.clone();
                 values.retain(|_, value| !value.is_null());
                 self.settings.set(&values).await
@@ -333,7 +337,7 @@ mod tests {
     fn what_a_replacement_of_all_overrides_undoes_is_said() {
         let map = |value: Value| value.as_object().expect("a map").clone();
         let carried = map(json!({"max_connections": 90, "wal_keep_size": "1GB"}));
-        let losses = |before: Value, now: Value| describe_losses(&carried, &map(before), &map(now));
+        let losses = |before: Value, now: Value| describe_override_losses(&carried, &map(before), &map(now));
         assert_eq!(losses(json!(carried), json!(carried)), Vec::<String>::new());
         let later = json!({"max_connections": 90, "wal_keep_size": "1GB", "work_mem": "8MB"});
         assert_eq!(losses(json!(carried), later.clone()), Vec::<String>::new(), "set after it, and there");

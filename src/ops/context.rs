@@ -27,7 +27,7 @@ pub trait CallHost: Send + Sync {
     async fn record_evidence(&self, evidence: &Evidence) -> Result<()>;
     /// Waits until no other call of this state folder is at these things, and no request of one can still land at them;
     /// others wait until the claim is dropped. [`Code::Timeout`] when that takes longer than `limit`.
-    async fn claim_things(&self, things: &[Thing], limit: Option<Span>) -> Result<ThingClaim>;
+    async fn wait_and_claim_things(&self, things: &[Thing], limit: Option<Span>) -> Result<ThingClaim>;
     /// Puts things under quarantine: a request of this call, sent until `sent_by` at the latest, may land there for
     /// `span` after that, or for a time that nobody knows.
     async fn begin_quarantine(&self, things: &[Thing], sent_by: &Uptime, span: Option<Span>) -> Result<()>;
@@ -78,7 +78,7 @@ pub struct CallContext<'a> {
 
 impl CallContext<'_> {
     /// Returns whether it was decided to make the call anew.
-    pub(super) fn is_redone(&self) -> bool {
+    pub(super) fn is_to_be_redone(&self) -> bool {
         self.attempts > 1
     }
 

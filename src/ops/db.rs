@@ -2,7 +2,7 @@
 
 use super::{
     args::CallArgs,
-    protocol::{perform_commit, perform_opaque},
+    protocol::{begin_or_continue_commit, send_opaque_or_report_undecided},
     spec::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
         TARGET, field,
@@ -82,11 +82,18 @@ async fn execute_statement(cx: &CallContext<'_>, args: &CallArgs) -> EffectResul
     let target = cx.open_target(args.get("target")).await?;
     let statement = args.get_text("sql");
     if args.get("transaction") != false {
-        return perform_commit(cx, args, &*target, statement).await;
+        return begin_or_continue_commit(cx, args, &*target, statement).await;
     }
     let run =
         async { Ok(json!(target.sql()?.execute_outside_transaction(statement, args.timeout()).await?)) };
-    perform_opaque(cx, Thing::undetermined(args)?, args.timeout(), format!("`{statement}`").into(), run).await
+    send_opaque_or_report_undecided(
+        cx,
+        Thing::unknown_part(args)?,
+        args.timeout(),
+        format!("`{statement}`").into(),
+        run,
+    )
+    .await
 }
 
 async fn check_health(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {

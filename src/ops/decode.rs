@@ -84,7 +84,7 @@ fn refuse_unknown_option(op: &Operation, left: &Map<String, Value>) -> Result<()
     let Some(unknown) = left.keys().next() else { return Ok(()) };
     let known: Vec<_> = op.option_params().map(|p| p.name).collect();
     Err(Error::new(Code::Invalid, format!("`{}` has no option `{unknown}`", op.path()))
-        .with_hint(suggest::suggest_name(unknown, known)))
+        .with_hint(suggest::suggest_name_or_list_known(unknown, known)))
 }
 
 /// Returns the canonical form of one argument; its error names the parameter.

@@ -86,11 +86,11 @@ pub(super) fn decode_part<T: DeserializeOwned>(part: &Value) -> Result<T, String
 /// # Errors
 /// [`Code::Internal`] for a name that another version wrote: what it does not read it cannot ask for.
 pub(super) fn parse_element<T: FromStr>(name: &str) -> Result<T, Error> {
-    name.parse().map_err(|_| unreadable_element(name))
+    name.parse().map_err(|_| unreadable_element_error(name))
 }
 
 /// Returns the error of a recorded element that another version wrote.
-pub(super) fn unreadable_element(name: &str) -> Error {
+pub(super) fn unreadable_element_error(name: &str) -> Error {
     Error::new(Code::Internal, format!("the recorded element `{name}` cannot be read"))
 }
 

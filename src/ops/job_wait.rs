@@ -42,7 +42,7 @@ impl CallContext<'_> {
     ///
     /// # Errors
     /// What the job failed with, or [`Code::Timeout`] when it is gone; [`Code::Unknown`] when it may still be at work.
-    pub(super) async fn wait_for_job(
+    pub(super) async fn wait_for_job_or_cancel(
         &self,
         provider: &dyn Provider,
         job: &Job,
@@ -51,8 +51,10 @@ impl CallContext<'_> {
     ) -> Result<Value> {
         let clock = self.fleet.clock();
         let look = || async {
-            match watch.judge_look(&clock.uptime(), provider.poll_job(job).await)? {
-                JobStatus::Failed(error) => Ok(JobStatus::Failed(provider.discard_failed(job, error).await)),
+            match watch.interpret_poll(&clock.uptime(), provider.poll_job(job).await)? {
+                JobStatus::Failed(error) => {
+                    Ok(JobStatus::Failed(provider.remove_what_failed_job_made(job, error).await))
+                }
                 status => Ok(status),
             }
         };
@@ -61,17 +63,19 @@ impl CallContext<'_> {
             Ok(PollEnd::Done(value)) => return Ok(value),
             Ok(PollEnd::TimeUp) => match (watch.lag_left(&clock.uptime()), failures.last) {
                 (Some(left), _) => return Err(unsettled_end_error(job, timeout, left)),
-                (None, Some(e)) if !watch.is_own_work() => return Err(unseen_job_error(job, timeout, &e)),
+                (None, Some(e)) if !watch.is_local_work() => return Err(unseen_job_error(job, timeout, &e)),
                 (None, last) => unfinished_job_error(job, timeout, last.as_ref()),
             },
             // A provider that failed for a while may have dropped the job since: report that first failure.
-            Err(e) if e.code == Code::NotFound => return Err(watch.doubt(job, failures.first.unwrap_or(e))),
+            Err(e) if e.code == Code::NotFound => {
+                return Err(watch.doubtful_job_error(job, failures.first.unwrap_or(e)));
+            }
             Ok(PollEnd::Failed(e)) | Err(e) => return Err(e),
         };
         // What was never seen may not have landed yet, and what has not landed cannot be cancelled.
-        if let Some(unlanded) = watch.unlanded(&clock.uptime()) {
+        if let Some(landing_time_left_if_unseen) = watch.landing_time_left_if_unseen(&clock.uptime()) {
             self.report_phase(format!("looking whether the {} comes after all, to cancel it", job.kind));
-            provider.let_time_pass(clock.as_ref(), unlanded).await;
+            provider.let_time_pass(clock.as_ref(), landing_time_left_if_unseen).await;
         }
         self.cancel_job(provider, job, why, &watch).await
     }
@@ -80,7 +84,7 @@ impl CallContext<'_> {
     ///
     /// # Errors
     /// What it has failed with, or the first error of a poll that says more than that the poll failed.
-    pub(super) async fn poll_until<F: Future<Output = Result<JobStatus>> + Send>(
+    pub(super) async fn poll_until_done<F: Future<Output = Result<JobStatus>> + Send>(
         &self,
         provider: &dyn Provider,
         timeout: Span,
@@ -128,7 +132,7 @@ impl CallContext<'_> {
                 // Only a job has such an end, and its watch waits for it.
                 Ok(JobStatus::Lagging(..)) => None,
             };
-            if watch.passed() >= timeout {
+            if watch.elapsed() >= timeout {
                 return Ok(PollEnd::TimeUp);
             }
             let pause = again_in.unwrap_or_else(|| next_poll_delay(waited));
@@ -147,7 +151,7 @@ impl CallContext<'_> {
         watch: &JobWatch,
     ) -> Result<Value> {
         let Err(refusal) = provider.cancel(job).await else {
-            if watch.is_own_work() || self.is_gone_within(provider, job, watch.shown_within()).await {
+            if watch.is_local_work() || self.is_gone_within(provider, job, watch.shown_within()).await {
                 return Err(why);
             }
             let still = format!("it was still shown {} after that was answered", watch.shown_within());
@@ -156,9 +160,11 @@ impl CallContext<'_> {
         let is_doubtful = |is_done| watch.is_doubtful(&self.fleet.clock().uptime(), is_done);
         match provider.poll_job(job).await {
             Ok(JobStatus::Done(value)) if !is_doubtful(true) => Ok(value),
-            Ok(JobStatus::Failed(own)) if !is_doubtful(false) => {
-                Err(failed_meanwhile_error(why, &refusal, provider.discard_failed(job, own).await))
-            }
+            Ok(JobStatus::Failed(own)) if !is_doubtful(false) => Err(failed_meanwhile_error(
+                why,
+                &refusal,
+                provider.remove_what_failed_job_made(job, own).await,
+            )),
             Err(e) if !watch.is_assumed() && e.code == Code::NotFound => Err(why),
             Ok(_) | Err(_) => Err(uncancelled_error(job, &why, &refusal)),
         }
@@ -170,7 +176,7 @@ impl CallContext<'_> {
         let (stopwatch, mut waited) = (Stopwatch::start(clock.as_ref()), Span::ZERO);
         loop {
             // A simulated target's time passes without the process's own.
-            let is_last = waited.max(stopwatch.passed()) >= within;
+            let is_last = waited.max(stopwatch.elapsed()) >= within;
             match provider.is_job_shown(job).await {
                 Ok(false) => return true,
                 Ok(true) | Err(_) if is_last => return false,

@@ -63,7 +63,7 @@ pub fn find_operation(path: &str) -> Option<&'static Operation> {
 }
 
 /// Returns the operation that lists what `op` makes.
-pub fn find_lister(op: &Operation) -> Option<&'static Operation> {
+pub fn find_list_operation(op: &Operation) -> Option<&'static Operation> {
     let ReturnShape::One(made) = op.returns else { return None };
     let names = |fields: &[Field]| fields.iter().map(|field| field.name).collect::<Vec<_>>();
     let lists = |op: &&Operation| matches!(op.returns, ReturnShape::List(all) if names(all) == names(made));

@@ -93,7 +93,7 @@ impl ParamKind {
     }
 
     /// Returns whether a parameter of this kind takes several words on the command line.
-    pub const fn is_many(self) -> bool {
+    pub const fn takes_several_words(self) -> bool {
         matches!(self, ParamKind::Cidrs | ParamKind::Addresses | ParamKind::Words | ParamKind::Settings)
     }
 
@@ -105,9 +105,8 @@ impl ParamKind {
         let wrong = |given: &Value| canonical::wrong_type_error(&self.type_name(), given);
         match self {
             ParamKind::Target => canonical::canonicalize_target_ref(&given).map_err(|_| wrong(&given)),
-            ParamKind::Backup => {
-                canonical::identifying_text(&given, value::BACKUP_TAG, "id").ok_or_else(|| wrong(&given))
-            }
+            ParamKind::Backup => canonical::identify_by_text_or_field(&given, value::BACKUP_TAG, "id")
+                .ok_or_else(|| wrong(&given)),
             ParamKind::Branch => match value::untag_as(&given, value::BRANCH_TAG) {
                 Some(_) => canonical::canonicalize_target_ref(&given),
                 None => given.as_str().map(Value::from).ok_or_else(|| wrong(&given)),
@@ -116,7 +115,8 @@ impl ParamKind {
             ParamKind::Int => given.as_i64().map(Value::from).ok_or_else(|| wrong(&given)),
             ParamKind::Bool => given.as_bool().map(Value::from).ok_or_else(|| wrong(&given)),
             ParamKind::Duration => {
-                let text = value::expect_text(&given, value::DURATION_TAG).map_err(|_| wrong(&given))?;
+                let text =
+                    value::expect_text_or_tagged(&given, value::DURATION_TAG).map_err(|_| wrong(&given))?;
                 let span = Span::parse(&text)
                     .map_err(|e| Error::new(Code::Invalid, e.to_string()).with_hint(e.hint()))?;
                 Ok(json!(span))
@@ -124,13 +124,14 @@ impl ParamKind {
             ParamKind::Moment => canonical::parse_moment(&given)
                 .unwrap_or_else(|| Err(wrong(&given)))
                 .map(|moment| json!(moment)),
-            ParamKind::Choice(words) => match given.as_str() {
-                Some(word) if words.contains(&word) => Ok(given),
-                Some(word) => {
-                    Err(wrong(&given).with_hint(suggest::suggest_name(word, words.iter().copied())))
+            ParamKind::Choice(words) => {
+                match given.as_str() {
+                    Some(word) if words.contains(&word) => Ok(given),
+                    Some(word) => Err(wrong(&given)
+                        .with_hint(suggest::suggest_name_or_list_known(word, words.iter().copied()))),
+                    None => Err(wrong(&given)),
                 }
-                None => Err(wrong(&given)),
-            },
+            }
             ParamKind::Point => {
                 canonical::parse_recovery_point(&given).map(|p| canonical::recovery_point_to_json(&p))
             }
@@ -156,7 +157,7 @@ impl ParamKind {
     pub fn parse_word(self, text: &str) -> Result<Value> {
         let wrong = || Error::new(Code::Invalid, format!("expected {}, found `{text}`", self.type_name()));
         if self.may_be_moment() {
-            require_moments_in_range(text)?;
+            require_plausible_moments(text)?;
         }
         match self {
             ParamKind::Int => self.canonicalize_value(text.parse::<i64>().map_err(|_| wrong())?.into()),
@@ -176,7 +177,9 @@ impl ParamKind {
             ParamKind::Point => {
                 let pairs = text.split(',').map(|pair| pair.split_once('='));
                 let fields = pairs.map(|p| {
-                    p.map(|(k, v)| (k.trim().to_owned(), canonical::parse_point_field(k.trim(), v.trim())))
+                    p.map(|(k, v)| {
+                        (k.trim().to_owned(), canonical::parse_recovery_point_word(k.trim(), v.trim()))
+                    })
                 });
                 let map: Option<Map<String, Value>> = fields.collect();
                 self.canonicalize_value(map.ok_or_else(|| wrong().with_hint("write `time=2026-11-20T03:00:00Z`, `-30m`, `xid=771`, `lsn=0/3000148` or `name=before-deploy`, or pass on what `backup pitr mark -o json` printed"))?.into())
@@ -197,18 +200,19 @@ impl ParamKind {
     ///
     /// # Errors
     /// What `now` says.
-    pub fn resolve_moment<E>(
+    pub fn resolve_relative_moment<E>(
         self,
         word: &str,
         now: impl FnOnce() -> std::result::Result<Moment, E>,
     ) -> std::result::Result<Option<(String, Moment)>, E> {
-        let is_bare = self == ParamKind::Moment || GivenMoment::is_relative(word);
+        let is_bare = self == ParamKind::Moment || GivenMoment::is_relative_text(word);
         let (fields, name) = match self {
             ParamKind::Moment | ParamKind::Point if is_bare => (vec![word], ""),
             ParamKind::Point if !word.starts_with('{') => (word.split(',').map(str::trim).collect(), "time="),
             _ => return Ok(None),
         };
-        let read = |field: &&str| GivenMoment::parse(field.strip_prefix(name)?).ok().filter(|g| g.is_back());
+        let read =
+            |field: &&str| GivenMoment::parse(field.strip_prefix(name)?).ok().filter(|g| g.is_counted_back());
         let Some((at, given)) = fields.iter().enumerate().find_map(|(n, field)| Some((n, read(field)?)))
         else {
             return Ok(None);
@@ -233,7 +237,7 @@ impl ParamKind {
     pub fn parse_words(self, words: &[&str]) -> Result<Value> {
         match self {
             ParamKind::Settings => self.canonicalize_value(canonical::parse_assignments(words)?.into()),
-            _ if self.is_many() => {
+            _ if self.takes_several_words() => {
                 let split = words.iter().flat_map(|word| word.split(',')).map(str::trim);
                 self.canonicalize_value(split.filter(|word| !word.is_empty()).map(Value::from).collect())
             }
@@ -243,11 +247,11 @@ impl ParamKind {
 }
 
 /// Refuses a word from the command line with a moment in it that nobody can have meant.
-fn require_moments_in_range(word: &str) -> Result<()> {
+fn require_plausible_moments(word: &str) -> Result<()> {
     for field in word.split(',').map(str::trim) {
         if let Ok(moment) = Moment::parse(field.strip_prefix("time=").unwrap_or(field)) {
             let refused = |e: moment::Error| Error::new(Code::Invalid, e.to_string()).with_hint(e.hint());
-            moment.require_in_range().map_err(refused)?;
+            moment.require_plausible().map_err(refused)?;
         }
     }
     Ok(())

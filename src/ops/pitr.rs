@@ -3,7 +3,7 @@
 use super::{
     args::CallArgs,
     branch::BRANCH_FIELDS,
-    protocol::{MakeEffect, perform_make},
+    protocol::{MakeEffect, begin_or_continue_make},
     restore::{INTO, TEMPORARY, restore_permission, restore_to_point},
     spec::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
@@ -147,7 +147,9 @@ pub(super) const OPS: &[Operation] = &[
 ];
 
 async fn restore_point_in_time(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
-    let to = args.get_point("to").ok_or_else(|| Error::new(Code::Invalid, "no recovery point was given"))?;
+    let to = args
+        .get_recovery_point("to")
+        .ok_or_else(|| Error::new(Code::Invalid, "no recovery point was given"))?;
     restore_to_point(cx, args, args.get_optional_text("backup"), to).await
 }
 
@@ -164,12 +166,12 @@ async fn find_events(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
         since: args.get_moment("after"),
         until: args.get_moment("before"),
     };
-    Ok(target.backups()?.table_events(&query).await?.iter().map(with_restore_point).collect())
+    Ok(target.backups()?.table_events(&query).await?.iter().map(with_undoing_recovery_point).collect())
 }
 
 /// Adds the recovery point that undoes an event, so that no script has to know what makes it exact: the transaction,
 /// not its time, which others may share.
-fn with_restore_point(event: &TableEvent) -> Value {
+fn with_undoing_recovery_point(event: &TableEvent) -> Value {
     let mut fields = json!(event);
     let mut point = json!({ "xid": event.xid, "inclusive": false });
     if let Some(timeline) = event.timeline {
@@ -183,12 +185,17 @@ async fn create_restore_point(cx: &CallContext<'_>, args: &CallArgs) -> EffectRe
     let target = cx.open_target(args.get("target")).await?;
     let name = args.get_text("name");
     let thing = Thing::named(args, format!("restore_point:{name}"))?;
-    perform_make(cx, args, &*target, &MarkMaking { thing, backups: target.backups()?, name, key: cx.key })
-        .await
+    begin_or_continue_make(
+        cx,
+        args,
+        &*target,
+        &RestorePointMaking { thing, backups: target.backups()?, name, key: cx.key },
+    )
+    .await
 }
 
 /// Makes a restore point.
-struct MarkMaking<'a> {
+struct RestorePointMaking<'a> {
     thing: Thing,
     backups: &'a dyn Backups,
     name: &'a str,
@@ -196,8 +203,8 @@ struct MarkMaking<'a> {
 }
 
 #[async_trait]
-impl MakeEffect for MarkMaking<'_> {
-    fn subject(&self) -> String {
+impl MakeEffect for RestorePointMaking<'_> {
+    fn subject_for_messages(&self) -> String {
         format!("the restore point `{}`", self.name)
     }
 
@@ -205,7 +212,7 @@ impl MakeEffect for MarkMaking<'_> {
         EffectKind::RestorePoint
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 
@@ -216,7 +223,7 @@ impl MakeEffect for MarkMaking<'_> {
     async fn find(&self, before: &Value) -> Result<Option<Value>> {
         let found = match before {
             Value::Null => self.backups.find_restore_point(self.name, self.key).await?,
-            plan => self.backups.find_restore_point_since(self.name, plan).await?,
+            plan => self.backups.find_restore_point_made_since_plan(self.name, plan).await?,
         };
         Ok(found.map(|mark| json!(mark)))
     }

@@ -2,7 +2,7 @@
 
 use super::{
     args::CallArgs,
-    protocol::{JobEffect, perform_job},
+    protocol::{JobEffect, begin_or_continue_job},
     spec::{CallContext, Effect, EffectResult, Field, Operation, Protocol, ReturnShape, TARGET, field},
     thing::Thing,
 };
@@ -128,7 +128,7 @@ async fn wait_until_ready(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value
     let target = cx.open_target(args.get("target")).await?;
     let lifecycle = target.lifecycle()?;
     let timeout = args.timeout();
-    cx.poll_until(&*target, timeout, || lifecycle.check_ready()).await?.ok_or_else(|| {
+    cx.poll_until_done(&*target, timeout, || lifecycle.check_ready()).await?.ok_or_else(|| {
         Error::new(Code::Timeout, format!("it was not ready within {timeout}"))
             .with_hint("give it more with `timeout:`")
     })
@@ -145,8 +145,13 @@ async fn resume_project(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<V
 async fn pause_or_resume(cx: &CallContext<'_>, args: &CallArgs, on: bool) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
     let thing = Thing::whole_target(args)?;
-    perform_job(cx, args, &*target, &PowerSwitch { thing, lifecycle: target.lifecycle()?, on, key: cx.key })
-        .await
+    begin_or_continue_job(
+        cx,
+        args,
+        &*target,
+        &PowerSwitch { thing, lifecycle: target.lifecycle()?, on, key: cx.key },
+    )
+    .await
 }
 
 /// Pauses or resumes a target.
@@ -159,7 +164,7 @@ struct PowerSwitch<'a> {
 
 #[async_trait]
 impl JobEffect for PowerSwitch<'_> {
-    fn subject(&self) -> String {
+    fn subject_for_messages(&self) -> String {
         (if self.on { "the resume" } else { "the pause" }).into()
     }
 
@@ -167,11 +172,11 @@ impl JobEffect for PowerSwitch<'_> {
         EffectKind::Power
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 
-    fn may_have_been_so_before(&self) -> bool {
+    fn may_hold_before_request(&self) -> bool {
         true
     }
 

@@ -5,7 +5,7 @@ use super::{
     args::CallArgs,
     spec::{Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape},
 };
-use crate::provider::{fleet::landings_by_provider, model::EffectKind};
+use crate::provider::{fleet::landing_limits_by_provider, model::EffectKind};
 use serde_json::Value;
 
 /// Returns the reference of every operation, as Markdown.
@@ -19,7 +19,10 @@ pub fn render_reference() -> String {
     );
     for op in all_operations() {
         let anchor = op.path().replace("::", "");
-        push_row(&mut page, &[&format!("[`{}`](#{anchor})", op.path()), op.effect.as_str(), op.summary]);
+        push_table_row(
+            &mut page,
+            &[&format!("[`{}`](#{anchor})", op.path()), op.effect.as_str(), op.summary],
+        );
     }
     for op in CATALOGUE.iter().flat_map(|ops| ops.iter()) {
         page.push('\n');
@@ -31,11 +34,11 @@ pub fn render_reference() -> String {
 /// Returns the table of what each provider states of its requests, as Markdown: until when one whose answer never came may
 /// still take effect.
 pub fn render_landing_limits() -> String {
-    let names: Vec<&str> = landings_by_provider(EffectKind::Backup).map(|(name, _)| name).collect();
+    let names: Vec<&str> = landing_limits_by_provider(EffectKind::Backup).map(|(name, _)| name).collect();
     let mut table = format!("| to | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
     for (kind, words) in EffectKind::ALL {
         let stated: Vec<String> =
-            landings_by_provider(*kind).map(|(_, landing)| landing.to_string()).collect();
+            landing_limits_by_provider(*kind).map(|(_, landing)| landing.to_string()).collect();
         push_line(&mut table, &format!("| {words} | {} |", stated.join(" | ")));
     }
     table
@@ -49,7 +52,7 @@ fn push_operation(page: &mut String, op: &Operation) {
     push_line(page, &format!("- Command: `redrill {}`\n", render_command(op)));
     push_line(page, "| parameter | takes | |\n|---|---|---|");
     for param in op.positional_params().chain(op.option_params()) {
-        push_row(
+        push_table_row(
             page,
             &[
                 &format!("`{}`", param.name),
@@ -66,7 +69,7 @@ fn push_operation(page: &mut String, op: &Operation) {
                 if matches!(op.returns, ReturnShape::One(_)) { "one object" } else { "a list of objects" };
             push_line(page, &format!("\nReturns {what}:\n\n| field | type | |\n|---|---|---|"));
             for field in fields {
-                push_row(page, &[&format!("`{}`", field.name), field.kind, field.help]);
+                push_table_row(page, &[&format!("`{}`", field.name), field.kind, field.help]);
             }
         }
     }
@@ -84,7 +87,7 @@ pub fn render_command(op: &Operation) -> String {
         words.push(match param.kind {
             _ if param.name == "target" => "-t TARGET".into(),
             ParamKind::Settings => "NAME=VALUE…".into(),
-            kind if kind.is_many() => format!("{}…", param.name.to_uppercase()),
+            kind if kind.takes_several_words() => format!("{}…", param.name.to_uppercase()),
             _ => param.name.to_uppercase(),
         });
     }
@@ -128,7 +131,7 @@ fn describe_resumption(op: &Operation) -> &'static str {
     }
 }
 
-fn push_row(page: &mut String, cells: &[&str]) {
+fn push_table_row(page: &mut String, cells: &[&str]) {
     push_line(page, &format!("| {} |", cells.join(" | ")));
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     args::CallArgs,
-    protocol::{JobEffect, RemoveEffect, perform_job, perform_remove},
+    protocol::{JobEffect, RemoveEffect, begin_or_continue_job, begin_or_continue_removal},
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Protocol,
         ReturnShape, TARGET, field,
@@ -103,7 +103,7 @@ async fn create_replica(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<V
         request: ReplicaRequest { region: args.get_optional_text("region") },
         key: cx.key,
     };
-    perform_job(cx, args, &*target, &effect).await
+    begin_or_continue_job(cx, args, &*target, &effect).await
 }
 
 /// Makes a read replica.
@@ -116,7 +116,7 @@ struct ReplicaMaking<'a> {
 
 #[async_trait]
 impl JobEffect for ReplicaMaking<'_> {
-    fn subject(&self) -> String {
+    fn subject_for_messages(&self) -> String {
         "the replica".into()
     }
 
@@ -124,7 +124,7 @@ impl JobEffect for ReplicaMaking<'_> {
         EffectKind::Replica
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 
@@ -132,7 +132,7 @@ impl JobEffect for ReplicaMaking<'_> {
         true
     }
 
-    fn is_named_by_its_job(&self) -> bool {
+    fn does_job_name_its_own(&self) -> bool {
         false
     }
 
@@ -145,7 +145,8 @@ async fn delete_replica(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<V
     let target = cx.open_target(args.get("target")).await?;
     let id = args.get_text("replica");
     let thing = Thing::named(args, format!("replica:{id}"))?;
-    perform_remove(cx, args, &*target, &ReplicaRemoval { thing, replicas: target.replicas()?, id }).await
+    begin_or_continue_removal(cx, args, &*target, &ReplicaRemoval { thing, replicas: target.replicas()?, id })
+        .await
 }
 
 /// Removes a read replica.
@@ -159,7 +160,7 @@ struct ReplicaRemoval<'a> {
 impl RemoveEffect for ReplicaRemoval<'_> {
     type Gone = Replica;
 
-    fn subject(&self) -> String {
+    fn subject_for_messages(&self) -> String {
         format!("the replica `{}`", self.id)
     }
 
@@ -167,7 +168,7 @@ impl RemoveEffect for ReplicaRemoval<'_> {
         EffectKind::ReplicaDeletion
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 
@@ -175,11 +176,11 @@ impl RemoveEffect for ReplicaRemoval<'_> {
         let all = self.replicas.list().await?;
         all.iter().find(|r| r.id == self.id).cloned().ok_or_else(|| {
             Error::new(Code::NotFound, format!("there is no replica `{}`", self.id))
-                .with_hint(suggest::suggest_name(self.id, all.iter().map(|r| r.id.as_str())))
+                .with_hint(suggest::suggest_name_or_list_known(self.id, all.iter().map(|r| r.id.as_str())))
         })
     }
 
-    async fn is_there(&self, gone: &Replica) -> Result<bool> {
+    async fn is_any_left(&self, gone: &Replica) -> Result<bool> {
         Ok(self.replicas.list().await?.iter().any(|r| r.id == gone.id))
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     args::CallArgs,
-    protocol::{JobEffect, perform_job},
+    protocol::{JobEffect, begin_or_continue_job},
     spec::{CallContext, Effect, EffectResult, Param, ParamKind, ParamSlot, Permission},
     thing::Thing,
 };
@@ -56,7 +56,7 @@ pub(super) async fn restore_to_point(
         request: RestoreRequest { backup, to, into, temporary, run: cx.run.map(str::to_owned) },
         key: cx.key,
     };
-    perform_job(cx, args, &*target, &effect).await
+    begin_or_continue_job(cx, args, &*target, &effect).await
 }
 
 /// A restore, in place or into a branch.
@@ -69,7 +69,7 @@ struct Restore<'a> {
 
 #[async_trait]
 impl JobEffect for Restore<'_> {
-    fn subject(&self) -> String {
+    fn subject_for_messages(&self) -> String {
         match &self.request.into {
             Some(branch) => format!("the branch `{branch}`"),
             None => "the restore in place".into(),
@@ -80,7 +80,7 @@ impl JobEffect for Restore<'_> {
         if self.request.into.is_some() { EffectKind::Branch } else { EffectKind::Restore }
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         self.things.clone()
     }
 

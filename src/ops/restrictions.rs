@@ -6,7 +6,7 @@
 use super::{
     args::CallArgs,
     evidence::{ElementChange, ElementChanges, parse_element},
-    protocol::{SetEffect, SetLook, perform_set},
+    protocol::{SetEffect, SetLook, begin_or_continue_set},
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Protocol,
         ReturnShape, TARGET, field,
@@ -130,7 +130,7 @@ async fn change_ranges(cx: &CallContext<'_>, args: &CallArgs, change: RangeChang
         change,
         open_before: OnceLock::new(),
     };
-    perform_set(cx, args, &*target, &effect).await
+    begin_or_continue_set(cx, args, &*target, &effect).await
 }
 
 /// Makes ranges present or absent: an element is a range, its value whether it may connect.
@@ -144,7 +144,7 @@ struct RangeEffect<'a> {
 
 impl RangeEffect<'_> {
     /// Says that a range which let everybody in is gone, though this call did not ask for that.
-    fn warn_of_closing(&self, now: &[String]) -> Option<String> {
+    fn describe_lost_open_range(&self, now: &[String]) -> Option<String> {
         let gone = self.open_before.get()?.iter().map(ToString::to_string);
         let gone: Vec<String> = gone.filter(|net| !now.contains(net)).map(|net| format!("`{net}`")).collect();
         (!gone.is_empty()).then(|| {
@@ -158,7 +158,7 @@ impl RangeEffect<'_> {
 
 #[async_trait]
 impl SetEffect for RangeEffect<'_> {
-    fn subject(&self) -> &'static str {
+    fn subject_for_messages(&self) -> &'static str {
         "the list of ranges"
     }
 
@@ -166,7 +166,7 @@ impl SetEffect for RangeEffect<'_> {
         EffectKind::Ranges
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 
@@ -182,11 +182,12 @@ impl SetEffect for RangeEffect<'_> {
                 self.open_before.get_or_init(|| kept.copied().collect());
                 let added = ranges.iter().map(|net| element(net, true));
                 // Also what is not there now: somebody may add it before the change takes effect.
-                let open = everybody().into_iter().filter(|_| *exclusive).map(|net| element(&net, false));
+                let open =
+                    ranges_open_to_all().into_iter().filter(|_| *exclusive).map(|net| element(&net, false));
                 Ok(added.chain(open).collect())
             }
             RangeChange::Remove { ranges } => {
-                check_removable(&now, ranges)?;
+                check_ranges_removable(&now, ranges)?;
                 Ok(ranges.iter().map(|net| element(net, false)).collect())
             }
         }
@@ -198,12 +199,12 @@ impl SetEffect for RangeEffect<'_> {
         let elements: BTreeMap<String, Value> =
             changes.keys().map(|net| (net.clone(), stored.contains(net).into())).collect();
         let mut shown = allowed_to_json(&allowed);
-        if let Some(warning) = self.warn_of_closing(&stored)
+        if let Some(warning) = self.describe_lost_open_range(&stored)
             && let Some(warnings) = shown["warnings"].as_array_mut()
         {
             warnings.push(warning.into());
         }
-        Ok(SetLook { unapplied: describe_unapplied(changes, &elements, &allowed), elements, shown })
+        Ok(SetLook { unapplied: describe_unapplied_ranges(changes, &elements, &allowed), elements, shown })
     }
 
     async fn send_request(&self, changes: &ElementChanges) -> Result<()> {
@@ -220,7 +221,7 @@ impl SetEffect for RangeEffect<'_> {
 }
 
 /// Says what of a change is not so yet: the ranges that are not as wanted, else what keeps them from being enforced.
-fn describe_unapplied(
+fn describe_unapplied_ranges(
     changes: &ElementChanges,
     elements: &BTreeMap<String, Value>,
     allowed: &NetworkRestrictions,
@@ -242,14 +243,17 @@ fn describe_unapplied(
 }
 
 /// Refuses to remove what is not there, and the last range.
-fn check_removable(now: &[IpNet], remove: &[IpNet]) -> Result<()> {
+fn check_ranges_removable(now: &[IpNet], remove: &[IpNet]) -> Result<()> {
     if let Some(missing) = remove.iter().find(|net| !now.contains(net)) {
         let known: Vec<String> = now.iter().map(ToString::to_string).collect();
         return Err(Error::new(
             Code::NotFound,
             format!("the range `{missing}` is not among those that may connect"),
         )
-        .with_hint(suggest::suggest_name(&missing.to_string(), known.iter().map(String::as_str))));
+        .with_hint(suggest::suggest_name_or_list_known(
+            &missing.to_string(),
+            known.iter().map(String::as_str),
+        )));
     }
     if now.iter().all(|net| remove.contains(net)) {
         return Err(Error::new(
@@ -270,7 +274,7 @@ fn fill_in_open_ranges(mut allowed: NetworkRestrictions) -> NetworkRestrictions 
         allowed.warnings.push("no range may connect".into());
         return allowed;
     }
-    allowed.ranges = everybody().map(|cidr| AllowedRange { cidr, status: "stored".into() }).into();
+    allowed.ranges = ranges_open_to_all().map(|cidr| AllowedRange { cidr, status: "stored".into() }).into();
     allowed
 }
 
@@ -294,7 +298,7 @@ fn allowed_to_json(allowed: &NetworkRestrictions) -> Value {
 }
 
 /// Returns the ranges that let everybody in.
-fn everybody() -> [IpNet; 2] {
+fn ranges_open_to_all() -> [IpNet; 2] {
     [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())]
 }
 
@@ -337,7 +341,7 @@ mod tests {
             [("0.0.0.0/0".to_owned(), change(false)), ("203.0.113.0/24".to_owned(), change(true))].into();
         let said = |applied: bool, elements: [bool; 2]| {
             let found = changes.keys().cloned().zip(elements.map(Value::from)).collect();
-            describe_unapplied(&changes, &found, &NetworkRestrictions { applied, ..allowed(&[]) })
+            describe_unapplied_ranges(&changes, &found, &NetworkRestrictions { applied, ..allowed(&[]) })
         };
         let as_before =
             "`0.0.0.0/0` is still in the list of ranges, `203.0.113.0/24` is not in the list of ranges yet";

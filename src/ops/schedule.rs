@@ -3,7 +3,10 @@
 use super::{
     args::CallArgs,
     evidence::{ElementChange, ElementChanges},
-    protocol::{MakeEffect, RemoveEffect, SetEffect, SetLook, perform_make, perform_remove, perform_set},
+    protocol::{
+        MakeEffect, RemoveEffect, SetEffect, SetLook, begin_or_continue_make, begin_or_continue_removal,
+        begin_or_continue_set,
+    },
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Protocol,
         ReturnShape, TARGET, field,
@@ -107,7 +110,7 @@ async fn fetch_schedules(cx: &CallContext<'_>, args: &CallArgs) -> Result<Vec<Sc
     cx.open_target(args.get("target")).await?.schedules()?.list().await
 }
 
-fn parse_request(args: &CallArgs) -> Result<ScheduleRequest> {
+fn parse_schedule_request(args: &CallArgs) -> Result<ScheduleRequest> {
     let every = match args.get_text("every") {
         "week" => Frequency::Week,
         "month" => Frequency::Month,
@@ -126,13 +129,13 @@ fn parse_request(args: &CallArgs) -> Result<ScheduleRequest> {
 
 async fn create_schedule(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
-    let (thing, request, key) = (Thing::named(args, "schedules")?, parse_request(args)?, cx.key);
+    let (thing, request, key) = (Thing::named(args, "schedules")?, parse_schedule_request(args)?, cx.key);
     let schedules = target.schedules()?;
     if schedules.has_exactly_one() {
         let effect = ScheduleSetting { thing, schedules, request, key };
-        return perform_set(cx, args, &*target, &effect).await;
+        return begin_or_continue_set(cx, args, &*target, &effect).await;
     }
-    perform_make(cx, args, &*target, &ScheduleMaking { thing, schedules, request, key }).await
+    begin_or_continue_make(cx, args, &*target, &ScheduleMaking { thing, schedules, request, key }).await
 }
 
 /// Makes a schedule.
@@ -145,7 +148,7 @@ struct ScheduleMaking<'a> {
 
 #[async_trait]
 impl MakeEffect for ScheduleMaking<'_> {
-    fn subject(&self) -> String {
+    fn subject_for_messages(&self) -> String {
         format!("the schedule at {}", self.request.at)
     }
 
@@ -153,7 +156,7 @@ impl MakeEffect for ScheduleMaking<'_> {
         EffectKind::Schedule
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 
@@ -202,7 +205,7 @@ fn schedule_value(every: Frequency, at: &str) -> Value {
 
 #[async_trait]
 impl SetEffect for ScheduleSetting<'_> {
-    fn subject(&self) -> &'static str {
+    fn subject_for_messages(&self) -> &'static str {
         "the schedule of backups"
     }
 
@@ -210,7 +213,7 @@ impl SetEffect for ScheduleSetting<'_> {
         EffectKind::Schedule
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 
@@ -239,7 +242,13 @@ async fn delete_schedule(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<
     let target = cx.open_target(args.get("target")).await?;
     let id = args.get_text("schedule");
     let thing = Thing::named(args, format!("schedule:{id}"))?;
-    perform_remove(cx, args, &*target, &ScheduleRemoval { thing, schedules: target.schedules()?, id }).await
+    begin_or_continue_removal(
+        cx,
+        args,
+        &*target,
+        &ScheduleRemoval { thing, schedules: target.schedules()?, id },
+    )
+    .await
 }
 
 /// Removes a schedule.
@@ -253,7 +262,7 @@ struct ScheduleRemoval<'a> {
 impl RemoveEffect for ScheduleRemoval<'_> {
     type Gone = Schedule;
 
-    fn subject(&self) -> String {
+    fn subject_for_messages(&self) -> String {
         format!("the schedule `{}`", self.id)
     }
 
@@ -261,7 +270,7 @@ impl RemoveEffect for ScheduleRemoval<'_> {
         EffectKind::ScheduleDeletion
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 
@@ -269,11 +278,11 @@ impl RemoveEffect for ScheduleRemoval<'_> {
         let all = self.schedules.list().await?;
         all.iter().find(|s| s.id == self.id).cloned().ok_or_else(|| {
             Error::new(Code::NotFound, format!("there is no schedule `{}`", self.id))
-                .with_hint(suggest::suggest_name(self.id, all.iter().map(|s| s.id.as_str())))
+                .with_hint(suggest::suggest_name_or_list_known(self.id, all.iter().map(|s| s.id.as_str())))
         })
     }
 
-    async fn is_there(&self, gone: &Schedule) -> Result<bool> {
+    async fn is_any_left(&self, gone: &Schedule) -> Result<bool> {
         Ok(self.schedules.list().await?.iter().any(|s| s.id == gone.id))
     }
 

@@ -7,7 +7,7 @@ use super::{
     args::CallArgs,
     canonical::setting_to_text,
     evidence::decode_part,
-    protocol::{MakeEffect, perform_make},
+    protocol::{MakeEffect, begin_or_continue_make},
     spec::{CallContext, EffectFailure, EffectResult},
     thing::Thing,
 };
@@ -56,7 +56,7 @@ pub(super) async fn restart_for_settings(
     let restart = ServerRestart { thing: Thing::whole_target(args)?, settings, set: set.clone() };
     // The restart was not begun: what was recorded is of the settings.
     let begins = CallContext { recorded: None, is_taken_up: false, ..*cx };
-    let restarted = perform_make(&begins, &args.with_timeout(left), provider, &restart).await;
+    let restarted = begin_or_continue_make(&begins, &args.with_timeout(left), provider, &restart).await;
     restarted.map_err(|failure| fail_after_settings(&set, failure))
 }
 
@@ -70,7 +70,7 @@ pub(super) async fn take_restart_up(
     let BeforeRestart { set, .. } = decode_part(before).map_err(EffectFailure::Unreadable)?;
     let settings = provider.settings()?;
     let restart = ServerRestart { thing: Thing::whole_target(args)?, settings, set: set.clone() };
-    let restarted = perform_make(cx, args, provider, &restart).await;
+    let restarted = begin_or_continue_make(cx, args, provider, &restart).await;
     restarted.map_err(|failure| fail_after_settings(&set, failure))
 }
 
@@ -84,7 +84,7 @@ struct ServerRestart<'a> {
 
 #[async_trait]
 impl MakeEffect for ServerRestart<'_> {
-    fn subject(&self) -> String {
+    fn subject_for_messages(&self) -> String {
         "the restart of the server".into()
     }
 
@@ -92,7 +92,7 @@ impl MakeEffect for ServerRestart<'_> {
         EffectKind::Power
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 

@@ -2,8 +2,8 @@
 
 use super::{
     args::CallArgs,
-    evidence::{ElementChange, ElementChanges, unreadable_element},
-    protocol::{SetEffect, SetLook, perform_set},
+    evidence::{ElementChange, ElementChanges, unreadable_element_error},
+    protocol::{SetEffect, SetLook, begin_or_continue_set},
     spec::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
         TARGET, field,
@@ -66,7 +66,7 @@ async fn set_ssl(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
         network: target.network()?,
         wanted: args.get_flag("enforced"),
     };
-    perform_set(cx, args, &*target, &change).await
+    begin_or_continue_set(cx, args, &*target, &change).await
 }
 
 /// The part of a target that this changes, which is also the name of its one element.
@@ -81,7 +81,7 @@ struct TlsChange<'a> {
 
 #[async_trait]
 impl SetEffect for TlsChange<'_> {
-    fn subject(&self) -> &'static str {
+    fn subject_for_messages(&self) -> &'static str {
         "the enforcement of TLS"
     }
 
@@ -89,7 +89,7 @@ impl SetEffect for TlsChange<'_> {
         EffectKind::Tls
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         vec![self.thing.clone()]
     }
 
@@ -108,8 +108,8 @@ impl SetEffect for TlsChange<'_> {
 
     async fn send_request(&self, changes: &ElementChanges) -> Result<()> {
         let wanted = changes.get(TLS).and_then(|change| change.wanted.as_bool());
-        let wanted = wanted.ok_or_else(|| unreadable_element(TLS))?;
-        self.network.enforce_ssl(wanted).await.map(drop)
+        let wanted = wanted.ok_or_else(|| unreadable_element_error(TLS))?;
+        self.network.set_ssl_enforcement(wanted).await.map(drop)
     }
 
     fn result(&self, changes: &ElementChanges, look: SetLook) -> Value {

@@ -7,7 +7,7 @@
 
 use super::{
     args::CallArgs,
-    protocol::perform_opaque,
+    protocol::send_opaque_or_report_undecided,
     spec::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Permission, Protocol,
         ReturnShape, TARGET,
@@ -84,8 +84,14 @@ async fn send_request(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Val
     if is_read_request(args) {
         return Ok(send.await?);
     }
-    perform_opaque(cx, Thing::undetermined(args)?, args.timeout(), format!("`{method} {path}`").into(), send)
-        .await
+    send_opaque_or_report_undecided(
+        cx,
+        Thing::unknown_part(args)?,
+        args.timeout(),
+        format!("`{method} {path}`").into(),
+        send,
+    )
+    .await
 }
 
 /// Refuses a path that is none, and a read with a body.

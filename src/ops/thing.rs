@@ -43,7 +43,7 @@ impl Thing {
     }
 
     /// Returns what nobody knows of the call's target: nothing else is called so.
-    pub(super) fn undetermined(args: &CallArgs) -> Result<Self> {
+    pub(super) fn unknown_part(args: &CallArgs) -> Result<Self> {
         Self::named(args, "something")
     }
 
@@ -64,7 +64,7 @@ fn target_ref_text(args: &CallArgs) -> Result<String> {
 /// Returns the one name of a branch's place. A platform that keeps no labels has the key of the call at the end of the name,
 /// and the branch goes by both: with the key and without it.
 fn branch_place(target: &str, branch: &str) -> String {
-    let name = CallKey::split_marked_name(branch).map_or(branch, |(name, _)| name);
+    let name = CallKey::split_name_and_key(branch).map_or(branch, |(name, _)| name);
     format!("{target}/{name}")
 }
 

@@ -61,7 +61,7 @@ impl Code {
     }
 
     /// Returns whether a request may have been refused with this code because what it asks for is so already.
-    pub fn may_be_because_it_is_so(self) -> bool {
+    pub fn may_mean_already_so(self) -> bool {
         matches!(self, Code::Refused | Code::Conflict)
     }
 

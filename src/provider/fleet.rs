@@ -2,7 +2,7 @@
 
 use super::{
     Code, Error, OpenContext, Provider, Result,
-    model::{EffectKind, Landing},
+    model::{EffectKind, LandingLimit},
     postgres, sim, supabase,
 };
 use crate::base::lock::lock_unpoisoned;
@@ -49,18 +49,26 @@ struct ProviderKind {
     /// Reads the settings and makes the provider; touches nothing of the target.
     open: fn(&OpenContext<'_>) -> Result<Arc<dyn Provider>>,
     /// States until when a request of a kind may still take effect, where the target says nothing else.
-    landing: fn(EffectKind) -> Landing,
+    landing: fn(EffectKind) -> LandingLimit,
 }
 
 /// Every kind of provider.
 const PROVIDER_KINDS: &[ProviderKind] = &[
-    ProviderKind { name: "sim", open: sim::open_target, landing: sim::state_landing },
-    ProviderKind { name: "postgres", open: postgres::open, landing: postgres::landing::state_landing },
-    ProviderKind { name: "supabase", open: supabase::open, landing: supabase::landing::state_landing },
+    ProviderKind { name: "sim", open: sim::open_target, landing: sim::landing_limit_of_kind },
+    ProviderKind {
+        name: "postgres",
+        open: postgres::open,
+        landing: postgres::landing::landing_limit_of_kind,
+    },
+    ProviderKind {
+        name: "supabase",
+        open: supabase::open,
+        landing: supabase::landing::landing_limit_of_kind,
+    },
 ];
 
 /// Returns what each kind of provider states of a request: until when it may still take effect once nobody waits for it.
-pub fn landings_by_provider(kind: EffectKind) -> impl Iterator<Item = (&'static str, Landing)> {
+pub fn landing_limits_by_provider(kind: EffectKind) -> impl Iterator<Item = (&'static str, LandingLimit)> {
     PROVIDER_KINDS.iter().map(move |provider| (provider.name, (provider.landing)(kind)))
 }
 
@@ -113,8 +121,9 @@ impl Fleet {
     /// [`Code::NotFound`] with the nearest name.
     pub fn target_config(&self, name: &str) -> Result<&TargetConfig> {
         self.config.targets.get(name).ok_or_else(|| {
-            Error::new(Code::NotFound, format!("there is no target `{name}`"))
-                .with_hint(suggest::suggest_name(name, self.config.targets.keys().map(String::as_str)))
+            Error::new(Code::NotFound, format!("there is no target `{name}`")).with_hint(
+                suggest::suggest_name_or_list_known(name, self.config.targets.keys().map(String::as_str)),
+            )
         })
     }
 
@@ -130,7 +139,10 @@ impl Fleet {
         }
         let kind = PROVIDER_KINDS.iter().find(|kind| kind.name == settings.provider).ok_or_else(|| {
             Error::new(Code::Invalid, format!("target `{name}` wants the provider `{}`", settings.provider))
-                .with_hint(suggest::suggest_name(&settings.provider, PROVIDER_KINDS.iter().map(|k| k.name)))
+                .with_hint(suggest::suggest_name_or_list_known(
+                    &settings.provider,
+                    PROVIDER_KINDS.iter().map(|k| k.name),
+                ))
         })?;
         let opening = OpenContext {
             target: settings,

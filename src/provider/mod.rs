@@ -20,7 +20,7 @@ pub mod supabase;
 
 pub use error::{Code, Error, Result, SideEffects};
 pub use fleet::{Fleet, TargetRef};
-pub(crate) use sql::statement::mark_lasting_effects;
+pub(crate) use sql::statement::add_lasting_effects_to_error;
 
 use crate::{
     base::{clock::Clock, moment::Span},
@@ -31,7 +31,7 @@ use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 use model::{
     Addon, AuditReport, Backup, BackupDeletion, BackupRequest, Ban, Branch, CallKey, CommitState, EffectKind,
-    Health, Identity, Job, JobStatus, Landing, NetworkRestrictions, Policy, Project, RecordedJob,
+    Health, Identity, Job, JobStatus, LandingLimit, NetworkRestrictions, Policy, Project, RecordedJob,
     RecoveryWindow, Replica, ReplicaRequest, RestorePoint, RestoreRequest, Rows, Schedule, ScheduleRequest,
     Setting, SqlOutcome, SslEnforcement, TableEvent, TableEventQuery, Verification,
 };
@@ -83,7 +83,7 @@ pub trait Provider: Send + Sync {
 
     /// Removes what a job has made that is believed to have failed, where it is certain to be the job's own, and returns its
     /// error, which names what is left behind.
-    async fn discard_failed(&self, _job: &Job, error: Error) -> Error {
+    async fn remove_what_failed_job_made(&self, _job: &Job, error: Error) -> Error {
         error
     }
 
@@ -102,7 +102,7 @@ pub trait Provider: Send + Sync {
     }
 
     /// Returns until when a request of a kind may still take effect once nobody waits for its answer.
-    fn landing(&self, kind: EffectKind) -> Landing;
+    fn landing_limit(&self, kind: EffectKind) -> LandingLimit;
 
     /// Returns how much later the target's own clock is than the machine's, where it has one: a simulated world's.
     ///
@@ -213,7 +213,11 @@ pub trait Backups: Send + Sync {
     /// Returns the restore point that `mark` made under `key`, if it did.
     async fn find_restore_point(&self, name: &str, key: &CallKey) -> Result<Option<RestorePoint>>;
     /// Returns the restore point that was made after `plan_restore_point` had returned this, where that was not null.
-    async fn find_restore_point_since(&self, name: &str, plan: &Value) -> Result<Option<RestorePoint>> {
+    async fn find_restore_point_made_since_plan(
+        &self,
+        name: &str,
+        plan: &Value,
+    ) -> Result<Option<RestorePoint>> {
         let _ = plan;
         Err(Error::new(Code::Internal, format!("the restore point `{name}` has a key, and is found by it")))
     }
@@ -313,7 +317,7 @@ pub trait Settings: Send + Sync {
         Ok(None)
     }
     /// Returns whether the platform takes an override away only by replacing them all.
-    fn replaces_overrides(&self) -> bool {
+    fn replaces_all_overrides(&self) -> bool {
         false
     }
     /// Returns every override there is, where they are replaced all at once.
@@ -322,7 +326,7 @@ pub trait Settings: Send + Sync {
     }
     /// Sets as [`Settings::set`] does; where that replaces all overrides, the others are replaced with `carried`.
     /// [`Code::Conflict`] when the others are not these any more, and then nothing was sent.
-    async fn set_if_unchanged(
+    async fn set_if_others_unchanged(
         &self,
         values: &Map<String, Value>,
         _carried: &Map<String, Value>,
@@ -365,7 +369,7 @@ pub trait Network: Send + Sync {
     /// Returns whether connections without TLS are refused.
     async fn ssl(&self) -> Result<SslEnforcement>;
     /// Says whether connections without TLS are refused. [`Network::ssl`] tells when it is applied.
-    async fn enforce_ssl(&self, enforced: bool) -> Result<SslEnforcement>;
+    async fn set_ssl_enforcement(&self, enforced: bool) -> Result<SslEnforcement>;
 }
 
 /// Pausing and resuming a whole target.
@@ -425,7 +429,7 @@ pub trait Sql: Send + Sync {
     }
     /// Returns whether [`Sql::execute_uncommitted`] runs the statement, so that there is something to end before there is a token:
     /// [`Sql::find_commit_state`] with null as the token does that.
-    fn runs_statement_on_open(&self) -> bool {
+    fn runs_statement_before_commit(&self) -> bool {
         false
     }
     /// Returns whether a transaction leaves a mark in the target, which [`Sql::remove_commit_mark`] removes.

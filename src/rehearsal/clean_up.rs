@@ -4,7 +4,7 @@ use super::{
     fault_injector::FailedCleanUp,
     operators::OperatorAct,
     points::{Fault, InjectedFault},
-    remainders::changed_kind,
+    remainders::kind_changed_by_operation,
     scenario_result::ScenarioResult,
 };
 use crate::{
@@ -18,7 +18,7 @@ pub(super) const HINT_FOR_CLEAN_UP: &str = "clean-up runs at every end of a run,
 
 /// Returns the clean-up of a run that failed though nothing went wrong that could be why: what a fault elsewhere made of the
 /// run is what clean-up is for.
-pub(super) fn list_failed_by_itself(result: &ScenarioResult) -> Vec<&FailedCleanUp> {
+pub(super) fn list_clean_up_failed_by_itself(result: &ScenarioResult) -> Vec<&FailedCleanUp> {
     let may_be_why = result.faults.iter().any(may_fail_clean_up)
         || result
             .acts
@@ -35,14 +35,14 @@ pub(super) fn list_failed_by_itself(result: &ScenarioResult) -> Vec<&FailedClean
 /// is found by itself: such clean-up hides nothing.
 pub(super) fn list_broken_clean_up(result: &ScenarioResult) -> Vec<&FailedCleanUp> {
     let is_disturbed = !result.faults.is_empty() || !result.acts.is_empty();
-    let mut failed = list_failed_by_itself(result);
+    let mut failed = list_clean_up_failed_by_itself(result);
     failed.retain(|failed| !(is_disturbed && could_not_undo(&failed.failure.fault)));
     failed
 }
 
 /// Returns whether an error is that of a call that would undo something, and changed nothing.
 fn could_not_undo(fault: &ScriptError) -> bool {
-    let undoes = fault.operation.as_deref().and_then(changed_kind).is_some();
+    let undoes = fault.operation.as_deref().and_then(kind_changed_by_operation).is_some();
     undoes && fault.call_name.is_some() && fault.side_effects == SideEffects::None
 }
 
@@ -57,7 +57,7 @@ fn may_fail_clean_up(struck: &InjectedFault) -> bool {
 }
 
 /// Returns what failed, where, and with which error, in one sentence; `text` is how the script defers it.
-pub(super) fn describe_failed(failed: &FailedCleanUp, text: Option<&str>) -> String {
+pub(super) fn describe_failed_clean_up(failed: &FailedCleanUp, text: Option<&str>) -> String {
     let what = text.filter(|text| !text.is_empty()).unwrap_or(&failed.name);
     let place = failed.failure.place.as_ref();
     let place = place.map(|at| format!(" at {}:{}:{}", at.file, at.line, at.column)).unwrap_or_default();

@@ -24,7 +24,10 @@ pub(super) fn list_colleague_elements(world: &WorldSnapshot) -> Vec<(String, &'s
 }
 
 /// Checks that the colleague and the run do not get into each other's way.
-pub(super) fn check_colleague(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {
+pub(super) fn check_colleague_conflicts(
+    undisturbed: &ScenarioResult,
+    result: &ScenarioResult,
+) -> Vec<String> {
     let mut found = Vec::new();
     let mut is_there = false;
     for world in &result.worlds {

@@ -1,7 +1,7 @@
 //! What a seed lets go wrong at a point.
 
 use super::{
-    operators::{clock_jump_at, take_over_at},
+    operators::{clock_jump_fault_at, take_over_fault_at},
     points::{
         DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, HELD_BACK, LANDING_LATE, LANDING_SOON, Point,
         PointKind,
@@ -27,9 +27,9 @@ pub(super) fn draw_faults(seed: u64, process: u32, point: &Point) -> impl Iterat
     let dice: [u8; 32] = hash.finalize().into();
     draw_fault(seed, point, &dice)
         .into_iter()
-        .chain(draw_take_over(point, &dice))
-        .chain(draw_clock_jump(point, &dice))
-        .chain(draw_colleague(point, &dice))
+        .chain(draw_take_over_fault(point, &dice))
+        .chain(draw_clock_jump_fault(point, &dice))
+        .chain(draw_colleague_fault(point, &dice))
         .chain(draw_gate_fault(point, &dice))
         .chain(draw_lag(point, &dice))
 }
@@ -69,18 +69,18 @@ pub(super) fn changes_something(call: &str) -> bool {
 }
 
 /// Returns whether the clock is set forward while a request of a point is looked for, once that breaks nothing.
-fn draw_clock_jump(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
+fn draw_clock_jump_fault(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
     let is_drawn = dice[8].is_multiple_of(8);
-    clock_jump_at(point.at).filter(|_| is_drawn)
+    clock_jump_fault_at(point.at).filter(|_| is_drawn)
 }
 
 /// Returns whether another process takes the run over at a point: other dice than those of a fault say so.
-fn draw_take_over(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
-    take_over_at(point.at).filter(|_| dice[7].is_multiple_of(8))
+fn draw_take_over_fault(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
+    take_over_fault_at(point.at).filter(|_| dice[7].is_multiple_of(8))
 }
 
 /// Returns whether a colleague is there at a point: other dice than those of a fault say so.
-fn draw_colleague(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
+fn draw_colleague_fault(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
     let turn = [ColleagueTurn::Before, ColleagueTurn::After][usize::from(dice[5] % 2)];
     let outcome = RequestOutcome::BesideColleague(turn);
     let PointKind::Acts(name) = point.at else { return None };

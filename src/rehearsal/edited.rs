@@ -14,7 +14,7 @@ const EDITED: &str = "edited";
 
 /// Checks that a text which does not match does nothing, and that no edit has anything done twice: more often than by any of
 /// the texts, of which these are the undisturbed runs.
-pub(super) fn check_edited(undisturbed: &[&ScenarioResult], result: &ScenarioResult) -> Vec<Violation> {
+pub(super) fn check_edited_run(undisturbed: &[&ScenarioResult], result: &ScenarioResult) -> Vec<Violation> {
     if result.limit_met.is_some() {
         return Vec::new();
     }

@@ -17,11 +17,11 @@ impl fmt::Debug for EditedRunbook {
 }
 
 /// Returns the edits of a runbook that leave it one, in the order of its text.
-pub(super) fn edit_runbook(runbook: &Runbook) -> Vec<Arc<EditedRunbook>> {
-    list_edits(&runbook.text).into_iter().filter_map(|edit| compile_edit(runbook, edit)).collect()
+pub(super) fn list_possible_edits(runbook: &Runbook) -> Vec<Arc<EditedRunbook>> {
+    list_edits(&runbook.text).into_iter().filter_map(|edit| compile_edit_if_runnable(runbook, edit)).collect()
 }
 
-fn compile_edit(runbook: &Runbook, edit: TextEdit) -> Option<Arc<EditedRunbook>> {
+fn compile_edit_if_runnable(runbook: &Runbook, edit: TextEdit) -> Option<Arc<EditedRunbook>> {
     let edited = runbook.with_text(edit.text.clone()).ok()?;
     ScriptRunner::require_runnable(&edited).ok()?;
     Some(Arc::new(EditedRunbook { edit, runbook: edited }))

@@ -175,7 +175,7 @@ impl FaultInjector {
     }
 
     /// Visits a point: returns what becomes of the request there, or dies.
-    fn visit_point(&self, call: String, at: PointKind, record: Option<&Record>) -> RequestOutcome {
+    fn visit_point_or_die(&self, call: String, at: PointKind, record: Option<&Record>) -> RequestOutcome {
         let fault = {
             let mut state = self.lock_state();
             let count = state.visit_counts.entry((call.clone(), at)).or_default();
@@ -277,7 +277,7 @@ impl FaultSource for FaultInjector {
         if request.is_done && request.kind == RequestKind::Change {
             self.lock_state().repeated.push(format!("`{}` of {}", request.name, render_call(&call)));
         }
-        self.visit_point(call, at, None)
+        self.visit_point_or_die(call, at, None)
     }
 
     fn keeps_old_worlds(&self) -> bool {
@@ -292,7 +292,11 @@ impl FaultSource for FaultInjector {
 
     fn on_served(&self, request: &SimRequest<'_>) {
         if request.kind != RequestKind::Read {
-            self.visit_point(CURRENT_CALL.with_borrow(String::clone), PointKind::Served(request.name), None);
+            self.visit_point_or_die(
+                CURRENT_CALL.with_borrow(String::clone),
+                PointKind::Served(request.name),
+                None,
+            );
         }
     }
 
@@ -318,7 +322,7 @@ impl FaultSource for FaultInjector {
 impl RecordObserver for FaultInjector {
     fn before_append(&self, record: &Record) {
         let call = record.call_name().unwrap_or_default().to_owned();
-        self.visit_point(call, PointKind::Adding(record.kind()), Some(record));
+        self.visit_point_or_die(call, PointKind::Adding(record.kind()), Some(record));
     }
 
     fn after_append(&self, record: &Record) {
@@ -339,7 +343,7 @@ impl RecordObserver for FaultInjector {
         {
             self.stop_requester.stop_at_limit(limit.describe());
         }
-        self.visit_point(call, PointKind::Added(record.kind()), Some(record));
+        self.visit_point_or_die(call, PointKind::Added(record.kind()), Some(record));
     }
 }
 

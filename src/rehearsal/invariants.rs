@@ -24,12 +24,12 @@
 //! | `author` | The runbook's own `invariant(world)` neither throws nor returns `false`. |
 
 use super::{
-    clean_up::{HINT_FOR_CLEAN_UP, describe_failed, list_broken_clean_up},
-    colleague::{check_colleague, list_colleague_elements},
+    clean_up::{HINT_FOR_CLEAN_UP, describe_failed_clean_up, list_broken_clean_up},
+    colleague::{check_colleague_conflicts, list_colleague_elements},
     left_over::{LeftOver, find_untold_left_over, list_unfinished},
     limits::LimitMet,
     points::render_call,
-    rights::{check_gates, check_guard, check_needs},
+    rights::{check_destruction_guarded, check_effects_declared, check_gates_were_passed},
     runbook_rules::RunbookRules,
     scenario_result::ScenarioResult,
     told::{names_branch, names_call},
@@ -102,19 +102,19 @@ pub(super) fn find_violations(
         return vec![Violation::from_limit(limit)];
     }
     let found = [
-        ("once", check_once(undisturbed, result)),
-        ("truth", check_truth(result)),
+        ("once", check_nothing_done_twice(undisturbed, result)),
+        ("truth", check_errors_match_world(result)),
         (LEFT_OVER, list_unfinished(result)),
         ("same-world", check_same_world(undisturbed, result)),
         ("same-end", check_same_end(undisturbed, result)),
         ("ends-well", check_undisturbed_success(result)),
-        ("says-why", check_says_why(result)),
-        ("clean-up", check_clean_up(undisturbed, result)),
-        ("journal", check_journal(result)),
-        ("needs", check_needs(rules, result)),
-        ("guard", check_guard(rules, result)),
-        ("gate", check_gates(result)),
-        ("colleague", check_colleague(undisturbed, result)),
+        ("says-why", check_stop_is_explained(result)),
+        ("clean-up", check_clean_up_complete(undisturbed, result)),
+        ("journal", check_journal_is_whole(result)),
+        ("needs", check_effects_declared(rules, result)),
+        ("guard", check_destruction_guarded(rules, result)),
+        ("gate", check_gates_were_passed(result)),
+        ("colleague", check_colleague_conflicts(undisturbed, result)),
     ];
     let violations = found
         .into_iter()
@@ -122,7 +122,7 @@ pub(super) fn find_violations(
     let left = find_untold_left_over(rules, result).into_iter().map(Violation::from_left_over);
     let failed = list_broken_clean_up(result).into_iter().map(|failed| {
         let text = result.fold.call(&failed.name).and_then(|call| call.args["text"].as_str());
-        let what = describe_failed(failed, text);
+        let what = describe_failed_clean_up(failed, text);
         Violation { hint: Some(HINT_FOR_CLEAN_UP.into()), ..Violation::new(CLEAN_UP_WORKS, what) }
     });
     violations.chain(left).chain(failed).collect()
@@ -132,7 +132,7 @@ fn has_succeeded(result: &ScenarioResult) -> bool {
     result.status() == Some(RunStatus::Succeeded)
 }
 
-fn check_once(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {
+fn check_nothing_done_twice(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {
     let mut found: Vec<String> = result
         .repeated_requests
         .iter()
@@ -198,7 +198,7 @@ pub(super) fn count_effects(result: &ScenarioResult) -> BTreeMap<EffectIdentity,
 const SETTING_KINDS: &[&str] = &["config.set", "network.allow", "network.ssl", "network.unban"];
 
 /// Compares what errors say with what the world did.
-fn check_truth(result: &ScenarioResult) -> Vec<String> {
+fn check_errors_match_world(result: &ScenarioResult) -> Vec<String> {
     let mut found = Vec::new();
     for (_, call) in result.fold.calls() {
         let denied = call.attempts.iter().filter(|attempt| says_no_effect(attempt));
@@ -303,7 +303,7 @@ fn is_undecided_raw_call(result: &ScenarioResult) -> bool {
         && result.fold.open_calls().any(|(_, call)| call.op == API_PATH)
 }
 
-fn check_says_why(result: &ScenarioResult) -> Vec<String> {
+fn check_stop_is_explained(result: &ScenarioResult) -> Vec<String> {
     let mut found = Vec::new();
     if result.is_restless {
         found.push("the run was resumed again and again, and never came to rest".to_owned());
@@ -323,14 +323,16 @@ fn check_says_why(result: &ScenarioResult) -> Vec<String> {
     found
 }
 
-fn check_clean_up(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {
+fn check_clean_up_complete(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<String> {
     if !result.has_ended() {
         return Vec::new();
     }
     let mut found = Vec::new();
     let removed: Vec<&Value> =
-        result.entries.iter().filter_map(|entry| branch_removed(&entry.record)).collect();
-    for (target, branch) in result.entries.iter().filter_map(|entry| temporary_branch_made(&entry.record)) {
+        result.entries.iter().filter_map(|entry| branch_removed_by_record(&entry.record)).collect();
+    for (target, branch) in
+        result.entries.iter().filter_map(|entry| temporary_branch_made_by_record(&entry.record))
+    {
         let times = removed.iter().filter(|gone| gone["id"] == branch["id"]).count();
         let name = branch["name"].as_str().unwrap_or_default();
         if times != 1 && !names_branch(result, &target, name) {
@@ -348,7 +350,7 @@ fn check_clean_up(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Vec<
 }
 
 /// Returns the branch that a record says the run owns, behind its target.
-fn temporary_branch_made(record: &Record) -> Option<(String, &Value)> {
+fn temporary_branch_made_by_record(record: &Record) -> Option<(String, &Value)> {
     match record {
         Record::End { args, outcome: Outcome::Ok(made), .. } if args["temporary"] == true => {
             let branch = value::untag_as(made, value::BRANCH_TAG)?;
@@ -359,7 +361,7 @@ fn temporary_branch_made(record: &Record) -> Option<(String, &Value)> {
 }
 
 /// Returns the branch that a record says was removed.
-fn branch_removed(record: &Record) -> Option<&Value> {
+fn branch_removed_by_record(record: &Record) -> Option<&Value> {
     match record {
         Record::End { op, outcome: Outcome::Ok(gone), .. } if op == "branch::delete" => Some(gone),
         _ => None,
@@ -381,7 +383,7 @@ fn count_clean_up_calls(entries: &[JournalEntry]) -> BTreeMap<&str, usize> {
     counts
 }
 
-fn check_journal(result: &ScenarioResult) -> Vec<String> {
+fn check_journal_is_whole(result: &ScenarioResult) -> Vec<String> {
     let mut found: Vec<String> =
         result.broken.iter().map(|why| format!("the journal is broken: {why}")).collect();
     let ends = result.entries.iter().filter(|e| matches!(e.record, Record::Finished { .. })).count();

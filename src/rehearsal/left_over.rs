@@ -100,7 +100,7 @@ pub(super) fn find_untold_left_over(rules: &RunbookRules<'_>, result: &ScenarioR
     let undone = UndoneCleanUp::from_result(rules.clean_ups, result);
     let worlds = rules.beginning.iter().zip(&result.worlds);
     let left = worlds.flat_map(|(before, after)| {
-        list_changes(before, after, result, &told)
+        list_untold_changes(before, after, result, &told)
             .into_iter()
             .filter(|change| !rules.leaves.iter().any(|rule| rule.covers(&change.remainder)))
             .filter(|change| !undone.would_undo(&after.target, &change.remainder))
@@ -110,7 +110,7 @@ pub(super) fn find_untold_left_over(rules: &RunbookRules<'_>, result: &ScenarioR
 }
 
 /// One part of a world that is not as it was before the run.
-struct Change {
+struct WorldChange {
     remainder: Remainder,
     before: Option<String>,
     after: Option<String>,
@@ -119,12 +119,12 @@ struct Change {
 }
 
 /// Returns what the run has changed in a world and does not tell.
-fn list_changes(
+fn list_untold_changes(
     before: &WorldSnapshot,
     after: &WorldSnapshot,
     result: &ScenarioResult,
     told: &ToldRemainders<'_>,
-) -> Vec<Change> {
+) -> Vec<WorldChange> {
     let ended_well = keys_ended_well(&result.fold);
     // What a call left that did not end well is told in a sentence of its own.
     let counts = |thing: &MadeThing<'_>| {
@@ -132,13 +132,13 @@ fn list_changes(
     };
     let (was, is) = (list_world_contents(before, |_| true), list_world_contents(after, counts));
     let mut found = Vec::new();
-    for remainder in list_differing(&was, &is) {
+    for remainder in list_differing_remainders(&was, &is) {
         let calls = list_changing_calls(result, after, &remainder);
         let (before, now) = (was.get(&remainder).cloned(), is.get(&remainder).cloned());
         let is_told = calls.iter().any(|call| told.names_change_of(call));
         if !is_told && !is_by_colleague(after, &remainder, now.as_deref()) {
             let call = calls.last().map(|call| (*call).to_owned());
-            found.push(Change { remainder, before, after: now, call });
+            found.push(WorldChange { remainder, before, after: now, call });
         }
     }
     found
@@ -147,12 +147,12 @@ fn list_changes(
 /// Adds a change to what is left. All ranges are one element, and all bans, and shown as a whole.
 fn add_left_over(
     mut found: Vec<LeftOver>,
-    change: Change,
+    change: WorldChange,
     ended: RunStatus,
     before: &WorldSnapshot,
     after: &WorldSnapshot,
 ) -> Vec<LeftOver> {
-    let Change { remainder: entry, call, .. } = change;
+    let WorldChange { remainder: entry, call, .. } = change;
     let target = after.target.clone();
     let mut left = LeftOver { target, entry, before: change.before, after: change.after, call, ended };
     let kind = left.entry.kind;
@@ -177,7 +177,7 @@ const fn describe_end(ended: RunStatus) -> &'static str {
 }
 
 /// Returns what is not in both, or not the same.
-fn list_differing(was: &WorldRemainders, is: &WorldRemainders) -> BTreeSet<Remainder> {
+fn list_differing_remainders(was: &WorldRemainders, is: &WorldRemainders) -> BTreeSet<Remainder> {
     let all = was.keys().chain(is.keys());
     all.filter(|remainder| was.get(*remainder) != is.get(*remainder)).cloned().collect()
 }

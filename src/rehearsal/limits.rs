@@ -60,7 +60,7 @@ pub(super) struct ProcessMeter {
 
 impl ProcessMeter {
     pub(super) fn new(limits: ProcessLimits, clock: Arc<VirtualClock>) -> Self {
-        let began = Mutex::new(clock.real_time_clock().now());
+        let began = Mutex::new(clock.without_wall_clock_shift().now());
         Self {
             limits,
             clock,
@@ -75,7 +75,7 @@ impl ProcessMeter {
     pub(super) fn begin_process(&self) {
         self.steps.store(0, Ordering::Relaxed);
         self.calls.store(0, Ordering::Relaxed);
-        *lock_unpoisoned(&self.began) = self.clock.real_time_clock().now();
+        *lock_unpoisoned(&self.began) = self.clock.without_wall_clock_shift().now();
     }
 
     /// Returns the limit that any process has met.
@@ -86,21 +86,23 @@ impl ProcessMeter {
     /// Counts a step of the script; returns the limit when it is met by that.
     pub(super) fn count_step(&self) -> Option<LimitMet> {
         let limit = self.limits.steps;
-        (self.steps.fetch_add(1, Ordering::Relaxed) == limit).then(|| self.meet_limit(LimitMet::Steps(limit)))
+        (self.steps.fetch_add(1, Ordering::Relaxed) == limit)
+            .then(|| self.record_limit_met(LimitMet::Steps(limit)))
     }
 
     /// Counts a call; returns the limit when it is met by that, or by the time that has passed.
     pub(super) fn count_call(&self) -> Option<LimitMet> {
         let ProcessLimits { calls, time, .. } = self.limits;
-        let passed = self.clock.real_time_clock().now().duration_since(*lock_unpoisoned(&self.began));
+        let passed =
+            self.clock.without_wall_clock_shift().now().duration_since(*lock_unpoisoned(&self.began));
         match self.calls.fetch_add(1, Ordering::Relaxed) {
-            count if count == calls => Some(self.meet_limit(LimitMet::Calls(calls))),
-            _ if passed > time => Some(self.meet_limit(LimitMet::Time(time))),
+            count if count == calls => Some(self.record_limit_met(LimitMet::Calls(calls))),
+            _ if passed > time => Some(self.record_limit_met(LimitMet::Time(time))),
             _ => None,
         }
     }
 
-    fn meet_limit(&self, limit: LimitMet) -> LimitMet {
+    fn record_limit_met(&self, limit: LimitMet) -> LimitMet {
         *lock_unpoisoned(&self.met).get_or_insert(limit)
     }
 }

@@ -64,8 +64,8 @@ use crate::{
     config::Config,
     runtime::{Refusal, RunbookError, ScriptRunner, names_missed_clean_up},
 };
-use edited::check_edited;
-use edited_runbook::{EditedRunbook, edit_runbook};
+use edited::check_edited_run;
+use edited_runbook::{EditedRunbook, list_possible_edits};
 use fault_plan::FaultPlan;
 use invariants::{CLEAN_UP_WORKS, LEFT_OVER};
 use scenario_result::ScenarioResult;
@@ -98,7 +98,7 @@ pub fn rehearse_runbook(request: &RehearsalRequest, config: &Config) -> Result<R
         let set = ScenarioSet::of_undisturbed();
         return Ok(RehearsalReport::new(&request.runbook, stage.time, set, vec![verdict], None));
     }
-    let edits = if wants_edits(request) { edit_runbook(&request.runbook) } else { Vec::new() };
+    let edits = if may_want_edits(request) { list_possible_edits(&request.runbook) } else { Vec::new() };
     let set = ScenarioSet::from_visits(&undisturbed.visits, &edits, request)
         .map_err(|(what, hint)| Refusal::Runbook(runbook_error(what, hint)))?;
     let next = AtomicUsize::new(0);
@@ -129,7 +129,7 @@ pub fn rehearse_runbook(request: &RehearsalRequest, config: &Config) -> Result<R
 }
 
 /// Returns whether a scenario may be wanted in which the text is edited.
-fn wants_edits(request: &RehearsalRequest) -> bool {
+fn may_want_edits(request: &RehearsalRequest) -> bool {
     match &request.only {
         Some(only) => ["operator:", "seed:"].iter().any(|kind| only.starts_with(kind)),
         None => request.faults.has(FaultFamily::Operators),
@@ -148,7 +148,7 @@ fn judge_scenario(
             runner.learn_clean_ups(&undisturbed.visits)?;
         }
         let mut violations = find_violations_of_text(runner, undisturbed, result)?;
-        violations.extend(check_edited(&[undisturbed], result));
+        violations.extend(check_edited_run(&[undisturbed], result));
         violations
     };
     Ok(Verdict::from_violations(undisturbed, result, violations))
@@ -164,7 +164,7 @@ fn find_violations_of_text(
     if result.limit_met.is_some() {
         return Ok(violations);
     }
-    let found = runner.check_author_invariant(result)?;
+    let found = runner.find_author_violation(result)?;
     violations.extend(found.map(|what| Violation::new("author", what)));
     Ok(violations)
 }
@@ -187,7 +187,7 @@ fn find_violations_of_edited(
     if !violations.is_empty() && find_new_violations(runner, undisturbed, result)?.is_empty() {
         violations.clear();
     }
-    violations.extend(check_edited(&[undisturbed, &own], result));
+    violations.extend(check_edited_run(&[undisturbed, &own], result));
     Ok(violations)
 }
 

@@ -199,17 +199,17 @@ impl TrueDecision {
 
 /// Returns the fault of a process that is asked to stop while a request of this point is on its way; nothing where a
 /// request cannot land after its sender is gone.
-pub(super) fn take_over_at(at: PointKind) -> Option<Fault> {
-    landing_late_at(at).map(Fault::TakeOver)
+pub(super) fn take_over_fault_at(at: PointKind) -> Option<Fault> {
+    late_landing_outcome_at(at).map(Fault::TakeOver)
 }
 
 /// Returns the fault of a clock that is set forward while a lost request of this point is looked for; nothing where a
 /// request cannot land late.
-pub(super) fn clock_jump_at(at: PointKind) -> Option<Fault> {
-    landing_late_at(at).map(Fault::ClockJump)
+pub(super) fn clock_jump_fault_at(at: PointKind) -> Option<Fault> {
+    late_landing_outcome_at(at).map(Fault::ClockJump)
 }
 
-fn landing_late_at(at: PointKind) -> Option<RequestOutcome> {
+fn late_landing_outcome_at(at: PointKind) -> Option<RequestOutcome> {
     let outcome = RequestOutcome::LandsLate(LANDING_LATE);
     match at {
         PointKind::Acts(name) if outcome.fits_request(name, RequestKind::Change) => Some(outcome),

@@ -64,11 +64,11 @@ const fn frequency_word(every: Frequency) -> &'static str {
 /// Returns what a world has, of the things that were made only those that count.
 pub(super) fn list_world_contents(
     world: &WorldSnapshot,
-    counts: impl Fn(&MadeThing<'_>) -> bool,
+    is_counted: impl Fn(&MadeThing<'_>) -> bool,
 ) -> WorldRemainders {
     let mut found = list_settable_state(world);
     let mut made: BTreeMap<Remainder, Vec<String>> = BTreeMap::new();
-    for thing in list_made_things(world).into_iter().filter(counts) {
+    for thing in list_made_things(world).into_iter().filter(is_counted) {
         made.entry(thing.remainder).or_default().push(thing.text);
     }
     found.extend(made.into_iter().map(|(remainder, mut texts)| {
@@ -148,13 +148,13 @@ pub(super) fn list_changing_calls<'a>(
                     remainder.kind,
                     RemainderKind::Setting | RemainderKind::Ranges | RemainderKind::Bans | RemainderKind::Tls
                 );
-                let changes = has_no_elements && changed_kind(op) == Some(remainder.kind);
+                let changes = has_no_elements && kind_changed_by_operation(op) == Some(remainder.kind);
                 if keys.contains(key.as_str()) || changes {
                     found.push(call.as_str());
                 }
             }
             Record::Accepted { call, what } => {
-                let changes = begun.get(call.as_str()).and_then(|op| changed_kind(op));
+                let changes = begun.get(call.as_str()).and_then(|op| kind_changed_by_operation(op));
                 if changes == Some(remainder.kind) && has_element(what, remainder) {
                     found.push(call.as_str());
                 }
@@ -181,7 +181,7 @@ pub(super) fn list_changed_elements(evidence: &Value) -> Vec<String> {
 }
 
 /// Returns what an operation changes or removes of what was there.
-pub(super) fn changed_kind(op: &str) -> Option<RemainderKind> {
+pub(super) fn kind_changed_by_operation(op: &str) -> Option<RemainderKind> {
     Some(match op {
         "db::config::set" => RemainderKind::Setting,
         "network::restrictions::add" | "network::restrictions::remove" => RemainderKind::Ranges,

@@ -160,7 +160,7 @@ impl RehearsalReport {
             lines.extend(self.render_matrix(&cells, ink));
             lines.push(String::new());
         }
-        lines.extend(self.render_seeds(ink));
+        lines.extend(self.render_seed_results(ink));
         for scenario in self.scenario_verdicts().filter(|s| s.verdict.grade == Grade::Violated) {
             lines.push(format!("{} {}", ink.red("✗"), ink.bold(scenario.id)));
             lines.extend(scenario.verdict.faults.iter().map(|fault| ink.dim(&format!("    {fault}"))));
@@ -214,7 +214,7 @@ impl RehearsalReport {
     }
 
     /// Returns what the schedules of several faults came to, a mark each.
-    fn render_seeds(&self, ink: Painter) -> Vec<String> {
+    fn render_seed_results(&self, ink: Painter) -> Vec<String> {
         let marks: Vec<String> = self
             .scenario_verdicts()
             .filter(|scenario| scenario.id.starts_with("seed:"))

@@ -10,13 +10,13 @@ use crate::{
         spec::{Effect, Permission, parse_target_ref},
     },
     provider::sim::COLLEAGUE_KINDS,
-    runtime::{CLEAN_UP_PATH, are_in_other_forks, is_gate},
+    runtime::{CLEAN_UP_PATH, are_in_different_forks, is_gate},
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Returns the effects that the runbook has not declared.
-pub(super) fn check_needs(rules: &RunbookRules<'_>, result: &ScenarioResult) -> Vec<String> {
+pub(super) fn check_effects_declared(rules: &RunbookRules<'_>, result: &ScenarioResult) -> Vec<String> {
     let mut found = Vec::new();
     for world in &result.worlds {
         for effect in &world.log {
@@ -52,7 +52,7 @@ pub(super) fn check_needs(rules: &RunbookRules<'_>, result: &ScenarioResult) -> 
 }
 
 /// Returns the calls that destroy something of a source without what must come before.
-pub(super) fn check_guard(rules: &RunbookRules<'_>, result: &ScenarioResult) -> Vec<String> {
+pub(super) fn check_destruction_guarded(rules: &RunbookRules<'_>, result: &ScenarioResult) -> Vec<String> {
     let mut saved: BTreeSet<String> = BTreeSet::new();
     let mut own: BTreeSet<&str> = BTreeSet::new();
     let mut is_approved = false;
@@ -63,7 +63,7 @@ pub(super) fn check_guard(rules: &RunbookRules<'_>, result: &ScenarioResult) -> 
                 saved.extend(parse_target_ref(&args["target"]).ok().map(|place| place.target));
                 own.extend(value::untag_as(made, value::BACKUP_TAG).and_then(|b| b["id"].as_str()));
             }
-            Record::End { op, outcome: Outcome::Ok(made), .. } if is_making(op) => {
+            Record::End { op, outcome: Outcome::Ok(made), .. } if makes_something(op) => {
                 own.extend(made["id"].as_str());
             }
             Record::End { op, outcome: Outcome::Ok(_), .. } if op == APPROVE => is_approved = true,
@@ -84,7 +84,7 @@ pub(super) fn check_guard(rules: &RunbookRules<'_>, result: &ScenarioResult) -> 
 /// Returns the calls that change something and were begun while a gate stood open, or after one that was passed before the
 /// text was edited, unless somebody approved the edited text. Branches of a rehearsed run go one at a time, so that none of
 /// them is beside a gate.
-pub(super) fn check_gates(result: &ScenarioResult) -> Vec<String> {
+pub(super) fn check_gates_were_passed(result: &ScenarioResult) -> Vec<String> {
     let mut fold = RunFold::default();
     let mut found = Vec::new();
     for entry in &result.entries {
@@ -111,7 +111,7 @@ pub(super) fn check_gates(result: &ScenarioResult) -> Vec<String> {
 fn is_past_gate_of_other_text(fold: &RunFold, call: &str) -> bool {
     let gates = fold.ended_gates();
     let is_covered =
-        gates.iter().any(|(gate, end)| *end == GateEnd::Approved && !are_in_other_forks(gate, call));
+        gates.iter().any(|(gate, end)| *end == GateEnd::Approved && !are_in_different_forks(gate, call));
     let is_other = gates.values().any(|end| *end == GateEnd::UnderEarlierText);
     let own_gate = fold.call(&format!("/{EDIT_GATE}#{}", fold.source_edition()));
     let is_approved = own_gate.is_some_and(|gate| !gate.is_open());
@@ -123,7 +123,7 @@ fn changes_anything(op: &str) -> bool {
 }
 
 /// Returns whether an operation makes something, which may have an id.
-fn is_making(op: &str) -> bool {
+fn makes_something(op: &str) -> bool {
     ops::find_operation(op).is_some_and(|op| op.effect == Effect::Create)
 }
 

@@ -7,7 +7,7 @@ use super::{
     points::{Fault, Point, PointKind, Visit},
     runbook_rules::RunbookRules,
     scenario_result::ScenarioResult,
-    scene::{RUN_ID, Rest, Scene},
+    scene::{RUN_ID, RunAtRest, RunningScenario},
     stage::Stage,
     undone::KnownCleanUps,
     world_snapshot::{WorldSnapshot, worlds_to_json},
@@ -104,10 +104,10 @@ impl<'a> ScenarioRunner<'a> {
         if std::mem::replace(&mut self.knows_clean_ups, true) {
             return Ok(());
         }
-        for point in list_ends_to_look_at(visits) {
+        for point in list_points_to_abandon_at(visits) {
             let plan = FaultPlan::Operated(point, Fault::Crash, OperatorAct::Abandon);
             let result = self.run_scenario(&plan)?;
-            self.clean_ups.add_run(&result);
+            self.clean_ups.add_undone_by_clean_up(&result);
         }
         Ok(())
     }
@@ -117,13 +117,13 @@ impl<'a> ScenarioRunner<'a> {
     /// # Errors
     /// What keeps any scenario from being run.
     pub(super) fn run_scenario(&mut self, plan: &FaultPlan) -> Result<ScenarioResult, Refusal> {
-        let mut scene = Scene::set_up(self.stage, plan, self.limits, &self.journals)?;
+        let mut scene = RunningScenario::set_up(self.stage, plan, self.limits, &self.journals)?;
         let rest = self.run_to_rest(&mut scene);
         scene.into_result(rest)
     }
 
     /// Runs the runbook, and takes it up until it stays where it is.
-    fn run_to_rest(&mut self, scene: &mut Scene<'_>) -> Rest {
+    fn run_to_rest(&mut self, scene: &mut RunningScenario<'_>) -> RunAtRest {
         let mut stops = 0;
         let mut ended = self.script_runner.start_run(&scene.resources, RUN_ID);
         for process in 1..=MAX_RESUMES {
@@ -132,39 +132,41 @@ impl<'a> ScenarioRunner<'a> {
                 scene.kept_records.push(records.map_or(0, |records| records.len()));
             }
             if scene.has_met_limit() {
-                return Rest::default();
+                return RunAtRest::default();
             }
             match ended {
-                Err(refusal) => return Rest { refused: Some(refusal.to_string()), ..Rest::default() },
-                Ok(Ok(ended)) if ended.status.is_final() => return Rest::default(),
+                Err(refusal) => {
+                    return RunAtRest { refused: Some(refusal.to_string()), ..RunAtRest::default() };
+                }
+                Ok(Ok(ended)) if ended.status.is_final() => return RunAtRest::default(),
                 // Whoever took it over goes on.
                 Ok(Ok(ended)) if ended.status == RunStatus::Interrupted => {}
-                Ok(Ok(_)) if stops == MAX_RESUMES_AFTER_STOP => return Rest::default(),
+                Ok(Ok(_)) if stops == MAX_RESUMES_AFTER_STOP => return RunAtRest::default(),
                 Ok(Ok(_)) => stops += 1,
                 Ok(Err(_)) => {}
             }
             let status = scene.resources.journal.summarize_run(RUN_ID).ok().map(|run| run.status);
             if status.is_some_and(RunStatus::is_final) {
-                return Rest::default();
+                return RunAtRest::default();
             }
             scene.begin_process();
             ended = match status {
-                Some(status) => self.take_up_run(scene, process, status),
+                Some(status) => self.resume_or_apply_operator_act(scene, process, status),
                 // Killed before there was a run: whoever started it starts it again.
                 None => self.script_runner.start_run(&scene.resources, RUN_ID),
             };
         }
-        Rest { is_restless: true, ..Rest::default() }
+        RunAtRest { is_restless: true, ..RunAtRest::default() }
     }
 
     /// Takes a run up that stands still: resumes it, unless an operator does something else.
-    fn take_up_run(
+    fn resume_or_apply_operator_act(
         &mut self,
-        scene: &mut Scene<'_>,
+        scene: &mut RunningScenario<'_>,
         process: u32,
         status: RunStatus,
     ) -> Result<Result<RunResult, ProcessKilled>, Refusal> {
-        if let Some(act) = scene.next_act(process) {
+        if let Some(act) = scene.next_operator_act(process) {
             act.move_clock(&scene.clock);
             match &act {
                 OperatorAct::Abandon => scene.is_given_up = true,
@@ -200,7 +202,7 @@ impl<'a> ScenarioRunner<'a> {
             let runbook = edited.as_ref().map_or(self.runbook, |edited| &edited.runbook);
             return self.script_runner.abandon_run(&scene.resources, RUN_ID, runbook);
         }
-        match scene.edited_in_force()? {
+        match scene.edited_runbook_in_force()? {
             Some(edited) => self.resume_with_edit(scene, &edited.runbook),
             None => self.script_runner.resume_run(&scene.resources, RUN_ID, self.runbook),
         }
@@ -209,7 +211,7 @@ impl<'a> ScenarioRunner<'a> {
     /// Resumes a run with an edited text, and looks whether one that does not match does anything.
     fn resume_with_edit(
         &mut self,
-        scene: &mut Scene<'_>,
+        scene: &mut RunningScenario<'_>,
         edited: &Runbook,
     ) -> Result<Result<RunResult, ProcessKilled>, Refusal> {
         let before = scene.count_effects()?;
@@ -224,14 +226,14 @@ impl<'a> ScenarioRunner<'a> {
             _ => return Ok(resumed),
         }
         // The last line says so: the text that counts does not match, or is rejected, and a resume would meet the same.
-        scene.is_given_up |= scene.edited_in_force()?.is_some();
+        scene.is_given_up |= scene.edited_runbook_in_force()?.is_some();
         Ok(resumed)
     }
 
     /// Resumes a run with the text that an operator has edited.
     fn resume_edited(
         &mut self,
-        scene: &mut Scene<'_>,
+        scene: &mut RunningScenario<'_>,
         edit: &EditAct,
     ) -> Result<Result<RunResult, ProcessKilled>, Refusal> {
         if edit.approves
@@ -245,7 +247,7 @@ impl<'a> ScenarioRunner<'a> {
             Err(Refusal::Runbook(_)) => Err(ProcessKilled),
             resumed => resumed?,
         };
-        scene.is_given_up |= edit.gives_up && scene.edited_in_force()?.is_none();
+        scene.is_given_up |= edit.gives_up && scene.edited_runbook_in_force()?.is_none();
         Ok(resumed)
     }
 
@@ -253,7 +255,7 @@ impl<'a> ScenarioRunner<'a> {
     ///
     /// # Errors
     /// It cannot be asked.
-    pub(super) fn check_author_invariant(
+    pub(super) fn find_author_violation(
         &mut self,
         result: &ScenarioResult,
     ) -> Result<Option<String>, Refusal> {
@@ -269,7 +271,7 @@ impl<'a> ScenarioRunner<'a> {
 
 /// Returns the points at which a run is given up to see what its clean-up undoes: behind its effects, of many only some,
 /// and where the script is over.
-fn list_ends_to_look_at(visits: &[Visit]) -> Vec<Point> {
+fn list_points_to_abandon_at(visits: &[Visit]) -> Vec<Point> {
     let is_effect =
         |op: &str| ops::find_operation(op).is_some_and(|operation| operation.effect != Effect::Read);
     let is_effect_done = |visit: &&Visit| {

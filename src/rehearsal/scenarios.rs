@@ -5,8 +5,8 @@ use super::{
     fault_plan::FaultPlan,
     lags::{lagging_scenarios, may_lag},
     operators::{
-        ACTS_AFTER_DEATH, ACTS_AT_GATE, EditAct, FAULTS_AT_EDIT_GATE, OperatorAct, clock_jump_at,
-        outage_outcomes_at, take_over_at,
+        ACTS_AFTER_DEATH, ACTS_AT_GATE, EditAct, FAULTS_AT_EDIT_GATE, OperatorAct, clock_jump_fault_at,
+        outage_outcomes_at, take_over_fault_at,
     },
     points::{
         DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultFamily, FaultSelection, HELD_BACK,
@@ -118,11 +118,11 @@ impl ScenarioSet {
             let crashes: Vec<_> =
                 own.iter().filter_map(|point| crash_scenario(number, point, &own)).collect();
             let died: Vec<_> =
-                crashes.iter().filter_map(|crash| Death::from_crash(number, crash, &own)).collect();
+                crashes.iter().filter_map(|crash| ProcessDeath::from_crash(number, crash, &own)).collect();
             scenarios.extend(crashes);
             scenarios.extend(own.iter().flat_map(|point| request_fault_scenarios(number, point, &own)));
             scenarios.extend(lagging_scenarios(number, &own));
-            scenarios.extend(died.iter().flat_map(Death::list_operated));
+            scenarios.extend(died.iter().flat_map(ProcessDeath::list_operator_scenarios));
             deaths.extend(died);
             let result = visits.iter().find_map(|v| v.result.as_ref().filter(|_| v.point.call == call.name));
             scenarios.extend(own.iter().flat_map(|point| {
@@ -194,18 +194,18 @@ fn list_rehearsed_calls(visits: &[Visit]) -> Vec<RehearsedCall> {
         }
     }
     let mut last: BTreeMap<&str, u32> = BTreeMap::new();
-    for (of, nth) in known.iter().flat_map(|name| wait_rounds(name)) {
+    for (of, nth) in known.iter().flat_map(|name| wait_until_rounds_of_call(name)) {
         let last = last.entry(of).or_default();
         *last = nth.max(*last);
     }
     calls.retain(|call| {
-        wait_rounds(&call.name).iter().all(|(of, nth)| *nth == 0 || last.get(of) == Some(nth))
+        wait_until_rounds_of_call(&call.name).iter().all(|(of, nth)| *nth == 0 || last.get(of) == Some(nth))
     });
     calls
 }
 
 /// Returns the rounds of `wait_until` that a call belongs to: the path up to the number, and the number.
-fn wait_rounds(call: &str) -> Vec<(&str, u32)> {
+fn wait_until_rounds_of_call(call: &str) -> Vec<(&str, u32)> {
     let mut rounds = Vec::new();
     let (mut end, mut is_waiting) = (0, false);
     for segment in call.split('/') {
@@ -283,7 +283,7 @@ fn request_fault_scenarios(number: usize, point: &Point, own: &[&Point]) -> Vec<
 const OPERATED_DEATHS: &[&str] = &["after-begin", "after-effect", "after-accepted", "after-record"];
 
 /// A death of the process after which an operator does something else than resume.
-struct Death<'a> {
+struct ProcessDeath<'a> {
     /// The number of its call.
     number: usize,
     point: &'a Point,
@@ -291,7 +291,7 @@ struct Death<'a> {
     word: String,
 }
 
-impl<'a> Death<'a> {
+impl<'a> ProcessDeath<'a> {
     fn from_crash(number: usize, crash: &Scenario, own: &[&'a Point]) -> Option<Self> {
         let (FaultPlan::One(at, _), Some((_, death))) = (&crash.plan, crash.cell) else { return None };
         let point = own.iter().copied().find(|point| *point == at)?;
@@ -300,13 +300,14 @@ impl<'a> Death<'a> {
     }
 
     /// Returns the scenarios in which an operator gives the run up after the death, or the clock is another.
-    fn list_operated(&self) -> Vec<Scenario> {
-        let operate = |(word, act): &(&'static str, OperatorAct)| self.operate(word, word, act.clone());
-        ACTS_AFTER_DEATH.iter().map(operate).collect()
+    fn list_operator_scenarios(&self) -> Vec<Scenario> {
+        let operator_scenario =
+            |(word, act): &(&'static str, OperatorAct)| self.operator_scenario(word, word, act.clone());
+        ACTS_AFTER_DEATH.iter().map(operator_scenario).collect()
     }
 
     /// Returns the scenario in which an operator does this after the death.
-    fn operate(&self, word: &str, kind: &'static str, act: OperatorAct) -> Scenario {
+    fn operator_scenario(&self, word: &str, kind: &'static str, act: OperatorAct) -> Scenario {
         let Self { number, point, word: death } = self;
         Scenario {
             id: format!("operator:{number}:{death}:{word}"),
@@ -320,7 +321,7 @@ impl<'a> Death<'a> {
 const SCENARIOS_PER_EDIT_KIND: usize = 16;
 
 /// Returns the scenarios in which the text is edited after a death: few of all pairs there are, spread over both.
-fn edit_scenarios(deaths: &[Death<'_>], edits: &[Arc<EditedRunbook>]) -> Vec<Scenario> {
+fn edit_scenarios(deaths: &[ProcessDeath<'_>], edits: &[Arc<EditedRunbook>]) -> Vec<Scenario> {
     // A run that has ended is not taken up any more.
     let deaths: Vec<_> =
         deaths.iter().filter(|death| death.point.at != PointKind::Added("finished")).collect();
@@ -339,7 +340,7 @@ fn edit_scenarios(deaths: &[Death<'_>], edits: &[Arc<EditedRunbook>]) -> Vec<Sce
                 gives_up: nth % 4 == 3,
                 at_gate: None,
             };
-            let scenario = death.operate(&edited.edit.name, kind.word(), OperatorAct::Edit(act));
+            let scenario = death.operator_scenario(&edited.edit.name, kind.word(), OperatorAct::Edit(act));
             if scenarios.iter().all(|known| known.id != scenario.id) {
                 scenarios.push(scenario);
             }
@@ -355,7 +356,7 @@ const SCENARIOS_PER_EDIT_GATE_FAULT: usize = 6;
 /// asked: by edits that put something in, after deaths that are spread over what comes behind the gate.
 fn edit_gate_scenarios(
     calls: &[RehearsedCall],
-    deaths: &[Death<'_>],
+    deaths: &[ProcessDeath<'_>],
     edits: &[Arc<EditedRunbook>],
 ) -> Vec<Scenario> {
     let Some(gate) = calls.iter().position(|call| call.op == APPROVE) else { return Vec::new() };
@@ -371,7 +372,7 @@ fn edit_gate_scenarios(
             let edited = Arc::clone(edited);
             let id = format!("gate-of-{}:{word}", edited.edit.name);
             let act = EditAct { edited, approves: false, gives_up: false, at_gate: Some(*fault) };
-            let scenario = death.operate(&id, EditKind::Add.word(), OperatorAct::Edit(act));
+            let scenario = death.operator_scenario(&id, EditKind::Add.word(), OperatorAct::Edit(act));
             if scenarios.iter().all(|known| known.id != scenario.id) {
                 scenarios.push(scenario);
             }
@@ -429,7 +430,8 @@ fn operator_scenarios(number: usize, point: &Point, result: Option<&Value>) -> V
         cell: Some((number, word)),
         plan,
     };
-    let meanwhile = [("take-over", take_over_at(point.at)), ("clock-jump", clock_jump_at(point.at))];
+    let meanwhile =
+        [("take-over", take_over_fault_at(point.at)), ("clock-jump", clock_jump_fault_at(point.at))];
     let meanwhile = meanwhile
         .into_iter()
         .filter(|_| point.nth == 0)

@@ -45,7 +45,7 @@ const RESTART_DELAY: Span = Span::from_secs(60);
 const QUICK_RESTART_DELAY: Span = Span::from_secs(5);
 
 /// One scenario while it is played.
-pub(super) struct Scene<'a> {
+pub(super) struct RunningScenario<'a> {
     plan: &'a FaultPlan,
     stage: &'a Stage,
     pub(super) resources: RunResources,
@@ -69,14 +69,14 @@ pub(super) struct Scene<'a> {
 
 /// Where a run came to rest.
 #[derive(Default)]
-pub(super) struct Rest {
+pub(super) struct RunAtRest {
     /// Why it was refused.
     pub(super) refused: Option<String>,
     /// Whether it never came to rest.
     pub(super) is_restless: bool,
 }
 
-impl<'a> Scene<'a> {
+impl<'a> RunningScenario<'a> {
     /// Sets a scenario up: copies of the worlds, behind the faults of a plan.
     pub(super) fn set_up(
         stage: &'a Stage,
@@ -86,7 +86,7 @@ impl<'a> Scene<'a> {
     ) -> Result<Self, Refusal> {
         let clock = Arc::new(VirtualClock::starting_at(stage.now));
         let dyn_clock = Arc::clone(&clock) as Arc<dyn Clock>;
-        let world_clock = Arc::new(clock.real_time_clock()) as Arc<dyn Clock>;
+        let world_clock = Arc::new(clock.without_wall_clock_shift()) as Arc<dyn Clock>;
         let stop_requester = Arc::<StopRequester>::default();
         let injector =
             FaultInjector::new(plan.clone(), limits, Arc::clone(&clock), Arc::clone(&stop_requester));
@@ -135,11 +135,11 @@ impl<'a> Scene<'a> {
     }
 
     /// Returns what came of it, once everything has landed that was still on its way.
-    pub(super) fn into_result(self, rest: Rest) -> Result<ScenarioResult, Refusal> {
+    pub(super) fn into_result(self, rest: RunAtRest) -> Result<ScenarioResult, Refusal> {
         let Self { stage, resources, injector, edited, .. } = self;
-        let Rest { refused, is_restless } = rest;
+        let RunAtRest { refused, is_restless } = rest;
         let entries = resources.journal.read_records(RUN_ID).unwrap_or_default();
-        let fold = RunFold::from_entries(&entries).0;
+        let fold = RunFold::fold_until_illegal(&entries).0;
         let (failed, has_died_last) = injector.failures_and_death();
         let leases = resources.journal.list_leases(RUN_ID)?.len();
         land_everything(&self.faulty, &self.clock)?;
@@ -175,7 +175,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Returns what is done before a process, if anything is.
-    pub(super) fn next_act(&self, process: u32) -> Option<OperatorAct> {
+    pub(super) fn next_operator_act(&self, process: u32) -> Option<OperatorAct> {
         match self.plan {
             FaultPlan::Operated(.., act) => (process == 1).then(|| act.clone()),
             FaultPlan::Seed(seed, families, edited)
@@ -188,7 +188,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Returns the edited text, where it is the one by which the run goes.
-    pub(super) fn edited_in_force(&self) -> Result<Option<Arc<EditedRunbook>>, Refusal> {
+    pub(super) fn edited_runbook_in_force(&self) -> Result<Option<Arc<EditedRunbook>>, Refusal> {
         self.edited_where(|fold| fold.source_edition() > 0)
     }
 
@@ -200,7 +200,7 @@ impl<'a> Scene<'a> {
     fn edited_where(&self, holds: impl Fn(&RunFold) -> bool) -> Result<Option<Arc<EditedRunbook>>, Refusal> {
         let Some(edited) = &self.edited else { return Ok(None) };
         let entries = self.resources.journal.read_records(RUN_ID)?;
-        Ok(holds(&RunFold::from_entries(&entries).0).then(|| Arc::clone(edited)))
+        Ok(holds(&RunFold::fold_until_illegal(&entries).0).then(|| Arc::clone(edited)))
     }
 
     /// Returns how many effects each world has had.
@@ -227,7 +227,7 @@ impl<'a> Scene<'a> {
     pub(super) fn decide_gate(&self, approves: bool) -> Result<Result<(), ProcessKilled>, Refusal> {
         let decide = || -> Result<(), journal::Error> {
             let run = self.resources.journal.acquire_run(RUN_ID)?;
-            for approval in OpenApproval::list_in_run(&run)? {
+            for approval in OpenApproval::list_open_approvals(&run)? {
                 approval.record_decision(&run, approves, PERSON)?;
             }
             Ok(())
@@ -261,7 +261,7 @@ fn restart_delay(plan: &FaultPlan) -> Span {
 
 /// Lets everything land that was sent and has not yet: what comes after the run's end is seen by the invariants.
 fn land_everything(worlds: &[FaultySim], clock: &VirtualClock) -> Result<(), Refusal> {
-    if !worlds.iter().any(FaultySim::has_pending) {
+    if !worlds.iter().any(FaultySim::has_pending_requests) {
         return Ok(());
     }
     clock.advance_by(LANDING_BOUND);

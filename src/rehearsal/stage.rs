@@ -54,12 +54,21 @@ impl Stage {
         params.extend(given.iter().map(|(name, text)| (name.clone(), text.clone())));
         let now = drafts.values().map(WorldDraft::now).max().unwrap_or_else(start_time);
         let has_time_param = runbook.has_time_param();
-        let ResolvedParams { values, relative } = ScriptRunner::admit_runbook(runbook, &params, config, now)
-            .map_err(|refusal| if has_time_param { say_time(refusal, now) } else { refusal })?;
-        require_simulated(&ScriptRunner::list_targets(runbook, &values), config)?;
+        let ResolvedParams { values, relative } =
+            ScriptRunner::check_and_resolve_params(runbook, &params, config, now).map_err(|refusal| {
+                if has_time_param { add_time_to_refusal(refusal, now) } else { refusal }
+            })?;
+        require_simulated_targets(&ScriptRunner::list_targets(runbook, &values), config)?;
         let templates = drafts.values().map(WorldDraft::build).collect::<Result<_, _>>()?;
         let time = RehearsalTime { now, has_time_param, relative };
-        Ok(Self { config: Arc::new(keep_simulated(config)), templates, drafts, params: values, now, time })
+        Ok(Self {
+            config: Arc::new(keep_simulated_targets(config)),
+            templates,
+            drafts,
+            params: values,
+            now,
+            time,
+        })
     }
 }
 
@@ -70,7 +79,7 @@ fn start_time() -> Moment {
 }
 
 /// Adds to a refusal in which time a rehearsal lives, where a moment may be what was refused.
-fn say_time(refusal: Refusal, now: Moment) -> Refusal {
+fn add_time_to_refusal(refusal: Refusal, now: Moment) -> Refusal {
     match refusal {
         Refusal::Runbook(error) => {
             let said = format!("the rehearsal's now is {now}");
@@ -85,14 +94,14 @@ fn is_simulated(target: &TargetConfig) -> bool {
     target.provider == "sim"
 }
 
-fn keep_simulated(config: &Config) -> Config {
+fn keep_simulated_targets(config: &Config) -> Config {
     let mut config = config.clone();
     config.targets.retain(|_, target| is_simulated(target));
     config
 }
 
 /// Refuses to rehearse on anything real.
-fn require_simulated(targets: &[String], config: &Config) -> Result<(), Refusal> {
+fn require_simulated_targets(targets: &[String], config: &Config) -> Result<(), Refusal> {
     let real = |name: &&String| config.targets.get(*name).is_some_and(|t| !is_simulated(t));
     match targets.iter().find(real) {
         None => Ok(()),

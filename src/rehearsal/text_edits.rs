@@ -71,11 +71,12 @@ pub(super) fn list_edits(text: &str) -> Vec<TextEdit> {
             }
             let made = [
                 Some(remove_statement(text, own)),
-                Some(add_note(text, own)),
+                Some(insert_note_before(text, own)),
                 next.map(|next| swap_statements(text, own, next)),
             ];
             for mut edit in made.into_iter().flatten() {
-                let same = edits.iter().filter(|known| strip_number(&known.name) == edit.name).count();
+                let same =
+                    edits.iter().filter(|known| strip_statement_number(&known.name) == edit.name).count();
                 if same > 0 {
                     edit.name = format!("{}.{}", edit.name, same + 1);
                 }
@@ -87,26 +88,26 @@ pub(super) fn list_edits(text: &str) -> Vec<TextEdit> {
 }
 
 /// Returns the name of an edit without the number of its statement among those of its line.
-fn strip_number(name: &str) -> &str {
+fn strip_statement_number(name: &str) -> &str {
     name.split_once('.').map_or(name, |(name, _)| name)
 }
 
 fn remove_statement(text: &str, own: &Range<usize>) -> TextEdit {
-    let line = line_of(text, own.start);
+    let line = line_number_at(text, own.start);
     let words = format!("the statement of line {line} is taken out: `{}`", excerpt(&text[own.clone()]));
     let edited = [&text[..own.start], &text[own.end..]].concat();
     new_edit(EditKind::Remove, line, words, &text[own.clone()], edited)
 }
 
-fn add_note(text: &str, own: &Range<usize>) -> TextEdit {
-    let line = line_of(text, own.start);
+fn insert_note_before(text: &str, own: &Range<usize>) -> TextEdit {
+    let line = line_number_at(text, own.start);
     let words = format!("a note is put in at line {line}, before `{}`", excerpt(&text[own.clone()]));
     let edited = [&text[..own.start], PUT_IN, &text[own.start..]].concat();
     new_edit(EditKind::Add, line, words, &text[own.clone()], edited)
 }
 
 fn swap_statements(text: &str, own: &Range<usize>, next: &Range<usize>) -> TextEdit {
-    let (line, next_line) = (line_of(text, own.start), line_of(text, next.start));
+    let (line, next_line) = (line_number_at(text, own.start), line_number_at(text, next.start));
     let (first, second) = (&text[own.clone()], &text[next.clone()]);
     let words = format!(
         "the statement of line {line} is moved behind that of line {next_line}: `{}` behind `{}`",
@@ -124,7 +125,7 @@ fn new_edit(kind: EditKind, line: usize, words: String, statement: &str, text: S
 }
 
 /// Returns the number of the line of a place in a text, from 1.
-fn line_of(text: &str, at: usize) -> usize {
+fn line_number_at(text: &str, at: usize) -> usize {
     text[..at].matches('\n').count() + 1
 }
 

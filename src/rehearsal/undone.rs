@@ -2,9 +2,9 @@
 //! it is done, and else as its text says.
 
 use super::{
-    clean_up::list_failed_by_itself,
+    clean_up::list_clean_up_failed_by_itself,
     operators::OperatorAct,
-    remainders::{changed_kind, list_changed_elements},
+    remainders::{kind_changed_by_operation, list_changed_elements},
     scenario_result::ScenarioResult,
 };
 use crate::{
@@ -34,18 +34,18 @@ struct Undoing {
 
 impl KnownCleanUps {
     /// Adds what the clean-up of a run undid, where all of it was done.
-    pub(super) fn add_run(&mut self, result: &ScenarioResult) {
+    pub(super) fn add_undone_by_clean_up(&mut self, result: &ScenarioResult) {
         if !result.has_ended() {
             return;
         }
-        for name in list_deferred(result) {
+        for name in list_deferred_clean_up(result) {
             self.0.entry(name.to_owned()).or_default();
         }
-        self.add_calls(result);
+        self.add_undone_by_calls(result);
     }
 
     /// Adds what the calls of a run's clean-up undid, or began to.
-    fn add_calls(&mut self, result: &ScenarioResult) {
+    fn add_undone_by_calls(&mut self, result: &ScenarioResult) {
         let mut begun: BTreeMap<&str, (&str, &Value)> = BTreeMap::new();
         for entry in &result.entries {
             let (call, found) = match &entry.record {
@@ -59,7 +59,7 @@ impl KnownCleanUps {
                 }
                 _ => continue,
             };
-            if let Some(name) = deferral_of(call) {
+            if let Some(name) = clean_up_of_call(call) {
                 self.0.entry(name.to_owned()).or_default().extend(found);
             }
         }
@@ -91,8 +91,8 @@ pub(super) struct UndoneCleanUp<'a> {
 impl<'a> UndoneCleanUp<'a> {
     pub(super) fn from_result(known: &'a KnownCleanUps, result: &'a ScenarioResult) -> Self {
         let mut own = KnownCleanUps::default();
-        own.add_calls(result);
-        let deferred = list_deferred(result).chain(known.0.keys().map(String::as_str));
+        own.add_undone_by_calls(result);
+        let deferred = list_deferred_clean_up(result).chain(known.0.keys().map(String::as_str));
         let failed = result.failed_clean_up.iter().filter_map(|failed| outermost_deferral(&failed.name));
         let all: BTreeSet<&str> = deferred.chain(failed).collect();
         let told: Vec<&String> =
@@ -105,7 +105,7 @@ impl<'a> UndoneCleanUp<'a> {
         let is_left = result.acts.iter().any(|(_, act)| matches!(act, OperatorAct::Leave));
         let is_all_told =
             is_left || told.iter().any(|left| !all.iter().any(|name| names_deferral(left, name)));
-        let by_itself: BTreeSet<&str> = list_failed_by_itself(result)
+        let by_itself: BTreeSet<&str> = list_clean_up_failed_by_itself(result)
             .into_iter()
             .filter_map(|failed| outermost_deferral(&failed.name))
             .collect();
@@ -131,13 +131,13 @@ impl<'a> UndoneCleanUp<'a> {
         let text =
             self.result.fold.call(name).and_then(|call| call.args["text"].as_str()).unwrap_or_default();
         let named = ops::all_operations().map(Operation::path).filter(|path| text.contains(path.as_str()));
-        let kinds: Vec<RemainderKind> = named.filter_map(|path| changed_kind(&path)).collect();
+        let kinds: Vec<RemainderKind> = named.filter_map(|path| kind_changed_by_operation(&path)).collect();
         kinds.is_empty() || kinds.contains(&kind)
     }
 }
 
 /// Returns the names under which a run has deferred clean-up, but for what its clean-up deferred itself.
-fn list_deferred(result: &ScenarioResult) -> impl Iterator<Item = &str> {
+fn list_deferred_clean_up(result: &ScenarioResult) -> impl Iterator<Item = &str> {
     let deferred = result.fold.calls().filter(|(_, call)| call.op == DEFER);
     deferred.map(|(name, _)| name).filter(|name| !name.starts_with(CLEAN_UP_PATH))
 }
@@ -151,7 +151,7 @@ fn names_deferral(left: &str, name: &str) -> bool {
 }
 
 /// Returns the clean-up that a call is part of, if it is part of any.
-fn deferral_of(call: &str) -> Option<&str> {
+fn clean_up_of_call(call: &str) -> Option<&str> {
     call.starts_with(CLEAN_UP_PATH).then(|| outermost_deferral(call))?
 }
 
@@ -166,7 +166,7 @@ fn outermost_deferral(name: &str) -> Option<&str> {
 
 /// Returns what a call undoes that has no elements: the thing that it removes, or the power.
 fn list_undone_things(result: &ScenarioResult, op: &str, args: &Value) -> Vec<Undoing> {
-    let (Some(kind), Ok(place)) = (changed_kind(op), parse_target_ref(&args["target"])) else {
+    let (Some(kind), Ok(place)) = (kind_changed_by_operation(op), parse_target_ref(&args["target"])) else {
         return Vec::new();
     };
     let name = match kind {
@@ -196,7 +196,7 @@ fn name_removed_thing(result: &ScenarioResult, id: &Value, field: &str) -> Optio
 
 /// Returns the elements that a call undoes, by its evidence.
 fn list_undone_elements(op: &str, args: &Value, evidence: &Value) -> Vec<Undoing> {
-    let (Some(kind), Ok(place)) = (changed_kind(op), parse_target_ref(&args["target"])) else {
+    let (Some(kind), Ok(place)) = (kind_changed_by_operation(op), parse_target_ref(&args["target"])) else {
         return Vec::new();
     };
     let undo = |name: String| Undoing { target: place.target.clone(), kind, name: Some(name) };

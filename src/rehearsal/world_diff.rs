@@ -23,13 +23,13 @@ impl WorldDifference {
     }
 
     /// Returns what is there in this scenario, as text.
-    pub fn here_text(&self) -> String {
+    pub fn scenario_text(&self) -> String {
         render_part(self.here.as_ref())
     }
 
     /// Returns the difference in one line.
     pub(super) fn describe(&self) -> String {
-        format!("{}: {} instead of {}", self.path, self.here_text(), self.undisturbed_text())
+        format!("{}: {} instead of {}", self.path, self.scenario_text(), self.undisturbed_text())
     }
 }
 

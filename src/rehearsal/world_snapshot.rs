@@ -36,7 +36,7 @@ impl WorldSnapshot {
             target: target.into(),
             normalized,
             log: sim.effect_log()?,
-            unfinished: sim.unfinished_jobs()?,
+            unfinished: sim.unfinished_job_ids()?,
             branches,
             backups,
             schedules,

@@ -25,7 +25,7 @@ pub(super) fn answer_command(command: &str) -> String {
             let known = PROMPT_COMMANDS.iter().map(|(name, _)| name.trim_start_matches(':'));
             format!(
                 "there is no command `:{wrong}`; {}",
-                suggest::suggest_name(wrong, known.collect::<Vec<_>>())
+                suggest::suggest_name_or_list_known(wrong, known.collect::<Vec<_>>())
             )
         }
     }
@@ -50,7 +50,8 @@ fn explain_operation(name: &str) -> String {
     let name = name.trim_end_matches("()");
     let Some(op) = ops::find_operation(name) else {
         let known: Vec<String> = ops::all_operations().map(Operation::path).collect();
-        let hint = suggest::suggest_name(name, known.iter().map(String::as_str).collect::<Vec<_>>());
+        let hint =
+            suggest::suggest_name_or_list_known(name, known.iter().map(String::as_str).collect::<Vec<_>>());
         return format!("there is no operation `{name}`; {hint}");
     };
     let mut lines = vec![op.script_signature(), format!("  {}", op.summary)];

@@ -119,7 +119,7 @@ fn run_interactively(
             input => {
                 let mut session = session.borrow_mut();
                 // The error was printed; the session goes on.
-                evaluate_input(&mut session, columns_watch, input).unwrap_or_default();
+                evaluate_and_print_input(&mut session, columns_watch, input).unwrap_or_default();
             }
         }
     }
@@ -151,7 +151,7 @@ fn run_piped_input(mut session: Session, columns_watch: &ColumnWatch) -> u8 {
             continue;
         }
         let input = std::mem::take(&mut statement);
-        if let Err(wrong) = evaluate_input(&mut session, columns_watch, input.trim_end()) {
+        if let Err(wrong) = evaluate_and_print_input(&mut session, columns_watch, input.trim_end()) {
             exit = wrong;
             break;
         }
@@ -163,7 +163,11 @@ fn run_piped_input(mut session: Session, columns_watch: &ColumnWatch) -> u8 {
 }
 
 /// Evaluates an input and writes its value, or says what went wrong and returns an exit code for it.
-fn evaluate_input(session: &mut Session, columns_watch: &ColumnWatch, input: &str) -> Result<(), u8> {
+fn evaluate_and_print_input(
+    session: &mut Session,
+    columns_watch: &ColumnWatch,
+    input: &str,
+) -> Result<(), u8> {
     if input.trim().is_empty() {
         return Ok(());
     }

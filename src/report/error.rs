@@ -7,7 +7,7 @@ use super::{exit_code::USAGE, fault_text::render_place};
 use crate::{
     base::{
         painter::Painter,
-        shell::{locate_command, locate_quoted_commands},
+        shell::{add_options_to_quoted_commands, with_location_options},
     },
     journal::SourceLocation,
 };
@@ -56,13 +56,13 @@ impl CliError {
     }
 
     /// Returns what to do now, with commands that find the configuration and the state of this one.
-    pub fn located_hint(&self) -> Option<String> {
-        self.hint.as_deref().map(locate_quoted_commands)
+    pub fn hint_with_location_options(&self) -> Option<String> {
+        self.hint.as_deref().map(add_options_to_quoted_commands)
     }
 
     /// Returns the command to type next, so that it finds the configuration and the state of this one.
-    pub fn located_next(&self) -> Option<String> {
-        self.next.as_deref().map(locate_command)
+    pub fn next_command_with_location_options(&self) -> Option<String> {
+        self.next.as_deref().map(with_location_options)
     }
 
     /// Returns the text without the command to type next.
@@ -70,13 +70,13 @@ impl CliError {
         let mut lines = vec![format!("{} {}", ink.red("error:"), self.message)];
         lines.extend(self.place.as_ref().map(render_place));
         lines.extend(self.facts.iter().map(|fact| format!("  {fact}")));
-        lines.extend(self.located_hint().map(|hint| format!("{} {hint}", ink.bold("hint:"))));
+        lines.extend(self.hint_with_location_options().map(|hint| format!("{} {hint}", ink.bold("hint:"))));
         lines.join("\n")
     }
 
     /// Returns the whole text; the command to type next is its last line.
     pub fn render_text(&self, ink: Painter) -> String {
-        [Some(self.render_body(ink)), self.located_next()]
+        [Some(self.render_body(ink)), self.next_command_with_location_options()]
             .into_iter()
             .flatten()
             .collect::<Vec<_>>()

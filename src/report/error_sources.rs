@@ -5,7 +5,7 @@ use super::{
     exit_code::{BUG, FAILED, MISMATCH, REFUSED, USAGE},
 };
 use crate::{
-    base::shell::command_line_with,
+    base::shell::own_command_line_with,
     journal::{self, PlaceDoubt},
     provider,
     runtime::{Refusal, RunbookError, check},
@@ -52,14 +52,14 @@ impl From<journal::Error> for CliError {
             }
             journal::Error::UnreadableRecord(_) => shown.with_exit(MISMATCH),
             journal::Error::ElsewhereState { doubt, .. } if !matches!(doubt, PlaceDoubt::Unreadable(_)) => {
-                shown.with_exit(MISMATCH).with_next_command(command_line_with("--adopt"))
+                shown.with_exit(MISMATCH).with_next_command(own_command_line_with("--adopt"))
             }
             journal::Error::ElsewhereState { .. }
             | journal::Error::RolledBack { .. }
             | journal::Error::JournalGone { .. } => {
                 let is_adopted = std::env::args().any(|word| word == "--adopt");
                 let more = if is_adopted { "--rolled-back" } else { "--adopt --rolled-back" };
-                shown.with_exit(MISMATCH).with_next_command(command_line_with(more))
+                shown.with_exit(MISMATCH).with_next_command(own_command_line_with(more))
             }
             journal::Error::Broken { run, is_linked: true, .. } => {
                 shown.with_next_command(format!("redrill runs abandon {run} --leave"))
@@ -68,7 +68,7 @@ impl From<journal::Error> for CliError {
                 shown.with_next_command(format!("redrill runs prune {run}"))
             }
             journal::Error::SharedFileSystem { .. } => {
-                shown.with_next_command(command_line_with("--state-unsafe"))
+                shown.with_next_command(own_command_line_with("--state-unsafe"))
             }
             journal::Error::NoSuchRun { .. } => shown.with_next_command("redrill runs list"),
             _ => shown,

@@ -40,7 +40,7 @@ pub fn find_next_step(runtime: &Runtime, run: &str) -> NextStep {
         if let Some(step) = wrong.as_ref().filter(|_| !summary.status.is_final()).and_then(step_from_broken) {
             return Ok(Some(step));
         }
-        let (fold, _) = RunFold::from_entries(&entries);
+        let (fold, _) = RunFold::fold_until_illegal(&entries);
         let consent = write_consent_options(runtime, run);
         if let Some(step) = step_beyond_looking(&journal, &summary, &fold)? {
             return Ok(Some(step));
@@ -55,8 +55,8 @@ fn step_from_records(summary: &RunSummary, fold: &RunFold, consent: &str) -> Nex
     if summary.status.is_final() {
         return NextStep::with_command(format!("redrill runs show {run}"));
     }
-    if fold.is_stuck() {
-        return step_from_stuck(summary, fold, consent);
+    if fold.is_stopped_at_mismatch() {
+        return step_at_mismatch(summary, fold, consent);
     }
     if summary.runbook == SESSION {
         return NextStep::with_command(format!("redrill runs abandon {run}"));
@@ -87,7 +87,7 @@ fn step_from_broken(wrong: &journal::Error) -> Option<NextStep> {
 
 /// Returns what to type about a run that met what is not as it was recorded, and would meet it again. One that is ending,
 /// or has no text, or was taken up to be given up, has met it where it is given up.
-fn step_from_stuck(summary: &RunSummary, fold: &RunFold, consent: &str) -> NextStep {
+fn step_at_mismatch(summary: &RunSummary, fold: &RunFold, consent: &str) -> NextStep {
     let run = &summary.id;
     if fold.is_ending() || fold.is_given_up() || summary.runbook == SESSION {
         return NextStep {
@@ -160,7 +160,7 @@ fn step_beyond_looking(
             ),
         ),
         None => (
-            fold.undecided_in_doubt().find(|(name, _)| !landings.contains_key(*name)),
+            fold.doubtful_undecided_calls().find(|(name, _)| !landings.contains_key(*name)),
             format!("where the target did not answer, `redrill {go_on} {run}` asks it again"),
         ),
     };
@@ -168,7 +168,7 @@ fn step_beyond_looking(
     let decide = format!("redrill runs decide {run} {}", quote_shell_word(name));
     // Nobody knows until when it may land, and only this says that nobody waits for it.
     let anyway = if landings.contains_key(name) { " --anyway" } else { "" };
-    let look = command_to_look(call)
+    let look = find_list_command(call)
         .map_or_else(|| "look at the target".to_owned(), |look| format!("look with `{look}`"));
     Ok(Some(NextStep {
         command: format!("{decide} fail{anyway}"),
@@ -202,8 +202,8 @@ fn is_untraced(call: &FoldedCall) -> bool {
 }
 
 /// Returns the command that lists what a call makes, if there is one.
-fn command_to_look(call: &FoldedCall) -> Option<String> {
-    let lister = ops::find_lister(ops::find_operation(&call.op)?)?;
+fn find_list_command(call: &FoldedCall) -> Option<String> {
+    let lister = ops::find_list_operation(ops::find_operation(&call.op)?)?;
     let place = parse_target_ref(&call.args["target"]).ok()?;
     let words = lister.path().replace("::", " ");
     Some(format!("redrill {words} -t {}", quote_shell_word(&place.to_string())))
@@ -276,7 +276,7 @@ impl RecordedRunbook {
         let read = || -> Result<Option<Self>, Refusal> {
             let Some(journal) = runtime.open_existing_journal()? else { return Ok(None) };
             let summary = journal.summarize_run(run)?;
-            let (fold, _) = RunFold::from_entries(&journal.read_records(run)?);
+            let (fold, _) = RunFold::fold_until_illegal(&journal.read_records(run)?);
             let sources = journal.read_sources(run, fold.source_edition())?;
             let runbook = Runbook::from_recorded(&summary.runbook, sources)?;
             Ok(Some(Self { summary, fold, runbook }))

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     base::shell::quote_shell_word,
     journal::{Failure, RunStatus},
-    runtime::{EvalError, RunResult, StopReason, unconfirmed_message},
+    runtime::{EvalError, RunResult, StopReason, unconfirmed_message_and_hint},
 };
 
 impl CliError {
@@ -151,7 +151,7 @@ fn error_from_stop(stop: &StopReason, run: &str) -> CliError {
             ))
             .with_next_command(format!("redrill runs show {run}")),
         StopReason::Unconfirmed { target } => {
-            let (message, hint) = unconfirmed_message(target);
+            let (message, hint) = unconfirmed_message_and_hint(target);
             stopped(&message, REFUSED).with_hint(hint)
         }
         StopReason::Refused { message, hint } => stopped(message, REFUSED).with_hint(hint.clone()),

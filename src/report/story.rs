@@ -14,11 +14,11 @@ pub fn render_story(story: &Story, ink: Painter) -> String {
     for event in &story.events {
         match event {
             StoryEvent::Process { number, after, act } => {
-                transcript.push_heading(ink.bold(&render_heading(*number, *after, act.as_deref())));
+                transcript.push_heading(ink.bold(&render_process_heading(*number, *after, act.as_deref())));
             }
             StoryEvent::Record(entry) => transcript.push_entry(entry),
             StoryEvent::Fault { at, call, point, what, lost_records } => {
-                let lost = render_lost(*lost_records);
+                let lost = describe_lost_records(*lost_records);
                 transcript.push_line(*at, &ink.red(&format!("!! {what} {point} of {call}{lost}")));
             }
         }
@@ -26,13 +26,13 @@ pub fn render_story(story: &Story, ink: Painter) -> String {
     let mut lines = vec![ink.bold(&format!("The story of {}", story.scenario)), String::new()];
     lines.extend(transcript.into_lines());
     lines.push(String::new());
-    lines.extend(render_end(story));
+    lines.extend(render_story_end(story));
     lines.push(String::new());
     lines.extend(render_differences(&story.differences, ink));
     lines.join("\n")
 }
 
-fn render_heading(number: usize, after: Option<ProcessEnd>, act: Option<&str>) -> String {
+fn render_process_heading(number: usize, after: Option<ProcessEnd>, act: Option<&str>) -> String {
     let heading = match after {
         None => format!("process {number}"),
         Some(ProcessEnd::Killed) => format!("process {number}, after process {} was killed", number - 1),
@@ -42,7 +42,7 @@ fn render_heading(number: usize, after: Option<ProcessEnd>, act: Option<&str>) -
 }
 
 /// Returns what a kill took with it, as the end of a sentence.
-fn render_lost(records: usize) -> String {
+fn describe_lost_records(records: usize) -> String {
     match records {
         0 => String::new(),
         1 => "; 1 record that was not on disk is lost".into(),
@@ -51,7 +51,7 @@ fn render_lost(records: usize) -> String {
 }
 
 /// Returns how the run ended, labelled as the summary of a run is.
-fn render_end(story: &Story) -> Vec<String> {
+fn render_story_end(story: &Story) -> Vec<String> {
     let status = match (story.fold.status(), story.fold.reason()) {
         (None, _) => "there is no run".to_owned(),
         (Some(status), Some(reason)) => format!("{status}: {}", reason.replace('\n', "\n              ")),
@@ -74,7 +74,7 @@ fn render_differences(differences: &[WorldDifference], ink: Painter) -> Vec<Stri
     for difference in differences {
         lines.push(format!("  {}", ink.bold(&difference.path)));
         lines.push(format!("    undisturbed  {}", difference.undisturbed_text()));
-        lines.push(format!("    here         {}", difference.here_text()));
+        lines.push(format!("    here         {}", difference.scenario_text()));
     }
     lines
 }

@@ -38,7 +38,7 @@ pub fn render_transcript(run: &RunSummary, entries: &[JournalEntry]) -> String {
 }
 
 fn render_summary(run: &RunSummary, entries: &[JournalEntry]) -> Vec<String> {
-    let (fold, _) = RunFold::from_entries(entries);
+    let (fold, _) = RunFold::fold_until_illegal(entries);
     let params = value::strip_tags(&fold.complete_params(&run.params));
     let params: Vec<String> = params
         .as_object()
@@ -130,18 +130,18 @@ impl TranscriptWriter {
                 self.push_line(at, &format!("{name} is {who}"));
             }
             Record::Begin { call, op, args, key, .. } => {
-                self.enter_steps(call);
+                self.push_step_headings(call);
                 self.push_line(at, &format!("▸ {op}({})  key {key}", render_arguments(args)));
             }
             Record::Accepted { call, what } => {
-                self.enter_steps(call);
+                self.push_step_headings(call);
                 // Only a job was accepted; all other evidence is of what is about to be asked for.
                 let word = if what["shape"] == "accepted" { "accepted" } else { "written down" };
                 self.push_line(at, &format!("  {word} {}", value::strip_tags(what)));
             }
             Record::End { call, op, args, outcome, .. } => self.push_call_end(at, call, op, args, outcome),
             Record::Decided { call, decision, by } => {
-                self.enter_steps(call);
+                self.push_step_headings(call);
                 let decided = Decision::decode(decision);
                 let word = decided.map_or_else(|_| decision.to_string(), |known| known.as_str().into());
                 self.push_line(at, &format!("decided {word} by {by}"));
@@ -154,9 +154,10 @@ impl TranscriptWriter {
             }
             Record::Adopted { by, from, to, rolled_back } => {
                 self.steps.clear();
-                let from = from.as_ref().map_or_else(String::new, |from| format!("{}, ", name_place(from)));
+                let from =
+                    from.as_ref().map_or_else(String::new, |from| format!("{}, ", render_place_note(from)));
                 let since = if *rolled_back { "; what was done before may not be recorded" } else { "" };
-                let to = name_place(to);
+                let to = render_place_note(to);
                 self.push_line(at, &format!("the state was taken over by {by}: {from}now {to}{since}"));
             }
             Record::Ending { .. } => {
@@ -195,7 +196,7 @@ impl TranscriptWriter {
         if matches!(op, "now" | "sleep" | "failed" | "defer") {
             return;
         }
-        self.enter_steps(call);
+        self.push_step_headings(call);
         let text = match (op, outcome) {
             ("note", _) => format!("• {}", args["text"].as_str().unwrap_or_default()),
             ("metric", _) => {
@@ -232,7 +233,7 @@ impl TranscriptWriter {
     }
 
     /// Says which steps the next line lies in, where they are others than those of the last one.
-    fn enter_steps(&mut self, call: &str) {
+    fn push_step_headings(&mut self, call: &str) {
         let mut parts: Vec<&str> = call.split('/').filter(|part| !part.is_empty()).collect();
         parts.pop();
         // A deferred call is named after where it was deferred, but shown where it is made.
@@ -263,7 +264,7 @@ impl TranscriptWriter {
 }
 
 /// Returns where a state acts, for people.
-fn name_place(note: &PlaceNote) -> String {
+fn render_place_note(note: &PlaceNote) -> String {
     format!("on {} in `{}`", note.host, note.path.display())
 }
 

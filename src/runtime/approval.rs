@@ -10,7 +10,7 @@
 use super::{
     decision::{ask_observer, waiting_since},
     edit_barrier::Frontier,
-    frontier::reach_frontier,
+    frontier::wait_at_frontier,
     observer::{Answer, Choice, Question},
     open_approval::ApprovalCover,
     permit::{self, IdentityError},
@@ -25,13 +25,13 @@ use crate::{
     ops::spec::{Effect, Permission},
     provider::model::Identity,
 };
-use rhai::NativeCallContext as Cx;
+use rhai::NativeCallContext as NativeContext;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Waits for a person's approval; a rejection is an error that the script can catch.
-pub(super) fn run_approval(cx: &Cx<'_>, message: &str) -> RhaiResult<()> {
+pub(super) fn wait_for_approval(cx: &NativeContext<'_>, message: &str) -> RhaiResult<()> {
     let scope = CallScope::from_native_context(cx)?;
     let name = scope.next_call_name(APPROVE);
     let approval = Approval {
@@ -65,22 +65,22 @@ impl Approval<'_> {
         if self.scope.is_halted() {
             return Err(NativeError::Stopped);
         }
-        self.context.note_asked(self.name);
+        self.context.note_asked_by_script(self.name);
         match self.context.call_state(self.name)? {
             CallState::Finished { op, args, outcome } => {
-                self.check_matches_record(&op, &args)?;
+                self.stop_unless_matches_record(&op, &args)?;
                 self.deliver_outcome(outcome)
             }
             CallState::Started { .. } | CallState::NotStarted if self.context.is_settling() => {
                 Err(self.scope.abandon_fork())
             }
             CallState::Started { op, args, accepted, decision, .. } => {
-                self.check_matches_record(&op, &args)?;
-                self.reach_frontier()?;
+                self.stop_unless_matches_record(&op, &args)?;
+                self.wait_at_frontier()?;
                 self.take_up(accepted.as_ref(), decision.as_ref())
             }
             CallState::NotStarted => {
-                self.reach_frontier()?;
+                self.wait_at_frontier()?;
                 self.ask_first()
             }
         }
@@ -89,14 +89,14 @@ impl Approval<'_> {
     /// Goes by what was decided about exactly this, or asks.
     fn take_up(&self, accepted: Option<&Value>, decision: Option<&Decision>) -> Result<(), NativeError> {
         let cover = accepted.map(ApprovalCover::decode).transpose();
-        let cover = cover.map_err(|what| self.context.stop_unreadable(self.name, what))?;
+        let cover = cover.map_err(|what| self.context.stop_as_unreadable(self.name, what))?;
         let targets = match &cover {
             Some(cover) => cover.targets.clone(),
             // Killed between the two records with which it is asked for: nobody has seen it yet.
             None => self.targets_to_cover()?,
         };
-        self.verify_targets(&targets).map_err(|e| self.stop_unverified(e))?;
-        let hash = self.hash_covered(&targets)?;
+        self.verify_targets(&targets).map_err(|e| self.stop_as_unverified(e))?;
+        let hash = self.hash_approval_cover(&targets)?;
         match (decision, cover) {
             (Some(decision), _) if covered_hash(decision).is_none_or(|covered| covered == hash) => {
                 self.apply_decision(decision)
@@ -105,7 +105,7 @@ impl Approval<'_> {
             (decision, cover) => {
                 let is_anew = decision.is_some() || cover.is_some_and(|cover| cover.is_anew);
                 let cover = ApprovalCover { hash, targets, is_anew };
-                self.record_cover(&cover)?;
+                self.record_approval_cover(&cover)?;
                 self.ask_approval(&cover)
             }
         }
@@ -121,20 +121,20 @@ impl Approval<'_> {
             Err(IdentityError::Unreachable(e)) if self.op == APPROVE => {
                 return self.record_outcome(Outcome::Err(from_operation_error(&e, APPROVE, None)));
             }
-            Err(unreachable) => return Err(self.stop_unverified(unreachable)),
+            Err(unreachable) => return Err(self.stop_as_unverified(unreachable)),
         }
-        let cover = ApprovalCover { hash: self.hash_covered(&targets)?, targets, is_anew: false };
-        self.record_begin(&cover.hash)?;
-        self.record_cover(&cover)?;
+        let cover = ApprovalCover { hash: self.hash_approval_cover(&targets)?, targets, is_anew: false };
+        self.record_approval_begin(&cover.hash)?;
+        self.record_approval_cover(&cover)?;
         self.ask_approval(&cover)
     }
 
     /// Waits, in an edited script, until nothing that had begun is missing. The gate of its edition comes after that.
-    fn reach_frontier(&self) -> Result<(), NativeError> {
+    fn wait_at_frontier(&self) -> Result<(), NativeError> {
         if self.op == EDIT_GATE {
             return Ok(());
         }
-        reach_frontier(self.context, || Frontier {
+        wait_at_frontier(self.context, || Frontier {
             call: self.name.to_owned(),
             op: APPROVE.to_owned(),
             args: self.recorded_args(),
@@ -153,14 +153,14 @@ impl Approval<'_> {
         json!({ "message": self.message })
     }
 
-    fn record_begin(&self, hash: &str) -> Result<(), NativeError> {
+    fn record_approval_begin(&self, hash: &str) -> Result<(), NativeError> {
         let (call, op, args) = (self.name.to_owned(), self.op.to_owned(), self.recorded_args());
         let key = hash.chars().take(10).collect();
         let begin = Record::Begin { call, op, args, key, at: self.at.to_owned() };
         self.context.stop_on_journal_error(self.context.run.append_record(begin, Durability::Buffered))
     }
 
-    fn record_cover(&self, cover: &ApprovalCover) -> Result<(), NativeError> {
+    fn record_approval_cover(&self, cover: &ApprovalCover) -> Result<(), NativeError> {
         let accepted = Record::Accepted { call: self.name.to_owned(), what: json!(cover) };
         self.context.stop_on_journal_error(self.context.run.append_record(accepted, Durability::Synced))
     }
@@ -172,7 +172,7 @@ impl Approval<'_> {
     }
 
     /// Returns the hash of what an approval covers.
-    fn hash_covered(&self, targets: &BTreeSet<String>) -> Result<String, NativeError> {
+    fn hash_approval_cover(&self, targets: &BTreeSet<String>) -> Result<String, NativeError> {
         let known = self.context.stop_on_unreadable(self.context.run.target_identities::<Identity>())?;
         let known: Vec<_> = targets.iter().map(|name| (name, known.get(name).map(|who| &who.id))).collect();
         let summary =
@@ -197,7 +197,7 @@ impl Approval<'_> {
         let message = format!("{}{anew}", self.message);
         let question = Question::Approval { message: message.clone() };
         let Some(Answer { choice, by }) = ask_observer(self.context, question)? else {
-            return Err(self.stop_waiting(&message));
+            return Err(self.stop_as_waiting(&message));
         };
         let (hash, name) = (cover.hash.clone(), by.clone());
         let decision = match choice {
@@ -226,7 +226,7 @@ impl Approval<'_> {
             }
             other => {
                 let what = format!("`{}` is no decision about an approval", other.as_str());
-                Err(self.context.stop_unreadable(self.name, what))
+                Err(self.context.stop_as_unreadable(self.name, what))
             }
         }
     }
@@ -239,7 +239,7 @@ impl Approval<'_> {
     }
 
     fn deliver_outcome(&self, outcome: Outcome) -> Result<(), NativeError> {
-        self.scope.note_passed(self.name);
+        self.scope.note_call_passed(self.name);
         match outcome {
             Outcome::Ok(_) => Ok(()),
             Outcome::Err(fault) => Err(fault.into()),
@@ -247,7 +247,7 @@ impl Approval<'_> {
     }
 
     /// Stops at an approval that cannot be checked because a target does not answer.
-    fn stop_unverified(&self, why: IdentityError) -> NativeError {
+    fn stop_as_unverified(&self, why: IdentityError) -> NativeError {
         match why {
             IdentityError::Stopped(halt) => halt,
             IdentityError::Unreachable(e) => self.context.stopper.stop_run(StopReason::Refused {
@@ -257,7 +257,7 @@ impl Approval<'_> {
         }
     }
 
-    fn stop_waiting(&self, message: &str) -> NativeError {
+    fn stop_as_waiting(&self, message: &str) -> NativeError {
         let since = waiting_since(self.context, self.name);
         let reason = format!(
             "waits since {since} for an approval, which whoever can write the state folder may give: {message}"
@@ -266,7 +266,11 @@ impl Approval<'_> {
     }
 
     /// Stops the run when the record of this name is not of this approval.
-    fn check_matches_record(&self, recorded_op: &str, recorded_args: &Value) -> Result<(), NativeError> {
+    fn stop_unless_matches_record(
+        &self,
+        recorded_op: &str,
+        recorded_args: &Value,
+    ) -> Result<(), NativeError> {
         if recorded_op == self.op && *recorded_args == self.recorded_args() {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! Operations as functions of a script: one registration for all of them.
 
 use super::{
-    call::{CallRequest, run_call},
+    call::{CallRequest, replay_or_run_call},
     scope::{CallScope, format_position},
     script_error::{RhaiResult, from_operation_error, to_rhai_error},
     values::{to_dynamic, to_json},
@@ -14,7 +14,7 @@ use rhai::{Dynamic, Engine, FuncRegistration, Module, NativeCallContext};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-type Cx<'a> = NativeCallContext<'a>;
+type NativeContext<'a> = NativeCallContext<'a>;
 type D = Dynamic;
 
 /// Registers every operation under its namespace.
@@ -32,21 +32,23 @@ pub(super) fn register_operations(engine: &mut Engine) {
 /// Binds an operation for every number of arguments, so that a wrong number is answered by the operation itself.
 fn bind_operation(module: &mut Module, op: &'static Operation) {
     let new = || FuncRegistration::new(op.name).with_volatility(true);
-    new().set_into_module(module, move |cx: Cx<'_>| call_operation(&cx, op, &[]));
-    new().set_into_module(module, move |cx: Cx<'_>, a: D| call_operation(&cx, op, &[a]));
-    new().set_into_module(module, move |cx: Cx<'_>, a: D, b: D| call_operation(&cx, op, &[a, b]));
-    new().set_into_module(module, move |cx: Cx<'_>, a: D, b: D, c: D| call_operation(&cx, op, &[a, b, c]));
-    new().set_into_module(module, move |cx: Cx<'_>, a: D, b: D, c: D, d: D| {
+    new().set_into_module(module, move |cx: NativeContext<'_>| call_operation(&cx, op, &[]));
+    new().set_into_module(module, move |cx: NativeContext<'_>, a: D| call_operation(&cx, op, &[a]));
+    new().set_into_module(module, move |cx: NativeContext<'_>, a: D, b: D| call_operation(&cx, op, &[a, b]));
+    new().set_into_module(module, move |cx: NativeContext<'_>, a: D, b: D, c: D| {
+        call_operation(&cx, op, &[a, b, c])
+    });
+    new().set_into_module(module, move |cx: NativeContext<'_>, a: D, b: D, c: D, d: D| {
         call_operation(&cx, op, &[a, b, c, d])
     });
 }
 
-fn call_operation(cx: &Cx<'_>, op: &'static Operation, given: &[Dynamic]) -> RhaiResult<Dynamic> {
+fn call_operation(cx: &NativeContext<'_>, op: &'static Operation, given: &[Dynamic]) -> RhaiResult<Dynamic> {
     let scope = CallScope::from_native_context(cx)?;
     let at = format_position(cx);
     let args = decode_args(op, given)
         .map_err(|e| to_rhai_error(&from_operation_error(&e, &op.path(), None), cx.call_position()))?;
-    run_call(&scope, CallRequest { op, args, at: &at, implied: false })
+    replay_or_run_call(&scope, CallRequest { op, args, at: &at, implied: false })
         .map(|value| to_dynamic(&value))
         .map_err(|halt| halt.into_rhai_error(cx.call_position()))
 }

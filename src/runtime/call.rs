@@ -11,7 +11,7 @@ use super::{
     edit_barrier::Frontier,
     edit_gate::await_edit_approval,
     events::Event,
-    frontier::reach_frontier,
+    frontier::wait_at_frontier,
     hosted_call::HostedCall,
     permit::{self, IdentityError},
     run_context::{Cleanup, DeferredCleanup, RunContext},
@@ -47,7 +47,7 @@ pub(super) struct CallRequest<'a> {
 }
 
 /// Runs a call, or returns its recorded outcome.
-pub(super) fn run_call(scope: &CallScope, request: CallRequest<'_>) -> Result<Value, NativeError> {
+pub(super) fn replay_or_run_call(scope: &CallScope, request: CallRequest<'_>) -> Result<Value, NativeError> {
     let context = scope.run_context();
     if scope.is_halted() {
         return Err(NativeError::Stopped);
@@ -58,16 +58,16 @@ pub(super) fn run_call(scope: &CallScope, request: CallRequest<'_>) -> Result<Va
         }
         Protocol::Effect(_) => scope.next_call_name(&request.op.path()),
     };
-    context.note_asked(&name);
+    context.note_asked_by_script(&name);
     let call = Call { context, scope, name: &name, target: target_name(request.op, &request.args), request };
     match context.call_state(&name)? {
         CallState::Finished { op, args, outcome } => {
-            call.check_matches_record(&op, &args)?;
+            call.stop_unless_matches_record(&op, &args)?;
             call.emit_replayed();
             call.deliver_outcome(outcome)
         }
         CallState::Started { op, args, key, accepted, decision } => {
-            call.check_matches_record(&op, &args)?;
+            call.stop_unless_matches_record(&op, &args)?;
             call.resume_call(&CallKey(key), accepted.as_ref(), decision)
         }
         CallState::NotStarted if context.is_settling() => Err(scope.abandon_fork()),
@@ -104,7 +104,7 @@ impl Call<'_> {
     /// a script that went on without it goes the same way at a resume.
     fn start_call(&self) -> Result<Value, NativeError> {
         if !matches!(self.request.op.protocol, Protocol::Read(_)) {
-            self.reach_frontier()?;
+            self.wait_at_frontier()?;
         }
         if matches!(self.request.op.protocol, Protocol::Effect(_)) {
             await_edit_approval(self.scope, self.name, self.request.at)?;
@@ -112,11 +112,11 @@ impl Call<'_> {
         if !self.request.implied {
             permit::check_rights(self.context, self.request.op, &self.request.args)?;
         }
-        match self.verify_targets() {
+        match self.verify_and_lease_targets() {
             Ok(()) => {}
             Err(IdentityError::Stopped(halt)) => return Err(halt),
             Err(IdentityError::Unreachable(e)) => {
-                return self.finish_call(Err(self.name_unreached_branch(e)), Instant::now());
+                return self.record_and_deliver_outcome(Err(self.name_unreached_branch(e)), Instant::now());
             }
         }
         match self.request.op.protocol {
@@ -132,17 +132,17 @@ impl Call<'_> {
         accepted: Option<&Value>,
         decision: Option<Decision>,
     ) -> Result<Value, NativeError> {
-        self.reach_frontier()?;
-        match self.verify_targets() {
+        self.wait_at_frontier()?;
+        match self.verify_and_lease_targets() {
             Ok(()) => self.recover_begun_call(key, accepted, decision),
             Err(IdentityError::Stopped(halt)) => Err(halt),
-            Err(IdentityError::Unreachable(e)) => Err(self.stop_undecided(&e.message)),
+            Err(IdentityError::Unreachable(e)) => Err(self.stop_as_undecided(&e.message)),
         }
     }
 
     /// Waits, in an edited script, until nothing that had begun is missing.
-    fn reach_frontier(&self) -> Result<(), NativeError> {
-        reach_frontier(self.context, || Frontier {
+    fn wait_at_frontier(&self) -> Result<(), NativeError> {
+        wait_at_frontier(self.context, || Frontier {
             call: self.name.to_owned(),
             op: self.request.op.path(),
             args: self.request.args.to_value(),
@@ -152,14 +152,14 @@ impl Call<'_> {
 
     /// Performs a read-only call.
     fn perform_read(&self, perform: ReadFn) -> Result<Value, NativeError> {
-        self.context.stop_on_journal_error(self.context.run.write_records())?;
+        self.context.stop_on_journal_error(self.context.run.write_records_unsynced())?;
         let started = Instant::now();
         self.emit_started();
         let timeout = self.request.args.timeout();
-        let key = self.derive_key(0);
+        let key = self.derive_call_key(0);
         let host = self.host();
         let cx = self.build_context(&host, &key, CallProgress::default());
-        let performed = self.context.wait_or_stop(async {
+        let performed = self.context.wait_until_ready_or_stopped(async {
             let slow = || {
                 Error::new(Code::Timeout, format!("no answer within {timeout}"))
                     .with_hint("give it more with `timeout:`")
@@ -170,12 +170,12 @@ impl Call<'_> {
                 () = self.context.fleet.clock().sleep(timeout) => Err(slow()),
             }
         })?;
-        self.finish_call(performed, started)
+        self.record_and_deliver_outcome(performed, started)
     }
 
     /// Records that the call is about to take effect, and performs it.
     fn begin_effect(&self, perform: EffectFn) -> Result<Value, NativeError> {
-        let key = self.derive_key(self.context.run.count_attempts(self.name));
+        let key = self.derive_call_key(self.context.run.count_attempts(self.name));
         let (call, op, args) = (self.name.to_owned(), self.request.op.path(), self.request.args.to_value());
         let begin = Record::Begin { call, op, args, key: key.0.clone(), at: self.request.at.to_owned() };
         #[cfg(not(test))]
@@ -200,16 +200,18 @@ impl Call<'_> {
         let host = self.host();
         let cx = self.build_context(&host, key, progress);
         let performed = with_call_time(self.request.args.timeout(), perform(&cx, &self.request.args));
-        match self.context.wait_or_stop(performed)? {
-            Ok(value) => self.finish_call(Ok(value), started),
+        match self.context.wait_until_ready_or_stopped(performed)? {
+            Ok(value) => self.record_and_deliver_outcome(Ok(value), started),
             // It failed because of the journal, and whoever resumes the run finds it as it was recorded last.
             Err(EffectFailure::Failed(_)) if self.context.stopper.has_lost_journal() => {
                 Err(NativeError::Stopped)
             }
-            Err(EffectFailure::Failed(e)) => self.finish_call(Err(e), started),
-            Err(EffectFailure::NeverAsked) => self.finish_call(Err(unreached_call_error()), started),
-            Err(EffectFailure::Undecided(why)) => Err(self.stop_undecided(&why)),
-            Err(EffectFailure::Unreadable(why)) => Err(self.context.stop_unreadable(self.name, &why)),
+            Err(EffectFailure::Failed(e)) => self.record_and_deliver_outcome(Err(e), started),
+            Err(EffectFailure::NeverAsked) => {
+                self.record_and_deliver_outcome(Err(call_not_asked_again_error()), started)
+            }
+            Err(EffectFailure::Undecided(why)) => Err(self.stop_as_undecided(&why)),
+            Err(EffectFailure::Unreadable(why)) => Err(self.context.stop_as_unreadable(self.name, &why)),
         }
     }
 
@@ -229,7 +231,9 @@ impl Call<'_> {
             };
         }
         let Protocol::Effect(perform) = self.request.op.protocol else {
-            return Err(self.context.stop_unreadable(self.name, "it only looks, and is recorded as begun"));
+            return Err(self
+                .context
+                .stop_as_unreadable(self.name, "it only looks, and is recorded as begun"));
         };
         #[cfg(test)]
         if super::mutant::ignores_evidence() {
@@ -237,11 +241,11 @@ impl Call<'_> {
         }
         #[cfg(test)]
         if super::mutant::takes_new_key() {
-            let key = self.derive_key(self.context.run.count_attempts(self.name));
+            let key = self.derive_call_key(self.context.run.count_attempts(self.name));
             return self.perform_effect(perform, &key, CallProgress::default());
         }
         let recorded = accepted.map(Evidence::decode).transpose();
-        let recorded = recorded.map_err(|why| self.context.stop_unreadable(self.name, &why))?;
+        let recorded = recorded.map_err(|why| self.context.stop_as_unreadable(self.name, &why))?;
         self.perform_effect(perform, key, CallProgress { recorded, is_taken_up: true })
     }
 
@@ -254,11 +258,11 @@ impl Call<'_> {
             },
             // The call stays open: the run fails with the same error, and a person is asked again.
             Decision::Hold { error } => self.deliver_outcome(Outcome::Err(error)),
-            Decision::Done { result } => self.record_decided(Outcome::Ok(result)),
+            Decision::Done { result } => self.record_decided_outcome(Outcome::Ok(result)),
             Decision::Fail { error } => {
                 let op = self.request.op.path();
                 let message = format!("`{op}` was decided to have failed");
-                let left_behind = self.left_by_failure().into_iter().collect();
+                let left_behind = self.describe_left_by_failure().into_iter().collect();
                 let unknown = || ScriptError {
                     operation: Some(op),
                     // Whoever decides that it failed does not say that it has changed nothing.
@@ -268,23 +272,27 @@ impl Call<'_> {
                 };
                 let mut fault = error.unwrap_or_else(unknown);
                 fault.mark_decided();
-                self.record_decided(Outcome::Err(fault))
+                self.record_decided_outcome(Outcome::Err(fault))
             }
             Decision::Approve { .. } | Decision::Reject { .. } => {
-                Err(self.context.stop_unreadable(self.name, "its decision is about an approval"))
+                Err(self.context.stop_as_unreadable(self.name, "its decision is about an approval"))
             }
         }
     }
 
     /// Records an outcome that a person decided. What nobody knows the end of is over with that.
-    fn record_decided(&self, outcome: Outcome) -> Result<Value, NativeError> {
+    fn record_decided_outcome(&self, outcome: Outcome) -> Result<Value, NativeError> {
         let lifted = self.context.journal.lift_endless_quarantines(self.context.run.id(), self.name);
         self.context.stop_on_journal_error(lifted)?;
         self.record_outcome(outcome)
     }
 
     /// Records the outcome, and only then reports it.
-    fn finish_call(&self, performed: Result<Value, Error>, started: Instant) -> Result<Value, NativeError> {
+    fn record_and_deliver_outcome(
+        &self,
+        performed: Result<Value, Error>,
+        started: Instant,
+    ) -> Result<Value, NativeError> {
         let outcome = match performed {
             Ok(value) => Outcome::Ok(value),
             Err(e) => Outcome::Err(self.to_script_error(&e)),
@@ -332,15 +340,15 @@ impl Call<'_> {
                 if self.request.op.effect != Effect::Read {
                     self.context.note_effect(self.name);
                 }
-                self.note_passed();
+                self.note_call_passed();
                 Ok(value)
             }
             Outcome::Err(mut fault) => {
-                fault.name_call(self.name);
+                fault.set_raising_call(self.name);
                 if fault.side_effects != SideEffects::None {
                     self.context.note_effect(self.name);
                 }
-                self.note_passed();
+                self.note_call_passed();
                 self.context.remember_left_behind(&fault);
                 Err(fault.into())
             }
@@ -348,14 +356,18 @@ impl Call<'_> {
     }
 
     /// Notes that the script goes on behind the call, unless it only looked.
-    fn note_passed(&self) {
+    fn note_call_passed(&self) {
         if !matches!(self.request.op.protocol, Protocol::Read(_)) {
-            self.scope.note_passed(self.name);
+            self.scope.note_call_passed(self.name);
         }
     }
 
     /// Stops the run when the script's call differs from the recorded one.
-    fn check_matches_record(&self, recorded_op: &str, recorded_args: &Value) -> Result<(), NativeError> {
+    fn stop_unless_matches_record(
+        &self,
+        recorded_op: &str,
+        recorded_args: &Value,
+    ) -> Result<(), NativeError> {
         let (own_op, own_args) = (self.request.op.path(), self.request.args.to_value());
         if recorded_op == own_op && *recorded_args == own_args {
             return Ok(());
@@ -378,12 +390,12 @@ impl Call<'_> {
         };
         self.scope.lock_deferred().retain(|deferred| !is_it(&deferred.due));
         if self.request.op.path() == branch::DELETE_PATH {
-            self.context.forget_left_behind(&branch::left_behind_name(&self.request.args));
+            self.context.forget_left_behind(&branch::branch_name_for_left_behind(&self.request.args));
         }
     }
 
     /// Verifies that every target of the call is the recorded one, and that the run may use it.
-    fn verify_targets(&self) -> Result<(), IdentityError> {
+    fn verify_and_lease_targets(&self) -> Result<(), IdentityError> {
         let CallRequest { op, args, implied, .. } = &self.request;
         let need =
             if *implied { Permission::new("branch", Effect::Create) } else { op.required_permission(args) };
@@ -394,7 +406,7 @@ impl Call<'_> {
         Ok(())
     }
 
-    fn stop_undecided(&self, reason: &str) -> NativeError {
+    fn stop_as_undecided(&self, reason: &str) -> NativeError {
         let op = self.request.op.path();
         let reason = format!("nobody knows whether `{op}` ({}) took effect: {reason}", self.name);
         self.context.stopper.stop_run(StopReason::Undecided { call: self.name.to_owned(), reason })
@@ -403,7 +415,7 @@ impl Call<'_> {
     fn to_script_error(&self, error: &Error) -> ScriptError {
         let mut fault = from_operation_error(error, &self.request.op.path(), self.target.as_deref());
         // What never existed is not left behind.
-        if let Some(left) = self.left_by_failure()
+        if let Some(left) = self.describe_left_by_failure()
             && ![Code::NotFound, Code::Invalid].contains(&error.code)
         {
             fault.left_behind = vec![left];
@@ -415,20 +427,20 @@ impl Call<'_> {
     /// target, under this name or for this token, does not say that a branch which was made is gone.
     fn name_unreached_branch(&self, error: Error) -> Error {
         let made = value::untag_as(self.request.args.get("branch"), value::BRANCH_TAG);
-        match self.left_by_failure().filter(|_| made.is_some()) {
+        match self.describe_left_by_failure().filter(|_| made.is_some()) {
             Some(left) => error.with_left_behind(left),
             None => error,
         }
     }
 
     /// Returns what is there when the call fails and should not be: a branch that could not be removed.
-    fn left_by_failure(&self) -> Option<String> {
+    fn describe_left_by_failure(&self) -> Option<String> {
         let removes_branch = self.request.op.path() == branch::DELETE_PATH;
-        removes_branch.then(|| branch::left_behind_name(&self.request.args))
+        removes_branch.then(|| branch::branch_name_for_left_behind(&self.request.args))
     }
 
     /// Returns the key by which the target knows the call: the same at every resume, another for every attempt.
-    fn derive_key(&self, attempt: u32) -> CallKey {
+    fn derive_call_key(&self, attempt: u32) -> CallKey {
         let mut hash = Sha256::new();
         for part in [
             self.context.run.id(),
@@ -490,7 +502,7 @@ struct CallProgress {
 }
 
 /// Returns the error of a call that was begun, and not asked for before the run was given up.
-fn unreached_call_error() -> Error {
+fn call_not_asked_again_error() -> Error {
     Error::new(Code::Unavailable, "it was never asked for, and the run is being given up")
 }
 

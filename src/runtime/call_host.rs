@@ -8,7 +8,7 @@ use super::{
     events::Event,
     hosted_call::HostedCall,
     observer::{Choice, Question},
-    thing_claims::{claim_things, part_column},
+    thing_claims::{part_column_value, wait_and_claim_things},
 };
 use crate::{
     base::{
@@ -45,9 +45,9 @@ impl CallHost for HostedCall<'_> {
         self.stop_on_journal_error(self.context.run.append_record(record, durability))
     }
 
-    async fn claim_things(&self, things: &[Thing], limit: Option<Span>) -> Result<ThingClaim> {
+    async fn wait_and_claim_things(&self, things: &[Thing], limit: Option<Span>) -> Result<ThingClaim> {
         let things = self.canonicalize_things(things)?;
-        claim_things(self, &things, limit).await
+        wait_and_claim_things(self, &things, limit).await
     }
 
     async fn begin_quarantine(&self, things: &[Thing], sent_by: &Uptime, span: Option<Span>) -> Result<()> {
@@ -90,7 +90,7 @@ impl HostedCall<'_> {
         span: Option<Span>,
     ) -> Result<Vec<Quarantine>> {
         let quarantine = |thing: Thing| Quarantine {
-            part: part_column(&thing.part),
+            part: part_column_value(&thing.part),
             place: thing.place,
             run: self.context.run.id().into(),
             call: self.name.into(),

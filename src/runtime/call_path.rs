@@ -4,7 +4,7 @@
 pub const CLEAN_UP_PATH: &str = "//end";
 
 /// Returns whether two calls are in different forks of one `parallel` or `each`: their paths part at a fork's number.
-pub fn are_in_other_forks(call: &str, other: &str) -> bool {
+pub fn are_in_different_forks(call: &str, other: &str) -> bool {
     let is_fork = |segment: &str| !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit());
     let parts = call.split('/').zip(other.split('/')).find(|(own, other)| own != other);
     parts.is_some_and(|(own, other)| is_fork(own) && is_fork(other))
@@ -25,7 +25,7 @@ mod tests {
             ("/sleep#0", "/backup::list#0", false),
             ("/each#0/1/sleep#0", "//end/defer#0/branch::delete#0", false),
         ] {
-            assert_eq!(are_in_other_forks(call, other), are_apart, "{call} {other}");
+            assert_eq!(are_in_different_forks(call, other), are_apart, "{call} {other}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Does the clean-up of a run that ends: what was deferred, last first, and the removal of temporary branches.
 
 use super::{
-    call::{CallRequest, run_call},
+    call::{CallRequest, replay_or_run_call},
     call_path::CLEAN_UP_PATH,
     deferred_cleanup,
     events::Event,
@@ -99,11 +99,11 @@ fn remove_branch(scope: &CallScope, made: &str, branch: &Value) -> Result<(), Bo
     let (args, name) = match decoded {
         Ok(decoded) => decoded,
         Err(e) => {
-            drop(scope.run_context().stop_unreadable(made, e.message));
+            drop(scope.run_context().stop_as_unreadable(made, e.message));
             return Ok(());
         }
     };
-    match run_call(scope, CallRequest { op, args, at: "the end of the run", implied: true }) {
+    match replay_or_run_call(scope, CallRequest { op, args, at: "the end of the run", implied: true }) {
         Ok(_) | Err(NativeError::Stopped) => Ok(()),
         Err(NativeError::Raised(fault)) if is_gone(&fault) => Ok(()),
         Err(NativeError::Raised(mut fault)) => {

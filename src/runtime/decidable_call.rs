@@ -55,11 +55,11 @@ impl DecidableCall {
     /// [`DecisionRefusal`].
     pub fn acquire(journal: &Journal, id: &str, given: &str, anyway: bool) -> Result<Self, DecisionRefusal> {
         let run = journal.acquire_run(id)?;
-        let (fold, _) = RunFold::from_entries(&journal.read_records(id)?);
+        let (fold, _) = RunFold::fold_until_illegal(&journal.read_records(id)?);
         let open: Vec<_> = fold.decidable_calls().filter(|(_, open)| !is_gate(&open.op)).collect();
         let named: Vec<_> = open.iter().copied().filter(|(name, _)| fold.is_named(given, name)).collect();
         let [(name, FoldedCall { op, .. })] = named[..] else {
-            return Err(refuse_decision(&fold, &open, given, named.is_empty()));
+            return Err(find_decision_refusal(&fold, &open, given, named.is_empty()));
         };
         let (args, known_error) = match run.call_state(name).map_err(journal::Error::from)? {
             CallState::Started { args, decision, .. } => (args, decision.and_then(decided_error)),
@@ -84,7 +84,7 @@ impl DecidableCall {
 
 /// Returns why nobody can decide about a call: one that was cut short is looked up by a resume first, and a gate has commands
 /// of its own.
-fn refuse_decision(
+fn find_decision_refusal(
     fold: &RunFold,
     open: &[(&str, &FoldedCall)],
     given: &str,

@@ -17,7 +17,8 @@ pub(super) fn ask_observer(
     question: Question,
 ) -> Result<Option<Answer>, NativeError> {
     let turn = lock_unpoisoned(&context.asking);
-    let answer = context.wait_or_stop(ask_on_own_thread(Arc::clone(&context.observer), question))?;
+    let answer =
+        context.wait_until_ready_or_stopped(ask_on_own_thread(Arc::clone(&context.observer), question))?;
     drop(turn);
     Ok(answer)
 }
@@ -48,7 +49,7 @@ impl Drop for StandingQuestion {
 
 /// Returns the time since when a call waits, as text.
 pub(super) fn waiting_since(context: &RunContext, call: &str) -> String {
-    let at = context.run.call_changed_at(call).unwrap_or_else(|| context.fleet.clock().now());
+    let at = context.run.call_last_began_or_ended_at(call).unwrap_or_else(|| context.fleet.clock().now());
     at.0.round(jiff::Unit::Second).unwrap_or(at.0).to_string()
 }
 

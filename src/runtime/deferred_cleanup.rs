@@ -4,14 +4,14 @@ use super::{
     call_text::{find_call_texts, read_call_text},
     edit_barrier::{DEFER, Frontier},
     edit_gate::await_edit_approval,
-    frontier::reach_frontier,
-    native_call::record_typed_as,
-    reached_text::list_reached_texts,
+    frontier::wait_at_frontier,
+    native_call::replay_or_record_typed_as,
+    reached_text::list_texts_clean_up_depends_on,
     scope::{CallScope, format_position},
     stop::{NativeError, StopReason},
     values::to_json,
 };
-use rhai::{FnPtr, NativeCallContext as Cx};
+use rhai::{FnPtr, NativeCallContext as NativeContext};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -24,24 +24,24 @@ const TEXT_LIMIT: usize = 120;
 
 /// Records that clean-up is deferred, and returns its name within the run.
 pub(super) fn record_deferral(
-    cx: &Cx<'_>,
+    cx: &NativeContext<'_>,
     scope: &CallScope,
     closure: &FnPtr,
 ) -> Result<String, NativeError> {
     let context = scope.run_context();
     let args = describe_clean_up(cx, scope, closure);
     let name = scope.claim_note_name(DEFER, &args);
-    context.note_asked(&name);
+    context.note_asked_by_script(&name);
     let (at, is_new) = (format_position(cx), !context.run.is_recorded(&name));
     if is_new && !context.is_settling() {
         // It may undo, or destroy, what a run that is rejected would have left alone.
         let (op, args) = (DEFER.to_owned(), args.clone());
-        reach_frontier(context, || Frontier { call: name.clone(), op, args, at: at.clone() })?;
+        wait_at_frontier(context, || Frontier { call: name.clone(), op, args, at: at.clone() })?;
         await_edit_approval(scope, &name, &at)?;
     }
     // A run that is being settled records nothing new, and does what it had deferred.
     if !context.is_settling() || !is_new {
-        drop(record_typed_as(scope, &name, DEFER, &args, &at, || list_earlier(scope))?);
+        drop(replay_or_record_typed_as(scope, &name, DEFER, &args, &at, || list_earlier(scope))?);
     }
     check_order(scope, &name)?;
     Ok(name)
@@ -51,7 +51,7 @@ pub(super) fn record_deferral(
 pub(super) fn check_order(scope: &CallScope, name: &str) -> Result<(), NativeError> {
     let context = scope.run_context();
     let Some(edits) = &context.edits else { return Ok(()) };
-    match scope.list_deferred(&|earlier| edits.is_swapped(earlier, name)).first() {
+    match scope.list_deferred_clean_up(&|earlier| edits.is_swapped(earlier, name)).first() {
         None => Ok(()),
         Some(earlier) => {
             let message = edits.describe_swapped(earlier, name);
@@ -63,16 +63,17 @@ pub(super) fn check_order(scope: &CallScope, name: &str) -> Result<(), NativeErr
 /// Returns, for clean-up that an edit has put in, what of the texts before is deferred before it.
 fn list_earlier(scope: &CallScope) -> Option<Vec<String>> {
     let edits = scope.run_context().edits.as_ref()?;
-    Some(scope.list_deferred(&|earlier| edits.has_begun(earlier)))
+    Some(scope.list_deferred_clean_up(&|earlier| edits.has_begun(earlier)))
 }
 
 /// Returns what is compared of a clean-up: its text, the values that it captures, and the texts of what it calls.
-fn describe_clean_up(cx: &Cx<'_>, scope: &CallScope, closure: &FnPtr) -> Value {
-    let text = read_own_text(cx, scope).unwrap_or_default();
+fn describe_clean_up(cx: &NativeContext<'_>, scope: &CallScope, closure: &FnPtr) -> Value {
+    let text = read_text_of_native_call(cx, scope).unwrap_or_default();
     let captured: Result<Vec<Value>, _> = closure.iter_curry().map(to_json).collect();
     let own = captured.ok().filter(|_| has_own_closure(&text)).and_then(|captured| {
         let sources = scope.run_context().sources.get()?;
-        let reached = list_reached_texts(sources, cx.call_source()?, &text, &json!(captured).to_string())?;
+        let reached =
+            list_texts_clean_up_depends_on(sources, cx.call_source()?, &text, &json!(captured).to_string())?;
         Some(json!([text, captured, reached]))
     });
     // Nobody can tell what a closure from elsewhere does, or one that makes up a name: it may be any text of the runbook.
@@ -107,7 +108,7 @@ fn list_source_texts(scope: &CallScope) -> BTreeMap<String, String> {
 }
 
 /// Returns the text of the native's call in its file; a session has no files.
-fn read_own_text(cx: &Cx<'_>, scope: &CallScope) -> Option<String> {
+fn read_text_of_native_call(cx: &NativeContext<'_>, scope: &CallScope) -> Option<String> {
     let sources = scope.run_context().sources.get()?;
     let file = cx.call_source()?;
     let source = sources.iter().find(|source| source.path == file)?;

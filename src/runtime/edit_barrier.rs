@@ -8,7 +8,7 @@
 //!   can be asked, the run stops, and nothing new has happened.
 
 use super::{
-    call_path::{CLEAN_UP_PATH, are_in_other_forks},
+    call_path::{CLEAN_UP_PATH, are_in_different_forks},
     deferral_place::DeferralPlace,
 };
 use crate::{
@@ -125,7 +125,7 @@ impl EditBarrier {
         if run.source_edition() == 0 {
             return None;
         }
-        let names = run.started_calls().into_iter().chain(run.calls_of(DEFER));
+        let names = run.call_names_ever_begun().into_iter().chain(run.call_names_of_operation(DEFER));
         let begun = names
             .filter(|name| !name.starts_with(CLEAN_UP_PATH))
             .filter_map(|name| {
@@ -135,13 +135,14 @@ impl EditBarrier {
                 Some((name, BegunCall { op: call.op, args: call.args, is_open, place }))
             })
             .collect();
-        let state = BarrierState { replaying: 1, allowed: run.allowed_missing(), ..BarrierState::default() };
+        let state =
+            BarrierState { replaying: 1, allowed: run.names_allowed_missing(), ..BarrierState::default() };
         Some(Self { begun, state: Mutex::new(state), round: watch::Sender::new(0) })
     }
 
     /// Notes that the script has asked for a call, a gate or a clean-up; returns whether somebody had allowed it to be
     /// missing. It is missing no more: what an edit puts before it from now on is asked about.
-    pub(super) fn note_asked(&self, name: &str) -> bool {
+    pub(super) fn note_asked_by_script(&self, name: &str) -> bool {
         let mut state = self.lock_state();
         state.asked.insert(name.to_owned());
         state.allowed.remove(name)
@@ -156,15 +157,15 @@ impl EditBarrier {
     pub(super) fn is_swapped(&self, earlier: &str, later: &str) -> bool {
         let place = |name: &str| self.begun.get(name)?.place.as_ref();
         let (Some(own), Some(other)) = (place(earlier), place(later)) else { return false };
-        !are_in_other_forks(earlier, later) && own.precedes(earlier, other, later) == Some(false)
+        !are_in_different_forks(earlier, later) && own.precedes(earlier, other, later) == Some(false)
     }
 
     /// Says that clean-up has changed places.
     pub(super) fn describe_swapped(&self, earlier: &str, later: &str) -> String {
         format!(
             "clean-up that was deferred has changed places, and would run in another order{}, and then{}\n  asked     the other way round",
-            self.describe_begun(later),
-            self.describe_begun(earlier)
+            self.describe_begun_call(later),
+            self.describe_begun_call(earlier)
         )
     }
 
@@ -190,14 +191,17 @@ impl EditBarrier {
     }
 
     /// Notes that the branch on this thread goes on as `count` branches; the first takes its place.
-    pub(super) fn split_branch(&self, count: usize) {
+    pub(super) fn split_script_branch(&self, count: usize) {
         let mut state = self.lock_state();
         state.replaying = (state.replaying + count).saturating_sub(1);
     }
 
     /// Counts the branch on this thread as one that waits at a frontier; returns its number, a receiver that tells when
     /// some branch is let go on, and what is missing if no other one replays. Nothing when no branch waits any more.
-    pub(super) fn wait_at(&self, frontier: Frontier) -> Option<(WaitingBranch, Option<MissingCalls>)> {
+    pub(super) fn count_as_waiting(
+        &self,
+        frontier: Frontier,
+    ) -> Option<(WaitingBranch, Option<MissingCalls>)> {
         let rounds = self.round.subscribe();
         let mut state = self.lock_state();
         if state.is_open {
@@ -206,7 +210,7 @@ impl EditBarrier {
         let number = state.next;
         state.next += 1;
         state.waiting.push((number, frontier));
-        let missing = self.stop_replaying(&mut state);
+        let missing = self.count_one_less_replaying(&mut state);
         Some((WaitingBranch { number, rounds }, missing))
     }
 
@@ -216,12 +220,12 @@ impl EditBarrier {
     }
 
     /// Counts the branch on this thread as one that is over; returns what is missing if no other one replays.
-    pub(super) fn end_branch(&self) -> Option<MissingCalls> {
-        self.stop_replaying(&mut self.lock_state())
+    pub(super) fn end_script_branch(&self) -> Option<MissingCalls> {
+        self.count_one_less_replaying(&mut self.lock_state())
     }
 
     /// Counts one branch less that replays. If none does, the others are let go on, unless something is missing.
-    fn stop_replaying(&self, state: &mut BarrierState) -> Option<MissingCalls> {
+    fn count_one_less_replaying(&self, state: &mut BarrierState) -> Option<MissingCalls> {
         if state.is_open {
             return None;
         }
@@ -229,11 +233,11 @@ impl EditBarrier {
         if state.replaying > 0 || state.waiting.is_empty() {
             return None;
         }
-        let missing = self.find_missing(state);
+        let missing = self.find_missing_calls(state);
         let is_allowed = missing.iter().all(|name| state.allowed.contains(name));
         let twin = self.find_twin(state);
         if is_allowed && twin.is_none() {
-            self.release_branches(state);
+            self.release_script_branches(state);
             return None;
         }
         Some(self.describe_missing(state, missing, twin.as_ref()))
@@ -243,17 +247,17 @@ impl EditBarrier {
     pub(super) fn release_despite_missing(&self, missing: Vec<String>) {
         let mut state = self.lock_state();
         state.allowed.extend(missing);
-        self.release_branches(&mut state);
+        self.release_script_branches(&mut state);
     }
 
     /// Lets branches go on: first those at something that had begun, a gate above all, while what is new waits for what
     /// comes of it; then all of them.
-    fn release_branches(&self, state: &mut BarrierState) {
+    fn release_script_branches(&self, state: &mut BarrierState) {
         let (begun, new): (Vec<_>, Vec<_>) =
             state.waiting.drain(..).partition(|(_, frontier)| self.begun.contains_key(&frontier.call));
         let (go, stay) = if begun.is_empty() { (new, begun) } else { (begun, new) };
         state.waiting = stay;
-        state.is_open = state.waiting.is_empty() && self.find_missing(state).is_empty();
+        state.is_open = state.waiting.is_empty() && self.find_missing_calls(state).is_empty();
         state.replaying = go.len();
         state.released.extend(go.into_iter().map(|(number, _)| number));
         self.round.send_modify(|round| *round += 1);
@@ -261,7 +265,7 @@ impl EditBarrier {
 
     /// Returns what had begun and was not asked for, but for what is over and waits for a thread. What is open is never
     /// passed over: a gate that nobody gave may be gone.
-    fn find_missing(&self, state: &BarrierState) -> Vec<String> {
+    fn find_missing_calls(&self, state: &BarrierState) -> Vec<String> {
         let waits = |name: &str, call: &BegunCall| !call.is_open && state.find_unstarted_fork(name).is_some();
         let missing =
             self.begun.iter().filter(|(name, call)| !state.asked.contains(*name) && !waits(name, call));
@@ -316,7 +320,7 @@ impl EditBarrier {
         let news = state.waiting.iter().map(|(_, new)| {
             format!("\n  asked     {} {}({}) at {}", new.call, new.op, value::strip_tags(&new.args), new.at)
         });
-        let gone = missing.iter().map(|name| self.describe_begun(name));
+        let gone = missing.iter().map(|name| self.describe_begun_call(name));
         let difference = format!(
             "the edited script comes to something new before it has asked for what was done: that was removed, moved, or something was put before it{}{}",
             gone.collect::<Vec<_>>().concat(),
@@ -325,7 +329,7 @@ impl EditBarrier {
         MissingCalls { names: missing, difference, refusal }
     }
 
-    fn describe_begun(&self, name: &str) -> String {
+    fn describe_begun_call(&self, name: &str) -> String {
         let BegunCall { op, args, .. } = &self.begun[name];
         match args["text"].as_str().filter(|_| op == DEFER) {
             Some(text) => format!("\n  recorded  {name} {text}"),
@@ -335,10 +339,11 @@ impl EditBarrier {
 
     /// Returns what a script that has come to its end has not asked for, in words: what follows from it, its clean-up above
     /// all, would be lost. What somebody allowed to be missing is not.
-    pub(super) fn describe_unasked(&self) -> Option<String> {
+    pub(super) fn describe_calls_not_asked_for(&self) -> Option<String> {
         let state = self.lock_state();
         let is_lost = |name: &&String| !state.asked.contains(*name) && !state.allowed.contains(*name);
-        let lost: Vec<_> = self.begun.keys().filter(is_lost).map(|name| self.describe_begun(name)).collect();
+        let lost: Vec<_> =
+            self.begun.keys().filter(is_lost).map(|name| self.describe_begun_call(name)).collect();
         (!lost.is_empty()).then(|| {
             format!("the script no longer asks for what was done{}\n  asked     nothing", lost.concat())
         })

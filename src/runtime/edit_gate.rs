@@ -6,7 +6,7 @@
 
 use super::{
     approval::Approval,
-    call_path::{CLEAN_UP_PATH, are_in_other_forks},
+    call_path::{CLEAN_UP_PATH, are_in_different_forks},
     run_context::RunContext,
     scope::CallScope,
     stop::{NativeError, StopReason},
@@ -44,7 +44,7 @@ pub(super) fn await_approval_of_end(scope: &CallScope, conclusion: &Conclusion) 
         return Ok(());
     }
     await_approval_behind(scope, scope.path(), "the end of the run")
-        .map_err(|_| context.stopper.reset_stop().unwrap_or(StopReason::Interrupted))
+        .map_err(|_| context.stopper.take_stop_reason().unwrap_or(StopReason::Interrupted))
 }
 
 /// Waits for the approval of an edited text where a new call, or the end, stands behind gates that were passed before.
@@ -55,7 +55,7 @@ fn await_approval_behind(scope: &CallScope, place: &str, at: &str) -> Result<(),
     }
     let gates = context.run.ended_gates();
     let is_covered =
-        gates.iter().any(|(gate, end)| *end == GateEnd::Approved && !are_in_other_forks(gate, place));
+        gates.iter().any(|(gate, end)| *end == GateEnd::Approved && !are_in_different_forks(gate, place));
     let is_earlier = |end: &GateEnd| *end == GateEnd::UnderEarlierText;
     let mut earlier =
         gates.iter().filter(|(_, end)| is_earlier(end)).map(|(gate, _)| gate.as_str()).peekable();
@@ -67,7 +67,7 @@ fn await_approval_behind(scope: &CallScope, place: &str, at: &str) -> Result<(),
         context,
         op: EDIT_GATE,
         name: &format!("/{EDIT_GATE}#{}", context.run.source_edition()),
-        message: &describe_edit(context, earlier),
+        message: &describe_edit_for_approval(context, earlier),
         at,
     };
     // Branches that come here at once ask one question.
@@ -78,7 +78,7 @@ fn await_approval_behind(scope: &CallScope, place: &str, at: &str) -> Result<(),
 }
 
 /// Says what an edited text asks to be approved, by the gates that were passed before the edit.
-fn describe_edit<'g>(context: &RunContext, earlier: impl Iterator<Item = &'g str>) -> String {
+fn describe_edit_for_approval<'g>(context: &RunContext, earlier: impl Iterator<Item = &'g str>) -> String {
     let message =
         |gate: &str| Some(format!("`{}`", context.run.recorded_call(gate)?.args["message"].as_str()?));
     let messages: Vec<_> = earlier.filter_map(message).collect();

@@ -2,7 +2,7 @@
 
 use super::{
     call_path::CLEAN_UP_PATH, clean_up::run_cleanups, deferred_cleanup, edit_barrier::DEFER,
-    leave::name_open_call, lost_history::remember_lost_history, permit::unconfirmed_message,
+    leave::describe_open_call, lost_history::remember_lost_history, permit::unconfirmed_message_and_hint,
     run_context::RunContext, stop::StopReason,
 };
 use crate::{
@@ -52,7 +52,11 @@ impl RunResult {
 
 /// Ends a run: cleans up in reverse order and records the status. A run with an undecided call does
 /// not end; it stops, and can go on.
-pub(super) fn end_run(context: &Arc<RunContext>, engine: &Engine, conclusion: Conclusion) -> RunResult {
+pub(super) fn clean_up_and_end_run(
+    context: &Arc<RunContext>,
+    engine: &Engine,
+    conclusion: Conclusion,
+) -> RunResult {
     if let Err(stop) = begin_ending(context, &conclusion) {
         return record_stop(context, stop);
     }
@@ -64,7 +68,7 @@ pub(super) fn end_run(context: &Arc<RunContext>, engine: &Engine, conclusion: Co
     let cleanup = run_cleanups(context, engine, failure.is_some() || abandoned);
     // A run that is stopped meanwhile says so below.
     drop(remember_lost_history(context));
-    if let Some(stop) = context.stopper.reset_stop() {
+    if let Some(stop) = context.stopper.take_stop_reason() {
         return record_stop(context, stop);
     }
     let status = match (abandoned, failure.is_some() || !cleanup.is_empty()) {
@@ -119,7 +123,7 @@ fn record_finish(
     // Clean-up whose text is lost resolves none of its calls.
     let open = context.run.open_calls();
     lock_unpoisoned(&context.left_behind).extend(
-        open.iter().filter_map(|call| name_open_call(call, context.run.recorded_call(call).as_ref())),
+        open.iter().filter_map(|call| describe_open_call(call, context.run.recorded_call(call).as_ref())),
     );
     let left_behind = lock_unpoisoned(&context.left_behind).clone();
     let error = RunError::from_parts(failure, cleanup).map(|error| error.to_json());
@@ -133,8 +137,8 @@ fn record_finish(
 /// Checks that everything that was deferred is due now: a run does not end without it. One that is given up names it
 /// among what it leaves behind, and so does one of which a person allowed it to be missing.
 fn check_lost_cleanup(context: &RunContext) -> Result<(), StopReason> {
-    let allowed = context.run.allowed_missing();
-    let mut lost = context.run.calls_of(DEFER);
+    let allowed = context.run.names_allowed_missing();
+    let mut lost = context.run.call_names_of_operation(DEFER);
     lost.retain(|name| !name.starts_with(CLEAN_UP_PATH));
     let due = lock_unpoisoned(&context.deferred);
     lost.retain(|name| !due.iter().any(|deferred| deferred.name == *name));
@@ -208,7 +212,9 @@ fn describe_stop(stop: &StopReason) -> (RunStatus, String) {
         StopReason::Mismatch { message }
         | StopReason::EditRejected { message, .. }
         | StopReason::Refused { message, .. } => (RunStatus::Interrupted, message.clone()),
-        StopReason::Unconfirmed { target } => (RunStatus::Interrupted, unconfirmed_message(target).0),
+        StopReason::Unconfirmed { target } => {
+            (RunStatus::Interrupted, unconfirmed_message_and_hint(target).0)
+        }
         StopReason::Unreadable(record) => (RunStatus::Interrupted, record.to_string()),
         StopReason::Leased(e) | StopReason::Journal(e) => (RunStatus::Interrupted, e.to_string()),
         StopReason::Abandoned => (RunStatus::Interrupted, "the run was being abandoned".to_owned()),

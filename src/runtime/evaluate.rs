@@ -6,7 +6,7 @@
 use super::{
     decision::{self, FailureDecision},
     edit_gate,
-    end_run::{RunResult, end_run, record_stop},
+    end_run::{RunResult, clean_up_and_end_run, record_stop},
     engine,
     limits::STACK_BYTES,
     modules::{ModuleSources, PreloadedModules},
@@ -14,7 +14,7 @@ use super::{
     runbook::Runbook,
     scope::CallScope,
     script_error,
-    settle::{keep_cleanup_of_missing, settle_recorded_calls},
+    settle::{defer_cleanup_of_missing_calls, resolve_open_calls},
     signals::Signals,
     stop::StopReason,
     values::{to_dynamic, to_json},
@@ -75,7 +75,7 @@ fn with_run_thread(
                 _ = poll.tick() => {
                     stop_if_requested(context);
                 }
-                () = interrupts.wait_for_one() => drop(context.stopper.stop_run(StopReason::Interrupted)),
+                () = interrupts.wait_for_signal() => drop(context.stopper.stop_run(StopReason::Interrupted)),
             }
         }
     });
@@ -89,7 +89,7 @@ fn with_run_thread(
 /// Stops a run that another process has asked to stop.
 pub(super) fn stop_if_requested(context: &RunContext) {
     // A journal that cannot be read says so at the next record.
-    if let Ok(Some(by)) = context.journal.stop_requested_by(context.run.id()) {
+    if let Ok(Some(by)) = context.journal.find_stop_requester(context.run.id()) {
         drop(context.stopper.stop_run(StopReason::TakenOver { by }));
     }
 }
@@ -124,7 +124,7 @@ pub(super) fn evaluate_with_engine(
         let mut variables = Scope::new();
         variables.push_constant_dynamic("params", to_dynamic(params));
         let evaluated = engine.eval_ast_with_scope::<rhai::Dynamic>(&mut variables, &runbook.ast);
-        let conclusion = match (context.stopper.reset_stop(), ending.clone()) {
+        let conclusion = match (context.stopper.take_stop_reason(), ending.clone()) {
             // An edited text that asks for something else says no more about what is to be given up.
             (Some(StopReason::Mismatch { .. } | StopReason::EditRejected { .. }), _)
                 if context.is_abandoning =>
@@ -148,14 +148,14 @@ pub(super) fn evaluate_with_engine(
         if context.is_abandoning {
             return abandon_by_records(context, engine, &scope);
         }
-        let checked = match check_forgotten_calls(context, &conclusion) {
+        let checked = match find_forgotten_calls(context, &conclusion) {
             Some(stop) => Err(stop),
-            None => keep_cleanup_of_missing(&scope)
+            None => defer_cleanup_of_missing_calls(&scope)
                 .and_then(|()| edit_gate::await_approval_of_end(&scope, &conclusion)),
         };
         return match checked {
             Err(stop) => record_stop(context, stop),
-            Ok(()) => end_run(context, engine, conclusion),
+            Ok(()) => clean_up_and_end_run(context, engine, conclusion),
         };
     }
 }
@@ -174,18 +174,18 @@ fn conclude_or_reevaluate(
             Ok(None)
         }
         Ok(FailureDecision::StopRun) | Err(_) => {
-            Err(context.stopper.reset_stop().unwrap_or(StopReason::Interrupted))
+            Err(context.stopper.take_stop_reason().unwrap_or(StopReason::Interrupted))
         }
     }
 }
 
 /// Returns a mismatch if an edited script no longer makes a recorded call: what follows from it, its clean-up
 /// above all, would be lost.
-fn check_forgotten_calls(context: &RunContext, conclusion: &Conclusion) -> Option<StopReason> {
+fn find_forgotten_calls(context: &RunContext, conclusion: &Conclusion) -> Option<StopReason> {
     if context.run.is_ending() || matches!(conclusion, Conclusion::Abandoned) {
         return None;
     }
-    let message = context.edits.as_ref()?.describe_unasked()?;
+    let message = context.edits.as_ref()?.describe_calls_not_asked_for()?;
     Some(StopReason::Mismatch { message })
 }
 
@@ -208,10 +208,10 @@ fn abandon_by_records(context: &Arc<RunContext>, engine: &Engine, scope: &CallSc
         .sync_records()
         .and_then(|()| context.journal.read_records(context.run.id()))
         .map_err(StopReason::Journal)
-        .and_then(|entries| settle_recorded_calls(scope, &entries))
+        .and_then(|entries| resolve_open_calls(scope, &entries))
         .and_then(|()| context.run.conclusion().map_err(StopReason::Unreadable));
     match settled {
-        Ok(ending) => end_run(context, engine, ending.unwrap_or(Conclusion::Abandoned)),
+        Ok(ending) => clean_up_and_end_run(context, engine, ending.unwrap_or(Conclusion::Abandoned)),
         Err(stop) => record_stop(context, stop),
     }
 }

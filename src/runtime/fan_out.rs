@@ -9,9 +9,9 @@
 //! - what must stop the run stops every fork; a run that is being abandoned resolves what each had begun.
 
 use super::{
-    frontier::end_branch,
+    frontier::end_script_branch,
     limits::STACK_BYTES,
-    native_call::{record_native_call, record_typed_call},
+    native_call::{replay_or_record_native, replay_or_record_typed},
     native_options::NativeOptions,
     run_context::{DeferredCleanup, StoredCallContext},
     scope::{CallScope, format_position, store_context},
@@ -23,7 +23,7 @@ use crate::{
     base::lock::lock_unpoisoned,
     journal::{CallState, Outcome},
 };
-use rhai::{Array, Dynamic, Engine, FnPtr, Map, NativeCallContext as Cx};
+use rhai::{Array, Dynamic, Engine, FnPtr, Map, NativeCallContext as NativeContext};
 use serde_json::{Value, json};
 use std::{
     any::Any,
@@ -39,7 +39,7 @@ const DEFAULT_EACH_LIMIT: u32 = 8;
 const PARALLEL_LIMIT: usize = 64;
 
 /// Calls every closure of a list at once, and returns what they return, in order.
-pub(super) fn run_parallel(cx: &Cx<'_>, closures: Array) -> RhaiResult<Array> {
+pub(super) fn run_parallel(cx: &NativeContext<'_>, closures: Array) -> RhaiResult<Array> {
     let mut work = Vec::new();
     for closure in closures {
         let kind = closure.type_name();
@@ -58,7 +58,12 @@ pub(super) fn run_parallel(cx: &Cx<'_>, closures: Array) -> RhaiResult<Array> {
 }
 
 /// Calls a closure with every item of a list, some at once, and returns what it returns, in order.
-pub(super) fn run_each(cx: &Cx<'_>, list: Array, options: &Map, closure: &FnPtr) -> RhaiResult<Array> {
+pub(super) fn run_each(
+    cx: &NativeContext<'_>,
+    list: Array,
+    options: &Map,
+    closure: &FnPtr,
+) -> RhaiResult<Array> {
     let options = NativeOptions::from_map(cx, "each", options, &["limit", "on_error"])?;
     let limit =
         usize::try_from(options.read_count_option("limit", DEFAULT_EACH_LIMIT)?).unwrap_or(usize::MAX);
@@ -121,13 +126,13 @@ impl FanOutState {
 
 impl<'a> FanOut<'a> {
     fn new(
-        cx: &'a Cx<'_>,
+        cx: &'a NativeContext<'_>,
         native: &str,
         work: Vec<(FnPtr, Option<Dynamic>)>,
         limit: usize,
         collect: bool,
     ) -> RhaiResult<Self> {
-        let scope = CallScope::from_native_context(cx)?.enter_step(native);
+        let scope = CallScope::from_native_context(cx)?.scope_of_next_step(native);
         let work =
             work.into_iter().map(|(f, item)| (copy_captures(f), item.map(|item| deep_copy(&item)))).collect();
         let (engine, made_in, at) = (cx.engine(), store_context(cx), format_position(cx));
@@ -137,7 +142,7 @@ impl<'a> FanOut<'a> {
     }
 
     /// Runs all forks. A failure that a person has overruled since no longer keeps the others from beginning.
-    fn run_forks(self, cx: &Cx<'_>) -> RhaiResult<Array> {
+    fn run_forks(self, cx: &NativeContext<'_>) -> RhaiResult<Array> {
         let stop = |halt: NativeError| halt.into_rhai_error(cx.call_position());
         loop {
             self.admit_forks().map_err(stop)?;
@@ -153,7 +158,7 @@ impl<'a> FanOut<'a> {
         for deferred in std::mem::take(&mut state.deferred).into_values() {
             self.scope.lock_deferred().extend(deferred);
         }
-        self.scope.note_passed_order(state.passed);
+        self.scope.note_passed_record_number(state.passed);
         if let Some(payload) = state.panic {
             panic::resume_unwind(payload);
         }
@@ -180,7 +185,7 @@ impl<'a> FanOut<'a> {
                 CallState::Finished { outcome: Outcome::Ok(_), .. }
             );
         let may_begin: BTreeSet<usize> = if state.closed {
-            record_typed_call(&self.scope, "failed", &Value::Null, &self.at, BTreeSet::new)?
+            replay_or_record_typed(&self.scope, "failed", &Value::Null, &self.at, BTreeSet::new)?
         } else {
             (0..self.work.len()).collect()
         };
@@ -203,23 +208,23 @@ impl<'a> FanOut<'a> {
     }
 
     /// Runs the admitted forks to their end, on threads with a large stack.
-    fn run_admitted_forks(&self, cx: &Cx<'_>) -> RhaiResult<()> {
+    fn run_admitted_forks(&self, cx: &NativeContext<'_>) -> RhaiResult<()> {
         let count = {
             let state = lock_unpoisoned(&self.state);
             // What is under way at once goes on at once, though an edit has lowered the limit.
             state.waiting.len().min(self.limit.max(state.open.len())).min(self.fork_limit)
         };
-        self.split_branch(count);
+        self.split_script_branch(count);
         let started = thread::scope(|threads| {
             let start = |worker| {
                 let named = thread::Builder::new().name("branch".into()).stack_size(STACK_BYTES);
-                named.spawn_scoped(threads, move || self.run_worker_branch(worker)).is_ok()
+                named.spawn_scoped(threads, move || self.run_worker_then_end_branch(worker)).is_ok()
             };
             // With fewer threads than asked for it only takes longer.
             (0..count).map(start).take_while(|started| *started).count()
         });
         // They take no part, and the last of all threads is not known before.
-        (started..count).for_each(|_| self.end_branch());
+        (started..count).for_each(|_| self.end_script_branch());
         if started == 0 && count > 0 {
             return raise_at_call(cx, codes::FAILED, "the machine gives no thread to run a branch on");
         }
@@ -227,40 +232,40 @@ impl<'a> FanOut<'a> {
     }
 
     /// Tells an edited script's barrier that this branch goes on as several.
-    fn split_branch(&self, count: usize) {
+    fn split_script_branch(&self, count: usize) {
         lock_unpoisoned(&self.state).workers = count;
         if let Some(edits) = self.scope.run_context().edits.as_ref().filter(|_| count > 0) {
-            edits.split_branch(count);
+            edits.split_script_branch(count);
         }
     }
 
     /// Tells an edited script's barrier that one of several branches is over; in place of the last, the branch from which
     /// they came goes on.
-    fn end_branch(&self) {
+    fn end_script_branch(&self) {
         let is_last = {
             let mut state = lock_unpoisoned(&self.state);
             state.workers -= 1;
             state.workers == 0
         };
         if !is_last {
-            end_branch(self.scope.run_context());
+            end_script_branch(self.scope.run_context());
         }
     }
 
-    fn run_worker_branch(&self, worker: usize) {
-        self.run_worker(worker);
-        self.end_branch();
+    fn run_worker_then_end_branch(&self, worker: usize) {
+        self.run_forks_on_this_thread(worker);
+        self.end_script_branch();
     }
 
     /// Runs one fork after the other, on the thread of this number.
-    fn run_worker(&self, worker: usize) {
+    fn run_forks_on_this_thread(&self, worker: usize) {
         while let Some(index) = self.next_fork(worker) {
-            let scope = self.scope.enter_fork(index);
+            let scope = self.scope.scope_of_fork(index);
             let called = panic::catch_unwind(AssertUnwindSafe(|| self.invoke_fork(&scope, index)));
             let abandoned = take_fork_abandoned();
             let mut state = lock_unpoisoned(&self.state);
             state.deferred.insert(index, std::mem::take(&mut *scope.lock_deferred()));
-            state.passed = state.passed.max(scope.passed_order());
+            state.passed = state.passed.max(scope.last_passed_record_number());
             state.abandoned |= abandoned;
             match called {
                 Ok(called) => {
@@ -268,7 +273,7 @@ impl<'a> FanOut<'a> {
                     state.done.insert(index, called);
                     if failed && !self.collect {
                         let closed =
-                            panic::catch_unwind(AssertUnwindSafe(|| self.close_admission(&mut state)));
+                            panic::catch_unwind(AssertUnwindSafe(|| self.admit_no_more_forks(&mut state)));
                         state.record_panic(closed.err());
                     }
                 }
@@ -301,7 +306,7 @@ impl<'a> FanOut<'a> {
     }
 
     /// Records which forks have begun, in this process or an earlier one, and admits no others.
-    fn close_admission(&self, state: &mut FanOutState) {
+    fn admit_no_more_forks(&self, state: &mut FanOutState) {
         // A run that is being abandoned resolves what every fork began, and none begins anything.
         if state.closed || self.scope.run_context().is_settling() {
             return;
@@ -312,7 +317,7 @@ impl<'a> FanOut<'a> {
         state.closed = true;
         let begun: BTreeSet<usize> = state.begun.union(&state.waiting).copied().collect();
         // What keeps it from being written stops the run, and with it every fork.
-        drop(record_native_call(&self.scope, "failed", &Value::Null, &self.at, || json!(begun)));
+        drop(replay_or_record_native(&self.scope, "failed", &Value::Null, &self.at, || json!(begun)));
     }
 }
 

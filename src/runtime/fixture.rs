@@ -53,23 +53,23 @@ pub fn run_fixture(
             place: failure.place,
         },
     })?;
-    let params = read_params(runbook, &returned)?;
+    let params = parse_returned_params(runbook, &returned)?;
     Ok(params)
 }
 
 /// Returns a value that a fixture returned for a parameter as a person would type it; it is one of the parameter's
 /// type, or text that reads as one.
-fn read_param(kind: &ParamType, given: &Value) -> Result<String, RunbookError> {
+fn parse_returned_param(kind: &ParamType, given: &Value) -> Result<String, RunbookError> {
     let plain = match (kind, value::untag_value(given)) {
         (_, None) => given,
         (ParamType::Time, Some((value::MOMENT_TAG, inner)))
         | (ParamType::Duration, Some((value::DURATION_TAG, inner)))
         | (ParamType::Target, Some((value::TARGET_TAG, inner))) => inner,
-        (_, Some(_)) => return Err(kind.misfit(given)),
+        (_, Some(_)) => return Err(kind.misfit_error(given)),
     };
     match kind {
         // Whether there is such a target is seen when the parameters are given.
-        ParamType::Target if !plain.is_string() => return Err(kind.misfit(plain)),
+        ParamType::Target if !plain.is_string() => return Err(kind.misfit_error(plain)),
         ParamType::Target => {}
         kind => drop(kind.parse_value(plain, &Config::empty())?),
     }
@@ -77,7 +77,10 @@ fn read_param(kind: &ParamType, given: &Value) -> Result<String, RunbookError> {
 }
 
 /// Returns what a fixture returned as parameters.
-fn read_params(runbook: &Runbook, returned: &Dynamic) -> Result<BTreeMap<String, String>, RunbookError> {
+fn parse_returned_params(
+    runbook: &Runbook,
+    returned: &Dynamic,
+) -> Result<BTreeMap<String, String>, RunbookError> {
     let hint = "return a map such as `#{ table: \"orders\", to: \"-30m\" }`, or nothing";
     let wrong = |what: String| RunbookError::new(format!("the fixture returned {what}")).with_hint(hint);
     let fields = match to_json(returned).map_err(|why| wrong(format!("what no parameter can be: {why}")))? {
@@ -93,10 +96,10 @@ fn read_params(runbook: &Runbook, returned: &Dynamic) -> Result<BTreeMap<String,
                 "the fixture returned `{name}`, which is no parameter of {}",
                 runbook.path
             ))
-            .with_hint(suggest::suggest_name(name, known.iter().copied())));
+            .with_hint(suggest::suggest_name_or_list_known(name, known.iter().copied())));
         }
         let param = &runbook.header.params[name];
-        let text = read_param(&param.kind, given).map_err(|e| RunbookError {
+        let text = parse_returned_param(&param.kind, given).map_err(|e| RunbookError {
             message: format!(
                 "the fixture returned `{}` for `{name}`: {}",
                 value::strip_tags(given),

@@ -7,8 +7,8 @@ use super::{
     edit_barrier::Frontier,
     events::Event,
     fan_out::{self, to_result_map},
-    frontier::reach_frontier,
-    native_call::{record_native_call, record_typed_as},
+    frontier::wait_at_frontier,
+    native_call::{replay_or_record_native, replay_or_record_typed_as},
     native_options::{NativeOptions, read_span},
     run_context::{Cleanup, DeferredCleanup},
     scope::{CallScope, format_position, store_context},
@@ -26,7 +26,7 @@ use crate::{
     },
     journal::{APPROVE, ScriptError, SideEffects},
 };
-use rhai::{Array, Dynamic, Engine, FnPtr, Map, NativeCallContext as Cx};
+use rhai::{Array, Dynamic, Engine, FnPtr, Map, NativeCallContext as NativeContext};
 use serde_json::{Value, json};
 
 /// A function that redrill adds to the language.
@@ -59,46 +59,54 @@ pub(super) fn register_natives(engine: &mut Engine) {
 /// The natives, in the order in which they are listed for people.
 pub static NATIVES: &[Native] = &[
     Native::in_run("step", |engine, name| {
-        engine.register_fn(name, |cx: Cx<'_>, name: &str, f: FnPtr| run_step(&cx, name, &f));
+        engine.register_fn(name, |cx: NativeContext<'_>, name: &str, f: FnPtr| run_step(&cx, name, &f));
     }),
     Native::in_run("parallel", |engine, name| {
-        engine.register_fn(name, |cx: Cx<'_>, list: Array| fan_out::run_parallel(&cx, list));
+        engine.register_fn(name, |cx: NativeContext<'_>, list: Array| fan_out::run_parallel(&cx, list));
     }),
     Native::in_run("each", |engine, name| {
         engine
-            .register_fn(name, |cx: Cx<'_>, list: Array, f: FnPtr| {
+            .register_fn(name, |cx: NativeContext<'_>, list: Array, f: FnPtr| {
                 fan_out::run_each(&cx, list, &Map::new(), &f)
             })
-            .register_fn(name, |cx: Cx<'_>, list: Array, options: Map, f: FnPtr| {
+            .register_fn(name, |cx: NativeContext<'_>, list: Array, options: Map, f: FnPtr| {
                 fan_out::run_each(&cx, list, &options, &f)
             });
     }),
     Native::in_run("defer", |engine, name| {
-        engine.register_fn(name, |cx: Cx<'_>, f: FnPtr| defer_closure(&cx, f, false));
+        engine.register_fn(name, |cx: NativeContext<'_>, f: FnPtr| defer_closure(&cx, f, false));
     }),
     Native::in_run("on_failure", |engine, name| {
-        engine.register_fn(name, |cx: Cx<'_>, f: FnPtr| defer_closure(&cx, f, true));
+        engine.register_fn(name, |cx: NativeContext<'_>, f: FnPtr| defer_closure(&cx, f, true));
     }),
     Native::in_run("retry", |engine, name| {
-        engine.register_fn(name, |cx: Cx<'_>, options: Map, f: FnPtr| retry_closure(&cx, &options, &f));
+        engine.register_fn(name, |cx: NativeContext<'_>, options: Map, f: FnPtr| {
+            retry_closure(&cx, &options, &f)
+        });
     }),
     Native::in_run("attempt", |engine, name| {
-        engine.register_fn(name, |cx: Cx<'_>, f: FnPtr| attempt_closure(&cx, &f));
+        engine.register_fn(name, |cx: NativeContext<'_>, f: FnPtr| attempt_closure(&cx, &f));
     }),
     Native::in_run("wait_until", |engine, name| {
-        engine.register_fn(name, |cx: Cx<'_>, options: Map, f: FnPtr| wait_until(&cx, &options, &f));
+        engine
+            .register_fn(name, |cx: NativeContext<'_>, options: Map, f: FnPtr| wait_until(&cx, &options, &f));
     }),
     Native::in_run(APPROVE, |engine, name| {
-        engine.register_fn(name, |cx: Cx<'_>, message: &str| approval::run_approval(&cx, message));
+        engine.register_fn(name, |cx: NativeContext<'_>, message: &str| {
+            approval::wait_for_approval(&cx, message)
+        });
     }),
     Native::in_run("measure", |engine, name| {
-        engine.register_fn(name, |cx: Cx<'_>, name: &str, f: FnPtr| measure_closure(&cx, name, &f));
+        engine
+            .register_fn(name, |cx: NativeContext<'_>, name: &str, f: FnPtr| measure_closure(&cx, name, &f));
     }),
     Native::anywhere("ensure", |engine, name| {
-        engine.register_fn(name, |cx: Cx<'_>, holds: bool, message: &str| ensure_holds(&cx, holds, message));
+        engine.register_fn(name, |cx: NativeContext<'_>, holds: bool, message: &str| {
+            fail_unless(&cx, holds, message)
+        });
     }),
     Native::anywhere("fail", |engine, name| {
-        engine.register_fn(name, |cx: Cx<'_>, message: &str| {
+        engine.register_fn(name, |cx: NativeContext<'_>, message: &str| {
             raise_at_call::<Dynamic>(&cx, codes::FAILED, message)
         });
     }),
@@ -106,26 +114,30 @@ pub static NATIVES: &[Native] = &[
         engine.register_fn(name, |caught: Dynamic| to_dynamic(&normalize_caught(&caught).to_json()));
     }),
     Native::in_run("now", |engine, name| {
-        engine.register_fn(name, |cx: Cx<'_>| read_now(&cx));
+        engine.register_fn(name, |cx: NativeContext<'_>| replay_or_read_now(&cx));
     }),
     Native::in_run("sleep", |engine, name| {
-        engine.register_fn(name, |cx: Cx<'_>, span: Dynamic| sleep_for(&cx, &span));
+        engine.register_fn(name, |cx: NativeContext<'_>, span: Dynamic| sleep_for(&cx, &span));
     }),
     Native::in_run("metric", |engine, name| {
         engine
-            .register_fn(name, |cx: Cx<'_>, name: &str, value: Dynamic| record_metric(&cx, name, &value, ""))
-            .register_fn(name, |cx: Cx<'_>, name: &str, value: Dynamic, unit: &str| {
+            .register_fn(name, |cx: NativeContext<'_>, name: &str, value: Dynamic| {
+                record_metric(&cx, name, &value, "")
+            })
+            .register_fn(name, |cx: NativeContext<'_>, name: &str, value: Dynamic, unit: &str| {
                 record_metric(&cx, name, &value, unit)
             });
     }),
     Native::in_run("note", |engine, name| {
-        engine.register_fn(name, |cx: Cx<'_>, text: &str| record_note(&cx, text));
+        engine.register_fn(name, |cx: NativeContext<'_>, text: &str| record_note(&cx, text));
     }),
     Native::in_run("attach", |engine, name| {
-        engine.register_fn(name, |cx: Cx<'_>, name: &str, value: Dynamic| attach_value(&cx, name, &value));
+        engine.register_fn(name, |cx: NativeContext<'_>, name: &str, value: Dynamic| {
+            attach_value(&cx, name, &value)
+        });
     }),
     Native::in_run("target", |engine, name| {
-        engine.register_fn(name, |cx: Cx<'_>, name: &str| make_target_handle(&cx, name));
+        engine.register_fn(name, |cx: NativeContext<'_>, name: &str| make_target_handle(&cx, name));
     }),
     Native::anywhere("moment", |engine, name| {
         engine.register_fn(name, value_methods::parse_moment);
@@ -136,12 +148,12 @@ pub static NATIVES: &[Native] = &[
 ];
 
 /// Runs a step. Its body runs at every replay, over recorded calls, so that what it captures is rebuilt.
-fn run_step(cx: &Cx<'_>, name: &str, f: &FnPtr) -> RhaiResult<Dynamic> {
+fn run_step(cx: &NativeContext<'_>, name: &str, f: &FnPtr) -> RhaiResult<Dynamic> {
     let name = name.replace('/', "∕");
     if name.trim().is_empty() {
         return raise_at_call(cx, codes::SCRIPT, "a step has a name");
     }
-    let scope = CallScope::from_native_context(cx)?.enter_step(&name);
+    let scope = CallScope::from_native_context(cx)?.scope_of_next_step(&name);
     scope.run_context().emit_event(&Event::StepStarted { step: scope.path(), name: &name });
     let done = scope.invoke_closure(cx, f);
     let stopped = scope.is_halted();
@@ -155,7 +167,7 @@ fn run_step(cx: &Cx<'_>, name: &str, f: &FnPtr) -> RhaiResult<Dynamic> {
 
 /// Keeps a closure for the end of the run, with the values it captures as they are now: Rhai shares captures, and a
 /// loop that defers would clean up its last item every time.
-fn defer_closure(cx: &Cx<'_>, closure: FnPtr, only_on_failure: bool) -> RhaiResult<()> {
+fn defer_closure(cx: &NativeContext<'_>, closure: FnPtr, only_on_failure: bool) -> RhaiResult<()> {
     let scope = CallScope::from_native_context(cx)?;
     let closure = copy_captures(closure);
     let name = deferred_cleanup::record_deferral(cx, &scope, &closure)
@@ -171,14 +183,14 @@ fn defer_closure(cx: &Cx<'_>, closure: FnPtr, only_on_failure: bool) -> RhaiResu
 }
 
 /// Retries a closure whose error is retryable, as long as nothing was changed.
-fn retry_closure(cx: &Cx<'_>, options: &Map, f: &FnPtr) -> RhaiResult<Dynamic> {
+fn retry_closure(cx: &NativeContext<'_>, options: &Map, f: &FnPtr) -> RhaiResult<Dynamic> {
     let options = NativeOptions::from_map(cx, "retry", options, &["attempts", "backoff"])?;
     let (attempts, backoff) =
         (options.read_count_option("attempts", 3)?, options.read_span_option("backoff", Span::from_secs(1))?);
-    let scope = CallScope::from_native_context(cx)?.enter_step("retry");
+    let scope = CallScope::from_native_context(cx)?.scope_of_next_step("retry");
     let mut pause = backoff;
     for attempt in 1.. {
-        let tried = scope.enter_step("attempt");
+        let tried = scope.scope_of_next_step("attempt");
         match tried.invoke_closure(cx, f) {
             Err(e)
                 if attempt < attempts && !scope.is_halted() && may_repeat(&tried, &from_rhai_error(&e)) =>
@@ -208,7 +220,7 @@ fn may_repeat(tried: &CallScope, fault: &ScriptError) -> bool {
 }
 
 /// Returns `#{ok, value, error}`; what must stop the run still does.
-fn attempt_closure(cx: &Cx<'_>, f: &FnPtr) -> RhaiResult<Dynamic> {
+fn attempt_closure(cx: &NativeContext<'_>, f: &FnPtr) -> RhaiResult<Dynamic> {
     let scope = CallScope::from_native_context(cx)?;
     let called = scope.invoke_closure(cx, f);
     if scope.is_halted() {
@@ -219,20 +231,20 @@ fn attempt_closure(cx: &Cx<'_>, f: &FnPtr) -> RhaiResult<Dynamic> {
 
 /// Calls a closure until it returns neither `false` nor `()`. The time is read before each call, so that
 /// the last call is after the deadline: what came true while no process ran is seen.
-fn wait_until(cx: &Cx<'_>, options: &Map, f: &FnPtr) -> RhaiResult<Dynamic> {
+fn wait_until(cx: &NativeContext<'_>, options: &Map, f: &FnPtr) -> RhaiResult<Dynamic> {
     let options = NativeOptions::from_map(cx, "wait_until", options, &["timeout", "every"])?;
     let (timeout, every) = (
         options.read_span_option("timeout", Span::from_secs(600))?,
         options.read_span_option("every", Span::from_secs(5))?,
     );
-    let scope = CallScope::from_native_context(cx)?.enter_step("wait_until");
+    let scope = CallScope::from_native_context(cx)?.scope_of_next_step("wait_until");
     let at = format_position(cx);
     let stop = |halt: NativeError| halt.into_rhai_error(cx.call_position());
-    let deadline = recorded_now(&scope, &at).map_err(stop)?.saturating_add(timeout);
+    let deadline = replay_or_record_now(&scope, &at).map_err(stop)?.saturating_add(timeout);
     for polls in 0.. {
-        let now = recorded_now(&scope, &at).map_err(stop)?;
+        let now = replay_or_record_now(&scope, &at).map_err(stop)?;
         let last = now >= deadline;
-        let answer = scope.enter_step("ask").invoke_closure(cx, f)?;
+        let answer = scope.scope_of_next_step("ask").invoke_closure(cx, f)?;
         if !answer.is_unit() && answer.as_bool() != Ok(false) {
             return Ok(answer);
         }
@@ -255,35 +267,35 @@ fn wait_until(cx: &Cx<'_>, options: &Map, f: &FnPtr) -> RhaiResult<Dynamic> {
 /// The shortest pause between two questions of `wait_until`: each is written down.
 const MIN_POLL_INTERVAL: Span = Span::from_millis(10);
 
-fn measure_closure(cx: &Cx<'_>, name: &str, f: &FnPtr) -> RhaiResult<Dynamic> {
+fn measure_closure(cx: &NativeContext<'_>, name: &str, f: &FnPtr) -> RhaiResult<Dynamic> {
     let scope = CallScope::from_native_context(cx)?;
     let stop = |halt: NativeError| halt.into_rhai_error(cx.call_position());
-    let began = recorded_now(&scope, &format_position(cx)).map_err(stop)?;
+    let began = replay_or_record_now(&scope, &format_position(cx)).map_err(stop)?;
     let value = scope.invoke_closure(cx, f)?;
-    let took = recorded_now(&scope, &format_position(cx)).map_err(stop)?.duration_since(began);
+    let took = replay_or_record_now(&scope, &format_position(cx)).map_err(stop)?.duration_since(began);
     record_metric(cx, name, &took.as_secs_f64().into(), "s")?;
     Ok(value)
 }
 
-fn ensure_holds(cx: &Cx<'_>, holds: bool, message: &str) -> RhaiResult<()> {
+fn fail_unless(cx: &NativeContext<'_>, holds: bool, message: &str) -> RhaiResult<()> {
     if holds { Ok(()) } else { raise_at_call(cx, codes::ENSURE, message) }
 }
 
-fn read_now(cx: &Cx<'_>) -> RhaiResult<Moment> {
-    recorded_now(&CallScope::from_native_context(cx)?, &format_position(cx))
+fn replay_or_read_now(cx: &NativeContext<'_>) -> RhaiResult<Moment> {
+    replay_or_record_now(&CallScope::from_native_context(cx)?, &format_position(cx))
         .map_err(|halt| halt.into_rhai_error(cx.call_position()))
 }
 
 /// Returns the time as the run sees it: read once, recorded, the same at every replay.
-fn recorded_now(scope: &CallScope, at: &str) -> Result<Moment, NativeError> {
+fn replay_or_record_now(scope: &CallScope, at: &str) -> Result<Moment, NativeError> {
     let clock = &scope.run_context().clock;
     let name = scope.claim_read_name("now", &Value::Null);
-    let at = record_typed_as(scope, &name, "now", &Value::Null, at, || clock.now())?;
-    clock.note_recorded(at);
+    let at = replay_or_record_typed_as(scope, &name, "now", &Value::Null, at, || clock.now())?;
+    clock.note_recorded_time(at);
     Ok(at)
 }
 
-fn sleep_for(cx: &Cx<'_>, span: &Dynamic) -> RhaiResult<()> {
+fn sleep_for(cx: &NativeContext<'_>, span: &Dynamic) -> RhaiResult<()> {
     let span = read_span(cx, "sleep", span)?;
     let scope = CallScope::from_native_context(cx)?;
     let context = scope.run_context();
@@ -317,28 +329,29 @@ fn sleep_announced(
         || Frontier { call: name.clone(), op: "sleep".to_owned(), args: args.clone(), at: at.to_owned() };
     let is_new = !context.run.is_recorded(&name);
     if is_new && span > Span::ZERO && !context.is_settling() {
-        reach_frontier(context, frontier)?;
+        wait_at_frontier(context, frontier)?;
     }
-    let until =
-        record_typed_as(scope, &name, "sleep", &args, at, || context.clock.now().saturating_add(span))?;
+    let until = replay_or_record_typed_as(scope, &name, "sleep", &args, at, || {
+        context.clock.now().saturating_add(span)
+    })?;
     // A clock that was set back makes no sleep longer than it was asked to be.
     let left = until.duration_since(context.clock.now()).min(span);
     if left > Span::ZERO && (is_new || !scope.has_passed(&name)) {
         if context.is_settling() {
             return Err(scope.abandon_fork());
         }
-        reach_frontier(context, frontier)?;
+        wait_at_frontier(context, frontier)?;
         context.stop_on_journal_error(context.run.sync_records())?;
         says(until);
-        context.wait_or_stop(context.clock.sleep(left))?;
+        context.wait_until_ready_or_stopped(context.clock.sleep(left))?;
     }
     if span > Span::ZERO {
-        scope.note_passed(&name);
+        scope.note_call_passed(&name);
     }
     Ok(())
 }
 
-fn record_metric(cx: &Cx<'_>, name: &str, value: &Dynamic, unit: &str) -> RhaiResult<()> {
+fn record_metric(cx: &NativeContext<'_>, name: &str, value: &Dynamic, unit: &str) -> RhaiResult<()> {
     let (shown, unit) = match value.clone().try_cast::<Span>() {
         Some(span) => (json!(span.as_secs_f64()), if unit.is_empty() { "s" } else { unit }),
         None => (to_recordable_json(cx, value)?, unit),
@@ -351,11 +364,11 @@ fn record_metric(cx: &Cx<'_>, name: &str, value: &Dynamic, unit: &str) -> RhaiRe
     )
 }
 
-fn record_note(cx: &Cx<'_>, text: &str) -> RhaiResult<()> {
+fn record_note(cx: &NativeContext<'_>, text: &str) -> RhaiResult<()> {
     record_and_emit(cx, "note", &json!({ "text": text }), &Event::Note { text })
 }
 
-fn attach_value(cx: &Cx<'_>, name: &str, value: &Dynamic) -> RhaiResult<()> {
+fn attach_value(cx: &NativeContext<'_>, name: &str, value: &Dynamic) -> RhaiResult<()> {
     let value = to_recordable_json(cx, value)?;
     record_and_emit(
         cx,
@@ -367,17 +380,17 @@ fn attach_value(cx: &Cx<'_>, name: &str, value: &Dynamic) -> RhaiResult<()> {
 
 /// Records an event, and emits it when it is new and on disk: nothing is heard of a run that
 /// the run itself could forget.
-fn record_and_emit(cx: &Cx<'_>, native: &str, args: &Value, event: &Event<'_>) -> RhaiResult<()> {
+fn record_and_emit(cx: &NativeContext<'_>, native: &str, args: &Value, event: &Event<'_>) -> RhaiResult<()> {
     let scope = CallScope::from_native_context(cx)?;
     let context = scope.run_context();
     let mut is_new = false;
-    let said = record_native_call(&scope, native, args, &format_position(cx), || {
+    let said = replay_or_record_native(&scope, native, args, &format_position(cx), || {
         is_new = true;
         Value::Null
     });
-    said.and_then(
-        |_| if is_new { context.stop_on_journal_error(context.run.write_records()) } else { Ok(()) },
-    )
+    said.and_then(|_| {
+        if is_new { context.stop_on_journal_error(context.run.write_records_unsynced()) } else { Ok(()) }
+    })
     .map_err(|halt| halt.into_rhai_error(cx.call_position()))?;
     if is_new {
         context.emit_event(event);
@@ -385,7 +398,7 @@ fn record_and_emit(cx: &Cx<'_>, native: &str, args: &Value, event: &Event<'_>) -
     Ok(())
 }
 
-fn make_target_handle(cx: &Cx<'_>, name: &str) -> RhaiResult<Dynamic> {
+fn make_target_handle(cx: &NativeContext<'_>, name: &str) -> RhaiResult<Dynamic> {
     let scope = CallScope::from_native_context(cx)?;
     match scope.run_context().fleet.target_config(name) {
         Ok(_) => Ok(to_dynamic(&value::tag_value(value::TARGET_TAG, name))),
@@ -396,6 +409,6 @@ fn make_target_handle(cx: &Cx<'_>, name: &str) -> RhaiResult<Dynamic> {
     }
 }
 
-fn to_recordable_json(cx: &Cx<'_>, value: &Dynamic) -> RhaiResult<Value> {
+fn to_recordable_json(cx: &NativeContext<'_>, value: &Dynamic) -> RhaiResult<Value> {
     to_json(value).or_else(|why| raise_at_call(cx, codes::SCRIPT, &why))
 }

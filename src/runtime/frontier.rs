@@ -15,7 +15,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// The run stops: something is missing and nobody allowed it.
-pub(super) fn reach_frontier(
+pub(super) fn wait_at_frontier(
     context: &Arc<RunContext>,
     frontier: impl FnOnce() -> Frontier,
 ) -> Result<(), NativeError> {
@@ -24,11 +24,11 @@ pub(super) fn reach_frontier(
         return Ok(());
     }
     let Some(edits) = context.edits.as_ref().filter(|_| !context.run.is_ending()) else { return Ok(()) };
-    let Some((mut branch, missing)) = edits.wait_at(frontier()) else { return Ok(()) };
+    let Some((mut branch, missing)) = edits.count_as_waiting(frontier()) else { return Ok(()) };
     if let Some(missing) = missing {
         ask_about_missing(context, missing)?;
     }
-    context.wait_or_stop(async {
+    context.wait_until_ready_or_stopped(async {
         while !edits.is_released(&branch) {
             // The sender lives as long as the run.
             drop(branch.rounds.changed().await);
@@ -37,8 +37,8 @@ pub(super) fn reach_frontier(
 }
 
 /// Ends a branch of an edited script. In place of the last one of a fork, the branch from which they came goes on.
-pub(super) fn end_branch(context: &Arc<RunContext>) {
-    let missing = context.edits.as_ref().and_then(EditBarrier::end_branch);
+pub(super) fn end_script_branch(context: &Arc<RunContext>) {
+    let missing = context.edits.as_ref().and_then(EditBarrier::end_script_branch);
     if let Some(missing) = missing {
         // What stops the run here, stops every branch.
         drop(ask_about_missing(context, missing));

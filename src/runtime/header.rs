@@ -170,7 +170,7 @@ fn parse_need(text: &str) -> Result<Permission, RunbookError> {
         Ok(need)
     } else {
         Err(RunbookError::new(format!("`{text}` in `needs` is no right"))
-            .with_hint(suggest::suggest_name(&need.area, areas)))
+            .with_hint(suggest::suggest_name_or_list_known(&need.area, areas)))
     }
 }
 
@@ -198,7 +198,7 @@ fn build_param(name: &str, raw: RawParam) -> Result<HeaderParam, RunbookError> {
         ("secret", None) => ParamType::Secret,
         (other, None) => {
             return Err(RunbookError::new(format!("the parameter `{name}` has the unknown type `{other}`"))
-                .with_hint(suggest::suggest_name(other, PARAM_TYPES.iter().copied())));
+                .with_hint(suggest::suggest_name_or_list_known(other, PARAM_TYPES.iter().copied())));
         }
     };
     if let Some(preset) = &preset
@@ -228,7 +228,7 @@ impl ParamType {
     }
 
     /// Returns the error of a value that is none of this type.
-    pub(super) fn misfit(&self, given: &Value) -> RunbookError {
+    pub(super) fn misfit_error(&self, given: &Value) -> RunbookError {
         let shown = value::strip_tags(given);
         let shown = shown.as_str().map_or_else(|| shown.to_string(), str::to_owned);
         RunbookError::new(format!("expected {}, found `{shown}`", self.name()))
@@ -237,7 +237,7 @@ impl ParamType {
     /// Returns the value of a parameter that was given as a word or as a preset. A moment that is counted back from now
     /// is text still.
     pub(super) fn parse_value(&self, given: &Value, config: &Config) -> Result<Value, RunbookError> {
-        let wrong = || self.misfit(given);
+        let wrong = || self.misfit_error(given);
         let text = given.as_str();
         match self {
             ParamType::String => text.map(Value::from).ok_or_else(wrong),
@@ -260,7 +260,7 @@ impl ParamType {
                 .map_err(|e| wrong().with_hint(e.hint())),
             ParamType::Time => match GivenMoment::parse(text.ok_or_else(wrong)?) {
                 Ok(GivenMoment::Fixed(moment)) => {
-                    let moment = moment.require_in_range();
+                    let moment = moment.require_plausible();
                     moment
                         .map(|at| json!(at))
                         .map_err(|e| RunbookError::new(e.to_string()).with_hint(e.hint()))
@@ -280,13 +280,14 @@ impl ParamType {
                     .map_err(|_| wrong().with_hint("write a network such as `10.0.0.0/8`"))?;
                 Ok(net.trunc().to_string().into())
             }
-            ParamType::Target => resolve_target(text.ok_or_else(wrong)?, config),
+            ParamType::Target => parse_target_handle(text.ok_or_else(wrong)?, config),
             ParamType::Choice(words) => {
                 let word = text.ok_or_else(wrong)?;
                 if words.iter().any(|known| known == word) {
                     return Ok(given.clone());
                 }
-                Err(wrong().with_hint(suggest::suggest_name(word, words.iter().map(String::as_str))))
+                Err(wrong()
+                    .with_hint(suggest::suggest_name_or_list_known(word, words.iter().map(String::as_str))))
             }
             ParamType::Secret => {
                 let reference = SecretRef::parse(text.unwrap_or_default()).map_err(|e| {
@@ -298,11 +299,12 @@ impl ParamType {
     }
 }
 
-fn resolve_target(text: &str, config: &Config) -> Result<Value, RunbookError> {
+fn parse_target_handle(text: &str, config: &Config) -> Result<Value, RunbookError> {
     let place = TargetRef::parse(text);
     if !config.targets.contains_key(&place.target) {
-        let mut error = RunbookError::new(format!("there is no target `{}`", place.target))
-            .with_hint(suggest::suggest_name(&place.target, config.targets.keys().map(String::as_str)));
+        let mut error = RunbookError::new(format!("there is no target `{}`", place.target)).with_hint(
+            suggest::suggest_name_or_list_known(&place.target, config.targets.keys().map(String::as_str)),
+        );
         if place.target == LAB {
             error = error.with_hint("bring the lab up with `redrill lab up`");
         }

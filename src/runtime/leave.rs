@@ -6,7 +6,7 @@ use super::{
         list_deferral_texts, name_all_missed_clean_up, name_missed_clean_up, name_unrecorded_clean_up,
     },
     edit_barrier::DEFER,
-    lost_history::name_lost_history,
+    lost_history::describe_lost_history,
     open_approval::is_gate,
 };
 use crate::{
@@ -30,7 +30,9 @@ use serde_json::Value;
 /// [`journal::Error`]; the run is then what it was.
 pub fn end_as_abandoned(journal: &Journal, id: &str) -> Result<Vec<String>, journal::Error> {
     let run = match journal.acquire_run(id) {
-        Err(journal::Error::Broken { is_linked: true, .. }) => return leave_unfit_run(journal, id),
+        Err(journal::Error::Broken { is_linked: true, .. }) => {
+            return end_unfit_run_as_abandoned(journal, id);
+        }
         run => run?,
     };
     let entries = journal.read_records(id)?;
@@ -43,10 +45,10 @@ pub fn end_as_abandoned(journal: &Journal, id: &str) -> Result<Vec<String>, jour
 }
 
 /// Ends a run of which a record does not read or does not fit. What that record says is not known, and is named.
-fn leave_unfit_run(journal: &Journal, id: &str) -> Result<Vec<String>, journal::Error> {
+fn end_unfit_run_as_abandoned(journal: &Journal, id: &str) -> Result<Vec<String>, journal::Error> {
     let run = journal.acquire_unfit_run(id)?;
     let mut left_behind = list_left_behind(journal, id, run.entries())?;
-    let unread = run.unread_records();
+    let unread = run.unreadable_record_numbers();
     left_behind.extend(unread.iter().map(|seq| format!("what record {seq} says, which does not read")));
     run.end_as_abandoned(left_behind.clone())?;
     Ok(left_behind)
@@ -72,12 +74,12 @@ fn list_left_behind(
         }
     }
     let landed = fold.open_calls().filter(|(call, _)| !landings.contains_key(*call));
-    left.extend(landed.filter_map(|(name, call)| name_open_call(name, Some(call))));
-    left.extend(landings.iter().map(|(call, until)| name_landing(call, fold.call(call), *until)));
+    left.extend(landed.filter_map(|(name, call)| describe_open_call(name, Some(call))));
+    left.extend(landings.iter().map(|(call, until)| name_pending_request(call, fold.call(call), *until)));
     if fold.is_rolled_back() {
-        left.push(name_lost_history());
+        left.push(describe_lost_history());
     }
-    left.extend(list_deferred(&fold));
+    left.extend(list_deferred_clean_up(&fold));
     left.extend(list_unrecorded_clean_up(&fold, entries, &sources));
     left.sort();
     left.dedup();
@@ -95,7 +97,7 @@ fn fold_what_fits(entries: &[JournalEntry]) -> RunFold {
 }
 
 /// Returns the clean-up that a run has deferred. Of a run that was cleaning up it is not known how far it came.
-fn list_deferred(fold: &RunFold) -> Vec<String> {
+fn list_deferred_clean_up(fold: &RunFold) -> Vec<String> {
     let deferred = fold.calls().filter(|(_, call)| call.op == DEFER);
     deferred.map(|(name, call)| name_missed_clean_up(name, Some(&call.args))).collect()
 }
@@ -122,14 +124,14 @@ fn list_unrecorded_clean_up(fold: &RunFold, entries: &[JournalEntry], sources: &
 }
 
 /// Returns what a call asked for and nobody waits for any more, with the branch that it was to make.
-fn name_landing(name: &str, call: Option<&FoldedCall>, until: Option<Moment>) -> String {
+fn name_pending_request(name: &str, call: Option<&FoldedCall>, until: Option<Moment>) -> String {
     let branch = call.and_then(find_branch_to_make);
     let named = branch.map_or_else(String::new, |branch| format!(" ({branch})"));
     format!("what {name} asked for, which may still appear, {}{named}", describe_landing_end(until))
 }
 
 /// Returns what an open call began, with the branch that it was to make: it may be there by now. A gate began nothing.
-pub(super) fn name_open_call(name: &str, call: Option<&FoldedCall>) -> Option<String> {
+pub(super) fn describe_open_call(name: &str, call: Option<&FoldedCall>) -> Option<String> {
     if call.is_some_and(|call| is_gate(&call.op)) {
         return None;
     }
@@ -141,11 +143,11 @@ pub(super) fn name_open_call(name: &str, call: Option<&FoldedCall>) -> Option<St
 
 /// Returns the branch that an open call is to make, if it makes one.
 fn find_branch_to_make(call: &FoldedCall) -> Option<String> {
-    name_wanted_branch(&call.op, &call.args).filter(|_| call.is_open())
+    name_of_branch_to_make(&call.op, &call.args).filter(|_| call.is_open())
 }
 
 /// Returns the name of the branch that a call of an operation makes, if it makes one.
-fn name_wanted_branch(op: &str, args: &Value) -> Option<String> {
+fn name_of_branch_to_make(op: &str, args: &Value) -> Option<String> {
     let place = parse_target_ref(&args["target"]).ok()?;
     let name = args["into"].as_str()?;
     makes_branch(op, args)?.then(|| format!("branch {place}/{name}"))

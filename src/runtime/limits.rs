@@ -6,7 +6,7 @@
 
 use super::script_error::{RhaiResult, codes, raise_at_call};
 use crate::base::memory::allocated_bytes;
-use rhai::{Array, Blob, Dynamic, Engine, INT, ImmutableString, NativeCallContext as Cx};
+use rhai::{Array, Blob, Dynamic, Engine, INT, ImmutableString, NativeCallContext as NativeContext};
 
 /// The stack of a thread that runs a script: calls nested to the limits below fit with room to spare.
 pub(super) const STACK_BYTES: usize = 64 << 20;
@@ -28,31 +28,33 @@ pub(super) fn set_limits(engine: &mut Engine) {
         .set_max_array_size(0)
         .set_max_map_size(0);
     engine
-        .register_fn("pad", |cx: Cx<'_>, list: &mut Array, len: INT, item: Dynamic| {
-            let len = check_padding(&cx, len)?.max(list.len());
+        .register_fn("pad", |cx: NativeContext<'_>, list: &mut Array, len: INT, item: Dynamic| {
+            let len = require_padding_length(&cx, len)?.max(list.len());
             list.resize(len, item);
             RhaiResult::Ok(())
         })
-        .register_fn("pad", |cx: Cx<'_>, text: &mut ImmutableString, len: INT, with: char| {
+        .register_fn("pad", |cx: NativeContext<'_>, text: &mut ImmutableString, len: INT, with: char| {
             pad_text(&cx, text, len, with.encode_utf8(&mut [0; 4]))
         })
-        .register_fn("pad", |cx: Cx<'_>, text: &mut ImmutableString, len: INT, with: &str| {
+        .register_fn("pad", |cx: NativeContext<'_>, text: &mut ImmutableString, len: INT, with: &str| {
             pad_text(&cx, text, len, with)
         })
-        .register_fn("pad", |cx: Cx<'_>, bytes: &mut Blob, len: INT, with: INT| {
-            let len = check_padding(&cx, len)?.max(bytes.len());
+        .register_fn("pad", |cx: NativeContext<'_>, bytes: &mut Blob, len: INT, with: INT| {
+            let len = require_padding_length(&cx, len)?.max(bytes.len());
             bytes.resize(len, with.to_le_bytes()[0]);
             RhaiResult::Ok(())
         })
-        .register_fn("blob", |cx: Cx<'_>, len: INT| RhaiResult::Ok(vec![0_u8; check_padding(&cx, len)?]))
-        .register_fn("blob", |cx: Cx<'_>, len: INT, with: INT| {
-            RhaiResult::Ok(vec![with.to_le_bytes()[0]; check_padding(&cx, len)?])
+        .register_fn("blob", |cx: NativeContext<'_>, len: INT| {
+            RhaiResult::Ok(vec![0_u8; require_padding_length(&cx, len)?])
+        })
+        .register_fn("blob", |cx: NativeContext<'_>, len: INT, with: INT| {
+            RhaiResult::Ok(vec![with.to_le_bytes()[0]; require_padding_length(&cx, len)?])
         });
 }
 
 /// Lengthens a text to `len` characters at least.
-fn pad_text(cx: &Cx<'_>, text: &mut ImmutableString, len: INT, with: &str) -> RhaiResult<()> {
-    let (len, has) = (check_padding(cx, len)?, text.chars().count());
+fn pad_text(cx: &NativeContext<'_>, text: &mut ImmutableString, len: INT, with: &str) -> RhaiResult<()> {
+    let (len, has) = (require_padding_length(cx, len)?, text.chars().count());
     if len > has && !with.is_empty() {
         let times = (len - has).div_ceil(with.chars().count());
         let padded: String = text.chars().chain(with.repeat(times).chars()).take(len).collect();
@@ -62,7 +64,7 @@ fn pad_text(cx: &Cx<'_>, text: &mut ImmutableString, len: INT, with: &str) -> Rh
 }
 
 /// Returns a length that one step of a script may make.
-fn check_padding(cx: &Cx<'_>, len: INT) -> RhaiResult<usize> {
+fn require_padding_length(cx: &NativeContext<'_>, len: INT) -> RhaiResult<usize> {
     match usize::try_from(len) {
         Err(_) => Ok(0),
         Ok(len) if len <= PADDING_LIMIT => Ok(len),

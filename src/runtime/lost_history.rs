@@ -47,7 +47,7 @@ fn list_branches(
 ) -> std::result::Result<Result<Vec<Branch>>, NativeError> {
     let slow =
         || Error::new(Code::Timeout, format!("`{target}` did not list its branches within {LIST_TIMEOUT}"));
-    context.wait_or_stop(async {
+    context.wait_until_ready_or_stopped(async {
         let listed = async { context.fleet.open_target(target)?.branches()?.list().await };
         tokio::select! {
             biased;
@@ -60,11 +60,11 @@ fn list_branches(
 /// Returns a branch that the run made and has no record of, by name.
 fn name_lost_branch(context: &RunContext, branch: &Branch) -> Option<String> {
     let is_own = branch.run.as_deref() == Some(context.run.id());
-    let is_known = branch.key.as_ref().is_some_and(|key| context.run.is_key_known(&key.0));
+    let is_known = branch.key.as_ref().is_some_and(|key| context.run.is_call_key_recorded(&key.0));
     (is_own && !is_known).then(|| format!("branch {}/{} (made in {LOST})", branch.target, branch.name))
 }
 
 /// Names all that a run may have made without a record, where no target is asked.
-pub(super) fn name_lost_history() -> String {
+pub(super) fn describe_lost_history() -> String {
     format!("what it made in {LOST}")
 }

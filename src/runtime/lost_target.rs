@@ -44,11 +44,11 @@ impl Runtime {
         asked: AskForTargets,
     ) -> Result<Option<LostTarget>, UnreadableRecord> {
         let known = run.target_identities::<Identity>()?;
-        let lost = known.iter().find_map(|(name, recorded)| self.check_known_target(name, recorded, asked));
+        let lost = known.iter().find_map(|(name, recorded)| self.find_if_target_lost(name, recorded, asked));
         Ok(lost)
     }
 
-    fn check_known_target(
+    fn find_if_target_lost(
         &self,
         name: &str,
         recorded: &Identity,

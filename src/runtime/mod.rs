@@ -77,7 +77,7 @@ mod stop;
 mod tests;
 
 pub use awaited_gates::list_awaited_gates;
-pub use call_path::{CLEAN_UP_PATH, are_in_other_forks};
+pub use call_path::{CLEAN_UP_PATH, are_in_different_forks};
 pub use decidable_call::{DecidableCall, DecisionRefusal};
 pub use deferred_cleanup::names_missed_clean_up;
 pub use end_run::RunResult;
@@ -88,7 +88,7 @@ pub use leave::end_as_abandoned;
 pub use lost_target::{AskForTargets, LostTarget};
 pub use observer::{Answer, Choice, Question, RunObserver, Withdrawal};
 pub use open_approval::{OpenApproval, is_gate};
-pub use permit::unconfirmed_message;
+pub use permit::unconfirmed_message_and_hint;
 pub use read::is_read_only;
 pub use refusal::Refusal;
 pub use remainder::{Remainder, RemainderKind, RemainderRule};

@@ -55,7 +55,7 @@ fn read_imports(
         hint: hint.map(Into::into),
     };
     // Whoever compiles the text next reports why it does not compile.
-    let Ok(ast) = compile_main(engine, text) else { return Ok(()) };
+    let Ok(ast) = compile_runbook_text(engine, text) else { return Ok(()) };
     for (path, at) in find_imports(&ast) {
         let path = path.ok_or_else(|| {
             bad(at, "the path of an import is a literal".into(), Some("write it as \"./lib/name\""))
@@ -79,7 +79,7 @@ fn read_imports(
 }
 
 /// Compiles a runbook with `params` in scope: it is the one variable that a runbook has without declaring it.
-pub(super) fn compile_main(engine: &Engine, text: &str) -> Result<AST, ParseError> {
+pub(super) fn compile_runbook_text(engine: &Engine, text: &str) -> Result<AST, ParseError> {
     let mut variables = Scope::new();
     variables.push_constant("params", rhai::Map::new());
     engine.compile_with_scope(&variables, text)
@@ -104,7 +104,8 @@ fn find_imports(ast: &AST) -> Vec<(Option<String>, Position)> {
 fn read_module(root: &Path, path: &str) -> Result<String, String> {
     if path.starts_with("std/") {
         return stdlib::find_module_text(path).map(str::to_owned).ok_or_else(|| {
-            let hint = suggest::suggest_name(path, stdlib::MODULES.iter().map(|(name, _)| *name));
+            let hint =
+                suggest::suggest_name_or_list_known(path, stdlib::MODULES.iter().map(|(name, _)| *name));
             format!("there is no library module `{path}`: {hint}")
         });
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 /// Records a native without an operation (the time, a note, a metric) like a call, so that a replay returns the same
 /// value. The record is written together with the next durable one.
-pub(super) fn record_native_call(
+pub(super) fn replay_or_record_native(
     scope: &CallScope,
     native: &str,
     args: &Value,
@@ -21,11 +21,11 @@ pub(super) fn record_native_call(
     make: impl FnOnce() -> Value,
 ) -> Result<Value, NativeError> {
     let name = scope.claim_note_name(native, args);
-    record_named_call(scope, name, native, args, at, make)
+    replay_or_record_named(scope, name, native, args, at, make)
 }
 
-/// Records a native as [`record_native_call`] does, under a name that is claimed.
-pub(super) fn record_named_call(
+/// Records a native as [`replay_or_record_native`] does, under a name that is claimed.
+pub(super) fn replay_or_record_named(
     scope: &CallScope,
     name: String,
     native: &str,
@@ -60,20 +60,20 @@ pub(super) fn record_named_call(
     }
 }
 
-/// Records a native as [`record_native_call`] does, and returns its value as what it is. What is recorded and does not
+/// Records a native as [`replay_or_record_native`] does, and returns its value as what it is. What is recorded and does not
 /// read stops the run: a value made now would be another one.
-pub(super) fn record_typed_call<T: Serialize + DeserializeOwned>(
+pub(super) fn replay_or_record_typed<T: Serialize + DeserializeOwned>(
     scope: &CallScope,
     native: &str,
     args: &Value,
     at: &str,
     make: impl FnOnce() -> T,
 ) -> Result<T, NativeError> {
-    record_typed_as(scope, &scope.claim_note_name(native, args), native, args, at, make)
+    replay_or_record_typed_as(scope, &scope.claim_note_name(native, args), native, args, at, make)
 }
 
-/// Records a native as [`record_typed_call`] does, under a name that is claimed.
-pub(super) fn record_typed_as<T: Serialize + DeserializeOwned>(
+/// Records a native as [`replay_or_record_typed`] does, under a name that is claimed.
+pub(super) fn replay_or_record_typed_as<T: Serialize + DeserializeOwned>(
     scope: &CallScope,
     name: &str,
     native: &str,
@@ -81,6 +81,6 @@ pub(super) fn record_typed_as<T: Serialize + DeserializeOwned>(
     at: &str,
     make: impl FnOnce() -> T,
 ) -> Result<T, NativeError> {
-    let recorded = record_named_call(scope, name.to_owned(), native, args, at, || json!(make()))?;
-    T::deserialize(&recorded).map_err(|e| scope.run_context().stop_unreadable(name, e.to_string()))
+    let recorded = replay_or_record_named(scope, name.to_owned(), native, args, at, || json!(make()))?;
+    T::deserialize(&recorded).map_err(|e| scope.run_context().stop_as_unreadable(name, e.to_string()))
 }

@@ -3,11 +3,11 @@
 use super::script_error::{RhaiResult, codes, raise_at_call, to_rhai_error};
 use crate::base::{moment::Span, suggest};
 use crate::journal::ScriptError;
-use rhai::{Dynamic, Map, NativeCallContext as Cx};
+use rhai::{Dynamic, Map, NativeCallContext as NativeContext};
 
 /// The options map of a native, checked as strictly as an operation's.
 pub(super) struct NativeOptions<'a> {
-    cx: &'a Cx<'a>,
+    cx: &'a NativeContext<'a>,
     native: &'static str,
     given: &'a Map,
 }
@@ -15,14 +15,14 @@ pub(super) struct NativeOptions<'a> {
 impl<'a> NativeOptions<'a> {
     /// Checks the options of a native, which takes those in `known` and no others.
     pub(super) fn from_map(
-        cx: &'a Cx<'a>,
+        cx: &'a NativeContext<'a>,
         native: &'static str,
         given: &'a Map,
         known: &'static [&'static str],
     ) -> RhaiResult<Self> {
         match given.keys().find(|key| !known.contains(&key.as_str())) {
             Some(unknown) => {
-                let hint = suggest::suggest_name(unknown, known.iter().copied());
+                let hint = suggest::suggest_name_or_list_known(unknown, known.iter().copied());
                 let message = format!("`{native}` has no option `{unknown}`");
                 let error = ScriptError { hint: Some(hint), ..ScriptError::new(codes::SCRIPT, &message) };
                 Err(to_rhai_error(&error, cx.call_position()))
@@ -65,7 +65,7 @@ impl<'a> NativeOptions<'a> {
 }
 
 /// Reads a duration, given as one or as text; `what` names it in the error.
-pub(super) fn read_span(cx: &Cx<'_>, what: &str, given: &Dynamic) -> RhaiResult<Span> {
+pub(super) fn read_span(cx: &NativeContext<'_>, what: &str, given: &Dynamic) -> RhaiResult<Span> {
     let parsed = match (given.clone().try_cast::<Span>(), given.as_immutable_string_ref()) {
         (Some(span), _) => Ok(span),
         (None, Ok(text)) => Span::parse(&text).map_err(|e| format!("`{what}`: {e}; {}", e.hint())),

@@ -53,7 +53,7 @@ impl OpenApproval {
     ///
     /// # Errors
     /// What is recorded of one of them does not read.
-    pub fn list_in_run(run: &Run) -> Result<Vec<Self>, UnreadableRecord> {
+    pub fn list_open_approvals(run: &Run) -> Result<Vec<Self>, UnreadableRecord> {
         let names = run.open_calls().into_iter().filter(|name| comes_to_gate(run.is_ending(), name));
         names.filter_map(|name| Self::find(run, name).transpose()).collect()
     }
@@ -63,7 +63,7 @@ impl OpenApproval {
             CallState::Started { op, accepted: Some(cover), decision: None, .. } if is_gate(&op) => {
                 match ApprovalCover::decode(&cover) {
                     Ok(cover) => Ok(Some(Self { name, hash: cover.hash })),
-                    Err(what) => Err(run.unreadable_call(&name, what)),
+                    Err(what) => Err(run.unreadable_call_error(&name, what)),
                 }
             }
             _ => Ok(None),

@@ -30,7 +30,11 @@ pub(super) fn check_rights(context: &RunContext, op: &Operation, args: &CallArgs
 }
 
 /// Returns the protected targets among `targets`, if these rights can change anything.
-pub(super) fn protected_targets(fleet: &Fleet, targets: &[String], needs: &[Permission]) -> Vec<String> {
+pub(super) fn protected_targets_at_risk(
+    fleet: &Fleet,
+    targets: &[String],
+    needs: &[Permission],
+) -> Vec<String> {
     if !needs.iter().any(|need| need.effect >= Effect::Change) {
         return Vec::new();
     }
@@ -39,7 +43,7 @@ pub(super) fn protected_targets(fleet: &Fleet, targets: &[String], needs: &[Perm
 }
 
 /// Returns the message and the hint of a refusal to change a protected target.
-pub fn unconfirmed_message(name: &str) -> (String, String) {
+pub fn unconfirmed_message_and_hint(name: &str) -> (String, String) {
     (
         format!("the target `{name}` is protected, and this may change it"),
         format!("name it: `--confirm {}`", shell::quote_shell_word(name)),
@@ -65,7 +69,7 @@ pub(super) fn verify_and_lease_target(
     let known = Arc::clone(lock_unpoisoned(&context.verified).entry(target.to_owned()).or_default());
     let mut known = lock_unpoisoned(&known);
     let rights = context.rights.as_deref().unwrap_or(std::slice::from_ref(need));
-    if !protected_targets(&context.fleet, &[target.to_owned()], rights).is_empty()
+    if !protected_targets_at_risk(&context.fleet, &[target.to_owned()], rights).is_empty()
         && !context.confirmed.contains(target)
     {
         let target = target.to_owned();
@@ -73,20 +77,20 @@ pub(super) fn verify_and_lease_target(
     }
     if known.is_none() {
         let identity = context
-            .wait_or_stop(async { context.fleet.open_target(target)?.identity().await })
+            .wait_until_ready_or_stopped(async { context.fleet.open_target(target)?.identity().await })
             .map_err(IdentityError::Stopped)?;
         let identity = identity.map_err(IdentityError::Unreachable)?;
         match_or_record_identity(context, target, &identity).map_err(IdentityError::Stopped)?;
         *known = Some(VerifiedTarget { identity, mode: None });
     }
     match known.as_mut() {
-        Some(known) => lease_target(context, target, known, rights).map_err(IdentityError::Stopped),
+        Some(known) => lease_target_if_needed(context, target, known, rights).map_err(IdentityError::Stopped),
         None => Ok(()),
     }
 }
 
 /// Leases a target, unless the run already holds a sufficient lease.
-fn lease_target(
+fn lease_target_if_needed(
     context: &RunContext,
     target: &str,
     known: &mut VerifiedTarget,

@@ -12,7 +12,7 @@ const IMPORT: &str = "import";
 /// Returns the texts that a clean-up in `file` goes by, each with what it is: the functions and constants that its text and
 /// the values that it captures name, and those that they name; every module, where one of them calls into a module. Nothing
 /// where that cannot be told from the texts: it may be any of them.
-pub(super) fn list_reached_texts(
+pub(super) fn list_texts_clean_up_depends_on(
     sources: &[Source],
     file: &str,
     text: &str,

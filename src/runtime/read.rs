@@ -52,20 +52,20 @@ impl Runtime {
                 Error::new(Code::Timeout, format!("no answer within {timeout}"))
                     .with_hint("give it more with `--timeout`")
             };
-            tokio::time::timeout(timeout.to_std(), perform_once(op, &cx, args))
+            tokio::time::timeout(timeout.to_std(), perform_without_run(op, &cx, args))
                 .await
                 .unwrap_or_else(|_| Err(slow()))
         })
     }
 }
 
-async fn perform_once(op: &Operation, cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
+async fn perform_without_run(op: &Operation, cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
     match op.protocol {
         Protocol::Read(perform) | Protocol::Wait(perform) => perform(cx, args).await,
         Protocol::Effect(perform) => perform(cx, args).await.map_err(|failure| match failure {
             EffectFailure::Failed(e) => e,
             EffectFailure::Undecided(why) | EffectFailure::Unreadable(why) => Error::new(Code::Internal, why),
-            EffectFailure::NeverAsked => effect_error(),
+            EffectFailure::NeverAsked => effect_outside_run_error(),
         }),
     }
 }
@@ -84,26 +84,26 @@ impl CallHost for ReadOnlyHost<'_> {
     }
 
     async fn record_evidence(&self, _: &Evidence) -> Result<()> {
-        Err(effect_error())
+        Err(effect_outside_run_error())
     }
 
-    async fn claim_things(&self, _: &[Thing], _: Option<Span>) -> Result<ThingClaim> {
-        Err(effect_error())
+    async fn wait_and_claim_things(&self, _: &[Thing], _: Option<Span>) -> Result<ThingClaim> {
+        Err(effect_outside_run_error())
     }
 
     async fn begin_quarantine(&self, _: &[Thing], _: &Uptime, _: Option<Span>) -> Result<()> {
-        Err(effect_error())
+        Err(effect_outside_run_error())
     }
 
     async fn narrow_quarantines(&self, _: &[Thing], _: &Uptime, _: Option<Span>) -> Result<()> {
-        Err(effect_error())
+        Err(effect_outside_run_error())
     }
 
     async fn lift_quarantines(&self) -> Result<()> {
-        Err(effect_error())
+        Err(effect_outside_run_error())
     }
 }
 
-fn effect_error() -> Error {
+fn effect_outside_run_error() -> Error {
     Error::new(Code::Internal, "an operation that only looks was about to take effect")
 }

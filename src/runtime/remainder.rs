@@ -73,7 +73,7 @@ impl RemainderKind {
     }
 
     /// Returns what stands for the name behind the word; nothing where there is only one.
-    const fn name_word(self) -> Option<&'static str> {
+    const fn name_placeholder(self) -> Option<&'static str> {
         match self {
             Self::Branch | Self::Setting => Some("NAME"),
             Self::Replica => Some("REGION"),
@@ -142,11 +142,11 @@ impl RemainderRule {
         let Some(kind) = RemainderKind::ALL.into_iter().find(|kind| kind.word() == word) else {
             let wrong = RunbookError::new(format!("`{text}` in `leaves` is nothing that a run may leave"));
             return Err(wrong.with_hint(match suggest::nearest_name(word, words) {
-                Some(near) => format!("did you mean `{near}`? {}", list_forms()),
-                None => list_forms(),
+                Some(near) => format!("did you mean `{near}`? {}", describe_entry_forms()),
+                None => describe_entry_forms(),
             }));
         };
-        let wrong = match (name, kind.name_word()) {
+        let wrong = match (name, kind.name_placeholder()) {
             (None, _) => return Ok(Self { kind, name: None }),
             (Some(_), None) => format!("`{text}` in `leaves` has a name, and there is only one `{word}`"),
             (Some(name), _) if kind.admits_name(name) => {
@@ -158,7 +158,7 @@ impl RemainderRule {
                 )
             }
         };
-        Err(RunbookError::new(wrong).with_hint(list_forms()))
+        Err(RunbookError::new(wrong).with_hint(describe_entry_forms()))
     }
 
     /// Returns whether an operation can leave what it allows.
@@ -187,8 +187,8 @@ impl fmt::Display for RemainderRule {
 }
 
 /// Returns every form of an entry, in one sentence.
-fn list_forms() -> String {
-    let forms = RemainderKind::ALL.iter().map(|kind| match kind.name_word() {
+fn describe_entry_forms() -> String {
+    let forms = RemainderKind::ALL.iter().map(|kind| match kind.name_placeholder() {
         Some(name) => format!("\"{0}\", \"{0}:{name}\"", kind.word()),
         None => format!("\"{}\"", kind.word()),
     });

@@ -76,7 +76,7 @@ impl RunClock {
     /// # Errors
     /// Two of them, named, and what to do.
     pub(super) fn require_common_time(&self) -> Result<(), Refusal> {
-        let leads = self.read_leads()?;
+        let leads = self.read_clock_leads()?;
         let Some((first, ahead)) = leads.iter().max_by_key(|(_, lead)| *lead) else { return Ok(()) };
         let Some((second, behind)) = leads.iter().find(|(_, lead)| lead != ahead) else { return Ok(()) };
         let moved: Vec<String> = leads
@@ -96,7 +96,7 @@ impl RunClock {
     /// # Errors
     /// Whatever a world's file says.
     pub(super) fn align_world_times(&self) -> provider::Result<()> {
-        let leads = self.read_leads()?;
+        let leads = self.read_clock_leads()?;
         let Some(ahead) = leads.iter().map(|(_, lead)| *lead).max() else { return Ok(()) };
         for ((_, world), (_, lead)) in self.worlds.iter().zip(&leads) {
             if *lead < ahead {
@@ -108,17 +108,18 @@ impl RunClock {
     }
 
     /// Notes a time that was recorded: no later one is earlier.
-    pub(super) fn note_recorded(&self, at: Moment) {
-        self.raise_floor(at);
+    pub(super) fn note_recorded_time(&self, at: Moment) {
+        self.keep_monotonic(at);
     }
 
     /// Returns the later of a time and of what the clock must show at least; from then on that is the least. A machine's
     /// clock that is set back makes no deadline later and no span negative: what has passed is counted on its uptime.
-    fn raise_floor(&self, shown: Moment) -> Moment {
+    fn keep_monotonic(&self, shown: Moment) -> Moment {
         let up = self.machine.uptime();
         let mut floor = lock_unpoisoned(&self.floor);
-        let least =
-            floor.as_ref().map(|(at, since)| at.saturating_add(up.since(since).unwrap_or(Span::ZERO)));
+        let least = floor
+            .as_ref()
+            .map(|(at, since)| at.saturating_add(up.since_in_same_boot(since).unwrap_or(Span::ZERO)));
         let now = least.map_or(shown, |least| shown.max(least));
         *floor = Some((now, up));
         now
@@ -130,7 +131,7 @@ impl RunClock {
         if let Err(error) = self.align_world_times() {
             tracing::warn!(message = error.message, "the clock of a world cannot be read");
         }
-        self.raise_floor(self.machine.now().saturating_add(*lock_unpoisoned(&self.lead)))
+        self.keep_monotonic(self.machine.now().saturating_add(*lock_unpoisoned(&self.lead)))
     }
 
     /// Waits until `span` has passed, on this clock as on the machine's.
@@ -145,7 +146,7 @@ impl RunClock {
         Span(every.0.saturating_mul(1 << doublings))
     }
 
-    fn read_leads(&self) -> provider::Result<Vec<(&str, Span)>> {
+    fn read_clock_leads(&self) -> provider::Result<Vec<(&str, Span)>> {
         let mut leads = Vec::new();
         for (name, world) in &self.worlds {
             leads.push((name.as_str(), world.simulated_clock_lead()?.unwrap_or(Span::ZERO)));
@@ -170,7 +171,7 @@ mod tests {
         assert_eq!(clock.now(), noon.saturating_add(Span::from_secs(10)), "what has passed is counted");
         // As at a resume: the time that was recorded is the least.
         let resumed = RunClock::of_machine(Arc::clone(&machine) as Arc<dyn Clock>);
-        resumed.note_recorded(noon);
+        resumed.note_recorded_time(noon);
         assert_eq!(resumed.now(), noon);
         machine.shift_wall_clock(Span::from_secs(7200));
         assert!(

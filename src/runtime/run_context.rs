@@ -185,8 +185,8 @@ impl RunContext {
     }
 
     /// Notes that the script has asked for a call, a gate or a clean-up.
-    pub(super) fn note_asked(&self, name: &str) {
-        let was_allowed_missing = self.edits.as_ref().is_some_and(|edits| edits.note_asked(name));
+    pub(super) fn note_asked_by_script(&self, name: &str) {
+        let was_allowed_missing = self.edits.as_ref().is_some_and(|edits| edits.note_asked_by_script(name));
         if was_allowed_missing && !self.is_settling() {
             let reached = Record::EditReached { name: name.to_owned() };
             // A journal that cannot be written stops the run before it does anything more.
@@ -209,7 +209,10 @@ impl RunContext {
     }
 
     /// Blocks on a future until it is ready or the run is stopped.
-    pub(super) fn wait_or_stop<T>(&self, what: impl Future<Output = T>) -> Result<T, NativeError> {
+    pub(super) fn wait_until_ready_or_stopped<T>(
+        &self,
+        what: impl Future<Output = T>,
+    ) -> Result<T, NativeError> {
         let stopped = self.stopper.wait_until_stopped();
         self.tokio.block_on(async {
             tokio::select! {
@@ -237,8 +240,8 @@ impl RunContext {
     }
 
     /// Stops the run because what is recorded of a call does not read as what it must be.
-    pub(super) fn stop_unreadable(&self, call: &str, what: impl Into<String>) -> NativeError {
-        let record = self.run.unreadable_call(call, what.into());
+    pub(super) fn stop_as_unreadable(&self, call: &str, what: impl Into<String>) -> NativeError {
+        let record = self.run.unreadable_call_error(call, what.into());
         self.stopper.stop_run(StopReason::Unreadable(record))
     }
 

@@ -3,7 +3,7 @@
 use super::{
     engine,
     header::{Header, ParamType, header_position, read_header},
-    modules::{self, ModuleSources, compile_main},
+    modules::{self, ModuleSources, compile_runbook_text},
     refusal::Refusal,
     runbook_error::{RunbookError, from_parse_error},
     script_error::locate_source,
@@ -119,7 +119,7 @@ impl Runbook {
         for (name, module) in &modules {
             engine.compile(module).map_err(|e| from_parse_error(name, &e, &texts))?;
         }
-        let mut ast = compile_main(engine, &text).map_err(|e| from_parse_error(&path, &e, &texts))?;
+        let mut ast = compile_runbook_text(engine, &text).map_err(|e| from_parse_error(&path, &e, &texts))?;
         ast.set_source(path.as_str());
         let header = read_header(&ast).map_err(|mut e| {
             e.place = locate_source(&path, header_position(&ast), &texts);
@@ -208,7 +208,7 @@ impl Runbook {
         if let Some(unknown) = given.keys().find(|k| !self.header.params.contains_key(*k)) {
             let known: Vec<_> = self.header.params.keys().map(String::as_str).collect();
             return Err(RunbookError::new(format!("{} has no parameter `{unknown}`", self.path))
-                .with_hint(suggest::suggest_name(unknown, known)));
+                .with_hint(suggest::suggest_name_or_list_known(unknown, known)));
         }
         let mut values = Map::new();
         for (name, param) in &self.header.params {

@@ -51,7 +51,7 @@ pub(super) fn from_parse_error(
         ParseErrorType::Reserved(word) if word == "default" => Some("the word for it is `preset`".into()),
         ParseErrorType::ModuleUndefined(name) => {
             let areas: Vec<_> = ops::all_operations().map(Operation::area).collect();
-            Some(suggest::suggest_name(name, areas))
+            Some(suggest::suggest_name_or_list_known(name, areas))
         }
         _ => None,
     };

@@ -66,7 +66,11 @@ pub struct ResumeRequest {
 ///
 /// # Errors
 /// [`Refusal`]: no run may go on with it, or the run is ending and goes on as it was recorded.
-pub(super) fn admit_text(journal: &Journal, run: &journal::Run, runbook: &Runbook) -> Result<bool, Refusal> {
+pub(super) fn admit_and_compare_text(
+    journal: &Journal,
+    run: &journal::Run,
+    runbook: &Runbook,
+) -> Result<bool, Refusal> {
     let recorded = journal.read_sources(run.id(), run.source_edition())?;
     if journal::digest_sources(&runbook.sources()) == journal::digest_sources(&recorded) {
         return Ok(false);
@@ -191,7 +195,7 @@ impl Runtime {
         let StartRequest { runbook, params, confirmed } = start;
         let ResolvedParams { values: params, relative } = self.resolve_params(&runbook, &params)?;
         require_runnable(&runbook)?;
-        self.check_targets(&runbook, &params, &confirmed)?;
+        self.check_targets_and_confirmations(&runbook, &params, &confirmed)?;
         let clock = RunClock::for_targets(&self.fleet, &list_named_targets(&runbook, &params))?;
         clock.require_common_time()?;
         let targets = runbook.targets_in_params(&params);
@@ -220,9 +224,9 @@ impl Runtime {
             });
         }
         let rights = Some(runbook.header.needs.clone());
-        let setup = self.setup_run(journal, run, rights, observer);
+        let setup = self.prepare_run_setup(journal, run, rights, observer);
         let context = RunContext::new(RunSetup { clock, targets_in_params: targets, confirmed, ..setup });
-        self.drive_run(&context, runbook, params)
+        self.run_script_to_end_or_stop(&context, runbook, params)
     }
 
     /// Returns the clock of a run that is resumed. Where a target is gone, every call there says so, and the run can still
@@ -238,7 +242,7 @@ impl Runtime {
     }
 
     /// Runs the script of a run; its worlds have one time when it is over, too.
-    fn drive_run(
+    fn run_script_to_end_or_stop(
         &self,
         context: &Arc<RunContext>,
         runbook: Runbook,
@@ -315,7 +319,7 @@ impl Runtime {
         observer: Arc<dyn RunObserver>,
     ) -> Result<RunResult, Refusal> {
         let ResumeRequest { run, runbook, confirmed, abandon } = resume;
-        let edited = !abandon && admit_text(&journal, &run, &runbook)?;
+        let edited = !abandon && admit_and_compare_text(&journal, &run, &runbook)?;
         let resolved = if abandon {
             let given = journal.summarize_run(run.id())?.params;
             self.complete_params(&runbook, run.complete_params_without_trial(&given))?
@@ -326,7 +330,7 @@ impl Runtime {
         let targets = list_named_targets(&runbook, &params);
         let clock = self.clock_of_resumed_run(&targets);
         if !abandon {
-            self.check_targets(&runbook, &params, &confirmed)?;
+            self.check_targets_and_confirmations(&runbook, &params, &confirmed)?;
             // Leased before the script reaches its first new call: until then it may wait for a long time.
             journal.acquire_leases(
                 &permit::leases_for_run(&run, &runbook.header.needs)?,
@@ -334,7 +338,7 @@ impl Runtime {
                 &journal::Holder::this_process(),
             )?;
         }
-        let age = self.clock.now().duration_since(run.last_record_at());
+        let age = self.clock.now().duration_since(run.last_record_before_acquisition());
         if abandon {
             run.record_giving_up(VERSION)?;
         } else {
@@ -360,7 +364,7 @@ impl Runtime {
         }
         let rights = Some(runbook.header.needs.clone());
         let targets_in_params = runbook.targets_in_params(&params);
-        let setup = self.setup_run(journal, run, rights, observer);
+        let setup = self.prepare_run_setup(journal, run, rights, observer);
         let context = RunContext::new(RunSetup {
             clock,
             targets,
@@ -369,7 +373,7 @@ impl Runtime {
             is_abandoning: abandon,
             ..setup
         });
-        self.drive_run(&context, runbook, params)
+        self.run_script_to_end_or_stop(&context, runbook, params)
     }
 
     /// Abandons a run by its records, where there is no text of it that reads: resolves the calls that it had begun,
@@ -386,13 +390,13 @@ impl Runtime {
     ) -> Result<RunResult, Refusal> {
         let run = journal.acquire_run(id)?;
         run.record_giving_up(VERSION)?;
-        let setup = self.setup_run(journal, run, None, observer);
+        let setup = self.prepare_run_setup(journal, run, None, observer);
         let context = RunContext::new(RunSetup { confirmed, is_abandoning: true, ..setup });
         Ok(evaluate::abandon_on_thread(&self.tokio, &context)?)
     }
 
     /// Returns the setup of a run with these rights, for which nothing is confirmed, by the machine's clock.
-    pub(super) fn setup_run(
+    pub(super) fn prepare_run_setup(
         &self,
         journal: Arc<Journal>,
         run: journal::Run,
@@ -427,11 +431,11 @@ impl Runtime {
         targets.extend(come_to);
         targets.sort();
         targets.dedup();
-        permit::protected_targets(&self.fleet, &targets, &runbook.header.needs)
+        permit::protected_targets_at_risk(&self.fleet, &targets, &runbook.header.needs)
     }
 
     /// Refuses a run that names a target which is not configured, or changes a protected one whose name was not typed.
-    fn check_targets(
+    fn check_targets_and_confirmations(
         &self,
         runbook: &Runbook,
         params: &Value,
@@ -441,11 +445,11 @@ impl Runtime {
         for target in &targets {
             self.fleet.target_config(target)?;
         }
-        let protected = permit::protected_targets(&self.fleet, &targets, &runbook.header.needs);
+        let protected = permit::protected_targets_at_risk(&self.fleet, &targets, &runbook.header.needs);
         match protected.into_iter().find(|name| !confirmed.contains(name)) {
             None => Ok(()),
             Some(name) => {
-                let (message, hint) = permit::unconfirmed_message(&name);
+                let (message, hint) = permit::unconfirmed_message_and_hint(&name);
                 Err(Refusal::Policy { message, hint, place: None })
             }
         }

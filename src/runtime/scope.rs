@@ -1,13 +1,13 @@
 //! The scope of a call: the path that names it, and the clean-up that is deferred there.
 
 use super::{
-    call_path::{CLEAN_UP_PATH, are_in_other_forks},
+    call_path::{CLEAN_UP_PATH, are_in_different_forks},
     run_context::{DeferredCleanup, RunContext, StoredCallContext},
     script_error::{OUTSIDE_RUN, RhaiResult},
     stop::{self, NativeError, StopReason},
 };
 use crate::base::lock::lock_unpoisoned;
-use rhai::{Dynamic, Engine, FnPtr, FuncArgs, NativeCallContext as Cx};
+use rhai::{Dynamic, Engine, FnPtr, FuncArgs, NativeCallContext as NativeContext};
 use serde_json::Value;
 use std::{
     collections::{BTreeSet, HashMap},
@@ -80,13 +80,13 @@ impl CallScope {
     }
 
     /// Creates the scope of a fork, which has its own thread and its own deferred clean-up.
-    pub(super) fn enter_fork(&self, index: usize) -> Self {
+    pub(super) fn scope_of_fork(&self, index: usize) -> Self {
         Self(Arc::new(CallScopeState {
             context: Arc::clone(&self.0.context),
             path: format!("{}/{index}", self.0.path),
             claimed: Mutex::default(),
             deferred: Arc::default(),
-            passed: Arc::new(self.passed_order().into()),
+            passed: Arc::new(self.last_passed_record_number().into()),
             outer: Some(self.clone()),
         }))
     }
@@ -97,9 +97,9 @@ impl CallScope {
     }
 
     /// Returns the names of what is deferred so far: here, and before the forks that this is in.
-    pub(super) fn list_deferred(&self, is_wanted: &dyn Fn(&str) -> bool) -> Vec<String> {
+    pub(super) fn list_deferred_clean_up(&self, is_wanted: &dyn Fn(&str) -> bool) -> Vec<String> {
         let outer = self.0.outer.as_ref();
-        let mut names = outer.map_or_else(Vec::new, |outer| outer.list_deferred(is_wanted));
+        let mut names = outer.map_or_else(Vec::new, |outer| outer.list_deferred_clean_up(is_wanted));
         let own = self.lock_deferred();
         let wanted = own.iter().filter(|deferred| is_wanted(&deferred.name));
         names.extend(wanted.map(|deferred| deferred.name.clone()));
@@ -120,7 +120,7 @@ impl CallScope {
     }
 
     /// Returns the scope that a native was called in.
-    pub(super) fn from_native_context(cx: &Cx<'_>) -> RhaiResult<Self> {
+    pub(super) fn from_native_context(cx: &NativeContext<'_>) -> RhaiResult<Self> {
         let scope = cx.tag().and_then(|tag| tag.clone().try_cast::<Self>());
         scope.ok_or_else(|| OUTSIDE_RUN.into())
     }
@@ -145,18 +145,25 @@ impl CallScope {
     /// one here that was recorded with the same arguments and is not claimed, so that one may be put in or taken out;
     /// otherwise it is the next.
     pub(super) fn claim_note_name(&self, op: &str, args: &Value) -> String {
-        self.claim_recorded_name(op, args, |_| true)
+        self.claim_matching_recorded_name(op, args, |_| true)
     }
 
     /// Claims the name of a read of the world or of the clock, as [`CallScope::claim_note_name`] does. What was read before
     /// an effect, a gate or a wait says nothing about the time after it: where an edit puts such a thing before a read, it is
     /// made again.
     pub(super) fn claim_read_name(&self, op: &str, args: &Value) -> String {
-        let passed = self.passed_order();
-        self.claim_recorded_name(op, args, |name| !self.0.context.run.is_outdated_by(name, passed))
+        let passed = self.last_passed_record_number();
+        self.claim_matching_recorded_name(op, args, |name| {
+            !self.0.context.run.is_older_than_record(name, passed)
+        })
     }
 
-    fn claim_recorded_name(&self, op: &str, args: &Value, may_serve: impl Fn(&str) -> bool) -> String {
+    fn claim_matching_recorded_name(
+        &self,
+        op: &str,
+        args: &Value,
+        may_serve: impl Fn(&str) -> bool,
+    ) -> String {
         if self.0.context.edits.is_none() {
             return self.next_call_name(op);
         }
@@ -176,7 +183,7 @@ impl CallScope {
     }
 
     /// Returns the scope of the next use of a step called `name`.
-    pub(super) fn enter_step(&self, name: &str) -> Self {
+    pub(super) fn scope_of_next_step(&self, name: &str) -> Self {
         let CallScopeState { context, deferred, passed, outer, .. } = &*self.0;
         Self(Arc::new(CallScopeState {
             context: Arc::clone(context),
@@ -189,19 +196,19 @@ impl CallScope {
     }
 
     /// Notes that the script has passed an effect, a gate or a wait here.
-    pub(super) fn note_passed(&self, call: &str) {
+    pub(super) fn note_call_passed(&self, call: &str) {
         if self.0.context.edits.is_some() {
-            self.note_passed_order(self.0.context.run.call_order(call));
+            self.note_passed_record_number(self.0.context.run.record_number_of_call(call));
         }
     }
 
     /// Notes what a fork has passed, once the script goes on behind it.
-    pub(super) fn note_passed_order(&self, order: u64) {
+    pub(super) fn note_passed_record_number(&self, order: u64) {
         self.0.passed.fetch_max(order, Ordering::SeqCst);
     }
 
     /// Returns where in the records the newest effect, gate or wait stands that the script has passed here; 0 for none.
-    pub(super) fn passed_order(&self) -> u64 {
+    pub(super) fn last_passed_record_number(&self) -> u64 {
         self.0.passed.load(Ordering::SeqCst)
     }
 
@@ -217,12 +224,12 @@ impl CallScope {
         // Which forks had begun is recorded while they go on.
         let is_of_fan_out =
             |later: &str| later.rsplit('/').next().is_some_and(|own| own.starts_with("failed#"));
-        let is_behind = |later: &String| !is_of_fan_out(later) && !are_in_other_forks(call, later);
-        is_over || run.call_names_after(call).iter().any(is_behind)
+        let is_behind = |later: &String| !is_of_fan_out(later) && !are_in_different_forks(call, later);
+        is_over || run.call_names_begun_after(call).iter().any(is_behind)
     }
 
     /// Calls a closure of the script in this scope.
-    pub(super) fn invoke_closure(&self, cx: &Cx<'_>, closure: &FnPtr) -> RhaiResult<Dynamic> {
+    pub(super) fn invoke_closure(&self, cx: &NativeContext<'_>, closure: &FnPtr) -> RhaiResult<Dynamic> {
         self.invoke_stored_closure(cx.engine(), &store_context(cx), closure, ())
     }
 
@@ -247,12 +254,12 @@ impl CallScope {
 
 /// Stores a native's call context: a closure from a library finds the library's functions through it.
 #[expect(deprecated, reason = "keeping the context of a call is volatile in Rhai, and there is no other way")]
-pub(super) fn store_context(cx: &Cx<'_>) -> StoredCallContext {
+pub(super) fn store_context(cx: &NativeContext<'_>) -> StoredCallContext {
     cx.store_data()
 }
 
 /// Returns where a native was called, as `file:line:column`.
-pub(super) fn format_position(cx: &Cx<'_>) -> String {
+pub(super) fn format_position(cx: &NativeContext<'_>) -> String {
     let at = cx.call_position();
     let file = cx.call_source().unwrap_or("?");
     match (at.line(), at.position()) {

@@ -16,7 +16,7 @@ use super::{
     run_context::{RunContext, RunSetup},
     runbook::{INVARIANT_FN, ResolvedParams, Runbook},
     runbook_error::RunbookError,
-    runs::admit_text,
+    runs::admit_and_compare_text,
     script_error::codes,
     stop::StopReason,
     values::to_dynamic,
@@ -99,7 +99,7 @@ impl<'a> ScriptRunner<'a> {
     ///
     /// # Errors
     /// [`Refusal`].
-    pub fn admit_runbook(
+    pub fn check_and_resolve_params(
         runbook: &Runbook,
         given: &BTreeMap<String, String>,
         config: &Config,
@@ -131,7 +131,7 @@ impl<'a> ScriptRunner<'a> {
         resources: &RunResources,
         run: &str,
     ) -> Result<Result<RunResult, ProcessKilled>, Refusal> {
-        let leases = catch_unwind(AssertUnwindSafe(|| self.find_leases(resources)));
+        let leases = catch_unwind(AssertUnwindSafe(|| self.list_needed_leases(resources)));
         let leases = match leases {
             Ok(leases) => leases?,
             Err(_) => return Ok(Err(ProcessKilled)),
@@ -146,10 +146,12 @@ impl<'a> ScriptRunner<'a> {
             leases,
         };
         let runbook = self.runbook;
-        self.run_until_killed(resources, runbook, false, || Ok(resources.journal.create_run_as(run, &new)?))
+        self.run_until_killed(resources, runbook, false, || {
+            Ok(resources.journal.create_run_with_id(run, &new)?)
+        })
     }
 
-    fn find_leases(&self, resources: &RunResources) -> provider::Result<Vec<Lease>> {
+    fn list_needed_leases(&self, resources: &RunResources) -> provider::Result<Vec<Lease>> {
         let targets = self.runbook.targets_in_params(&self.params);
         let needs = &self.runbook.header.needs;
         self.tokio.block_on(permit::leases_for_targets(&resources.fleet, &targets, needs))
@@ -168,7 +170,7 @@ impl<'a> ScriptRunner<'a> {
     ) -> Result<Result<RunResult, ProcessKilled>, Refusal> {
         self.run_until_killed(resources, runbook, false, || {
             let run = resources.journal.acquire_run(run)?;
-            let is_edited = admit_text(&resources.journal, &run, runbook)?;
+            let is_edited = admit_and_compare_text(&resources.journal, &run, runbook)?;
             let leases = permit::leases_for_run(&run, &runbook.header.needs)?;
             resources.journal.acquire_leases(&leases, run.id(), &Holder::this_process())?;
             run.record_resume(

@@ -2,7 +2,7 @@
 
 use super::{
     VERSION,
-    end_run::{RunResult, end_run},
+    end_run::{RunResult, clean_up_and_end_run},
     engine,
     limits::STACK_BYTES,
     modules::{ModuleSources, PreloadedModules},
@@ -80,13 +80,16 @@ impl Session {
             version: VERSION.into(),
             leases: vec![],
         })?;
-        let context =
-            RunContext::new(RunSetup { clock, confirmed, ..runtime.setup_run(journal, run, None, observer) });
+        let context = RunContext::new(RunSetup {
+            clock,
+            confirmed,
+            ..runtime.prepare_run_setup(journal, run, None, observer)
+        });
         let interrupted = Arc::clone(&context);
         runtime.tokio.spawn(async move {
             let mut interrupts = Signals::listen_for(&[SignalKind::interrupt()]);
             loop {
-                interrupts.wait_for_one().await;
+                interrupts.wait_for_signal().await;
                 drop(interrupted.stopper.stop_run(StopReason::Interrupted));
             }
         });
@@ -122,7 +125,7 @@ impl Session {
     /// # Errors
     /// [`EvalError`]. The session goes on.
     pub fn eval_input(&mut self, input: &str) -> Result<Value, EvalError> {
-        drop(self.context.stopper.reset_stop());
+        drop(self.context.stopper.take_stop_reason());
         self.failure = None;
         let texts = |_: &str| Some(input.to_owned());
         let ast = self
@@ -134,7 +137,7 @@ impl Session {
         let evaluated = self.engine.eval_ast_with_scope::<Dynamic>(&mut self.variables, &whole);
         whole.clear_statements();
         self.functions = whole;
-        if let Some(stop) = self.context.stopper.reset_stop() {
+        if let Some(stop) = self.context.stopper.take_stop_reason() {
             return Err(EvalError::Stopped(stop));
         }
         let value = evaluated.map_err(|e| {
@@ -177,7 +180,7 @@ impl Session {
     /// Ends the session: its record says whether it went well or ended at its last error, and its temporary branches
     /// are removed. A session in which something is still under way does not end; it stops.
     pub fn end_session(self, went_well: bool) -> RunResult {
-        drop(self.context.stopper.reset_stop());
+        drop(self.context.stopper.take_stop_reason());
         let unsaid = || {
             let fault = ScriptError::new(codes::SCRIPT, "the session ended at an error");
             Failure { fault, place: None }
@@ -187,7 +190,7 @@ impl Session {
         } else {
             Conclusion::Failed(Box::new(self.failure.unwrap_or_else(unsaid)))
         };
-        end_run(&self.context, &self.engine, conclusion)
+        clean_up_and_end_run(&self.context, &self.engine, conclusion)
     }
 }
 

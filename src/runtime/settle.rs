@@ -17,17 +17,17 @@ use serde_json::{Value, json};
 
 /// Keeps the clean-up of calls that somebody allowed to be missing in an edited script: their temporary branches are the
 /// run's all the same.
-pub(super) fn keep_cleanup_of_missing(scope: &CallScope) -> Result<(), StopReason> {
+pub(super) fn defer_cleanup_of_missing_calls(scope: &CallScope) -> Result<(), StopReason> {
     let context = scope.run_context();
-    if context.run.allowed_missing().is_empty() || context.run.is_ending() {
+    if context.run.names_allowed_missing().is_empty() || context.run.is_ending() {
         return Ok(());
     }
     let entries = context.run.sync_records().and_then(|()| context.journal.read_records(context.run.id()));
-    settle_recorded_calls(scope, &entries.map_err(StopReason::Journal)?)
+    resolve_open_calls(scope, &entries.map_err(StopReason::Journal)?)
 }
 
 /// Resolves every open call of a run, and defers the removal of its temporary branches, where its text has not.
-pub(super) fn settle_recorded_calls(scope: &CallScope, entries: &[JournalEntry]) -> Result<(), StopReason> {
+pub(super) fn resolve_open_calls(scope: &CallScope, entries: &[JournalEntry]) -> Result<(), StopReason> {
     let context = scope.run_context();
     for JournalEntry { record, .. } in entries {
         match record {
@@ -47,7 +47,7 @@ pub(super) fn settle_recorded_calls(scope: &CallScope, entries: &[JournalEntry])
             }
             _ => {}
         }
-        match context.stopper.reset_stop() {
+        match context.stopper.take_stop_reason() {
             None | Some(StopReason::Abandoned) => {}
             Some(stop) => return Err(stop),
         }
@@ -70,6 +70,6 @@ fn resolve_open_call(scope: &CallScope, call: &str, op: &str, args: &Value) {
             call,
             CallRequest { op, args, at: "the settling of the run", implied: false },
         )),
-        Err(what) => drop(context.stop_unreadable(call, what)),
+        Err(what) => drop(context.stop_as_unreadable(call, what)),
     }
 }

@@ -14,7 +14,7 @@ impl Signals {
     }
 
     /// Returns when one has come since the last time.
-    pub(super) async fn wait_for_one(&mut self) {
+    pub(super) async fn wait_for_signal(&mut self) {
         if self.0.is_empty() {
             return future::pending().await;
         }
@@ -31,9 +31,9 @@ mod tests {
     async fn a_signal_that_comes_while_nobody_waits_is_not_lost() {
         let mut signals = Signals::listen_for(&[SignalKind::user_defined1(), SignalKind::user_defined2()]);
         for sent in [Sent::USR2, Sent::USR1] {
-            assert_eq!(signals.wait_for_one().now_or_never(), None, "nothing has come");
+            assert_eq!(signals.wait_for_signal().now_or_never(), None, "nothing has come");
             kill_process(getpid(), sent).expect("it is sent");
-            signals.wait_for_one().await;
+            signals.wait_for_signal().await;
         }
     }
 }

@@ -106,7 +106,7 @@ impl StopSwitch {
     }
 
     /// Takes the reason why the run is stopped, if it is; after that it is stopped no more.
-    pub(super) fn reset_stop(&self) -> Option<StopReason> {
+    pub(super) fn take_stop_reason(&self) -> Option<StopReason> {
         let why = lock_unpoisoned(&self.why).take()?;
         self.is_set.store(false, Ordering::SeqCst);
         self.signal.send_replace(false);

@@ -32,7 +32,7 @@ const ROWS: &str = "its rows";
 ///
 /// # Errors
 /// [`Code::Timeout`] when it was not its turn in that time.
-pub(super) async fn claim_things(
+pub(super) async fn wait_and_claim_things(
     host: &HostedCall<'_>,
     things: &[Thing],
     limit: Option<Span>,
@@ -40,7 +40,7 @@ pub(super) async fn claim_things(
     let clock = host.context.fleet.clock();
     let (since, waited) = (clock.now(), Stopwatch::start(clock.as_ref()));
     loop {
-        let left = limit.map(|limit| waited.left_of(limit));
+        let left = limit.map(|limit| waited.remaining_of(limit));
         let place = host.context.thing_line.join(host.name, things);
         await_turn(host, &place, since, left).await?;
         let obstacle = match claim_if_free(host, things)? {
@@ -51,9 +51,9 @@ pub(super) async fn claim_things(
         drop(place);
         obstacle.restart_after_boot(host, &clock.uptime())?;
         let wait = obstacle.describe_wait(clock.as_ref(), since);
-        let left = limit.map(|limit| waited.left_of(limit));
+        let left = limit.map(|limit| waited.remaining_of(limit));
         if left == Some(Span::ZERO) {
-            return Err(overdue_error(&wait, Some(&obstacle.describe_way_out(&host.context.journal))));
+            return Err(overdue_error(&wait, Some(&obstacle.describe_how_to_release(&host.context.journal))));
         }
         host.report_progress(&Progress::with_phase(wait));
         let pause = obstacle.pause_before_look(&clock.uptime());
@@ -111,7 +111,7 @@ fn claim_if_free(
     let now = context.fleet.clock().uptime();
     let claim = |thing: &Thing| Claim {
         place: thing.place.clone(),
-        part: part_column(&thing.part),
+        part: part_column_value(&thing.part),
         run: context.run.id().into(),
         call: host.name.into(),
     };
@@ -215,7 +215,7 @@ impl Obstacle {
     }
 
     /// Says who can end the wait, and how.
-    fn describe_way_out(&self, journal: &Journal) -> String {
+    fn describe_how_to_release(&self, journal: &Journal) -> String {
         match self {
             Obstacle::Claim(Claim { run, .. }) => format!("`redrill runs show {run}` shows what it does"),
             Obstacle::Quarantine(Quarantine { run, call, .. }) => {
@@ -242,7 +242,7 @@ fn overdue_error(wait: &str, way_out: Option<&str>) -> Error {
 }
 
 /// Returns what the journal calls a part; `None` for all of a place.
-pub(super) fn part_column(part: &ThingPart) -> Option<String> {
+pub(super) fn part_column_value(part: &ThingPart) -> Option<String> {
     match part {
         ThingPart::Named(name) => Some(name.clone()),
         ThingPart::Rows => Some(ROWS.to_owned()),

@@ -58,7 +58,7 @@ pub(super) fn register_world_natives(engine: &mut Engine) {
         |cx: NativeCallContext<'_>, target: Dynamic, path: &str| -> RhaiResult<()> {
             change_draft(&cx, "world::load", &target, |draft, root| {
                 let text = read_world_file(root, path)?;
-                draft.load_text(text, path)
+                draft.replace_with_text(text, path)
             })
         },
     );
@@ -77,7 +77,7 @@ pub(super) fn register_world_natives(engine: &mut Engine) {
         },
     );
     new("look").set_into_module(&mut module, |cx: NativeCallContext<'_>, target: Dynamic| {
-        let look = |draft: &mut WorldDraft, _: &Path| draft.open_world(draft.now())?.world_facts();
+        let look = |draft: &mut WorldDraft, _: &Path| draft.open_world(draft.now())?.facts_for_script();
         RhaiResult::<Dynamic>::Ok(to_dynamic(&change_draft(&cx, "world::look", &target, look)?))
     });
     engine.register_static_module(WORLD_NAMESPACE, module.into());
@@ -107,7 +107,9 @@ fn change_draft<T>(
     let known: Vec<String> = drafts.keys().cloned().collect();
     let Some(draft) = drafts.get_mut(&name) else {
         let error = provider::Error::new(Code::NotFound, format!("there is no simulated target `{name}`"));
-        return raise(error.with_hint(suggest::suggest_name(&name, known.iter().map(String::as_str))));
+        return raise(
+            error.with_hint(suggest::suggest_name_or_list_known(&name, known.iter().map(String::as_str))),
+        );
     };
     work(draft, &scope.0.root).or_else(raise)
 }
@@ -127,7 +129,7 @@ fn read_moment(given: &Dynamic, now: Moment) -> provider::Result<Moment> {
         provider::Error::new(Code::Invalid, e.to_string()).with_hint(format!("{}; or `-10m`", e.hint()))
     };
     if let Some(moment) = given.clone().try_cast::<Moment>() {
-        return moment.require_in_range().map_err(|e| invalid(&e));
+        return moment.require_plausible().map_err(|e| invalid(&e));
     }
     let text = given.clone().into_string().map_err(|kind| {
         provider::Error::new(Code::Invalid, format!("expected a moment, found {kind}"))

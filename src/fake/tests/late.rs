@@ -144,7 +144,7 @@ async fn a_refused_write_makes_no_read_stale() {
     let path = SETTINGS.replace("{ref}", &reference);
     let day = Span::from_secs(86_400);
     let read = ReadRequest::new("GET", &path, &[], &Value::Null);
-    let stale = || api.server.platform.stale_reads.find_answer(&read, day);
+    let stale = || api.server.platform.stale_reads.find_earlier_answer(&read, day);
     assert!(stale().is_none());
     assert_eq!(api.send_request("PATCH", SETTINGS, Some(&json!({ "work_mem": "8MB" }))).await.0, 200);
     assert!(stale().is_some());

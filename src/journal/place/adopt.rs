@@ -6,7 +6,7 @@ use super::{
     },
     consent::Adoption,
     doubt::LostRun,
-    identity::{PlaceFile, write_place},
+    identity::{PlaceFile, write_place_file},
     rows, synced,
 };
 use crate::base::sqlite::Db;
@@ -26,9 +26,9 @@ impl Journal {
         let from = self.with_db(rows::select_last_place)?;
         // One that does not read is written anew.
         let own = PlaceFile::read(&self.state).ok().flatten();
-        let to = match own.as_ref().and_then(PlaceFile::own_note) {
+        let to = match own.as_ref().and_then(PlaceFile::note_if_original_file) {
             Some(note) if !moved => note.clone(),
-            _ => write_place(&self.state, self.clock.now()).map_err(|e| self.place_error(&e))?,
+            _ => write_place_file(&self.state, self.clock.now()).map_err(|e| self.place_error(&e))?,
         };
         let (by, rolled_back) = (self.consent.by.clone(), self.consent.allows_rolled_back());
         let (boxed_from, boxed_to) = (from.clone().map(Box::new), Box::new(to.clone()));
@@ -47,9 +47,9 @@ impl Journal {
             tx.commit()
         };
         self.with_db(write)?;
-        self.consent.use_up();
+        self.consent.mark_as_used();
         // Only now: whoever dies before this is asked again.
-        self.settle_numbers(&open, lost)?;
+        self.lower_synced_numbers(&open, lost)?;
         let open = open.into_iter().map(|run| run.chain.tail.run).collect();
         let gone = lost.iter().filter(|lost| lost.found == 0).map(|lost| lost.run.clone()).collect();
         (self.consent.announce)(&Adoption { by, at, from, to, rolled_back, open, gone });
@@ -71,15 +71,15 @@ impl Journal {
     }
 
     /// Brings the numbers down to what the journal has.
-    fn settle_numbers(&self, open: &[OpenRun], lost: &[LostRun]) -> Result<(), Error> {
+    fn lower_synced_numbers(&self, open: &[OpenRun], lost: &[LostRun]) -> Result<(), Error> {
         let failed = |e: std::io::Error| Error::NotWritable {
             path: schema::locks_folder(&self.state),
             why: e.to_string(),
         };
         for LostRun { run, found, known } in lost {
             match known {
-                Some(_) => synced::remove_number(&self.state, run).map_err(failed)?,
-                None => synced::set_number_aside(&self.state, run).map_err(failed)?,
+                Some(_) => synced::remove_synced_number(&self.state, run).map_err(failed)?,
+                None => synced::set_synced_number_aside(&self.state, run).map_err(failed)?,
             }
             if *found > 0 {
                 synced::SyncedNumber::open(&self.state, run).map_err(failed)?.write_number(*found);
@@ -87,7 +87,7 @@ impl Journal {
         }
         // A lock has the number of before, where that was removed.
         for run in open.iter().filter(|open| lost.iter().all(|lost| lost.run != open.chain.tail.run)) {
-            run.lock.note_synced(run.chain.tail.seq);
+            run.lock.write_synced_number(run.chain.tail.seq);
         }
         Ok(())
     }

@@ -32,7 +32,7 @@ impl StateConsent {
 
     /// Returns whether a state may be taken over about which there is this doubt. One whose file does not read may
     /// have lost more than that.
-    pub(super) fn admits(&self, doubt: &PlaceDoubt) -> bool {
+    pub(super) fn permits_despite(&self, doubt: &PlaceDoubt) -> bool {
         match doubt {
             PlaceDoubt::Unreadable(_) => self.allows_rolled_back(),
             PlaceDoubt::Copied | PlaceDoubt::Missing | PlaceDoubt::Foreign => self.adopt,
@@ -40,7 +40,7 @@ impl StateConsent {
     }
 
     /// Notes that the state was taken over.
-    pub(super) fn use_up(&self) {
+    pub(super) fn mark_as_used(&self) {
         self.is_used.store(true, Ordering::SeqCst);
     }
 }

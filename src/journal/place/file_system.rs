@@ -24,12 +24,12 @@ const SHARED_FILE_SYSTEMS: &[(u32, &str)] = &[
 ];
 
 /// Returns the name of a file system that several machines may share, by the number that `statfs` gives for its type.
-pub fn find_shared_file_system(magic: u32) -> Option<&'static str> {
+pub fn name_if_shared_file_system(magic: u32) -> Option<&'static str> {
     SHARED_FILE_SYSTEMS.iter().find(|(number, _)| *number == magic).map(|(_, name)| *name)
 }
 
 /// Returns the number for the type of the file system of a folder; nothing where the system has no such numbers.
-pub(super) fn read_magic(folder: &Path) -> io::Result<Option<u32>> {
+pub(super) fn read_file_system_type(folder: &Path) -> io::Result<Option<u32>> {
     #[cfg(target_os = "linux")]
     {
         // The word is wider than the number on some machines and signed on others: its lower half is the number.
@@ -56,12 +56,12 @@ mod tests {
         for (magic, name) in
             [(0x6969, "NFS"), (0xff53_4d42, "CIFS"), (0xfe53_4d42, "SMB"), (0x0102_1997, "9p")]
         {
-            assert_eq!(find_shared_file_system(magic), Some(name));
+            assert_eq!(name_if_shared_file_system(magic), Some(name));
         }
-        assert!(find_shared_file_system(0x6573_5546).is_some_and(|name| name.contains("virtiofs")));
+        assert!(name_if_shared_file_system(0x6573_5546).is_some_and(|name| name.contains("virtiofs")));
         // ext4, XFS, Btrfs, an overlay, tmpfs, ZFS.
         for own in [0xef53, 0x5846_5342, 0x9123_683e, 0x794c_7630, 0x0102_1994, 0x2fc1_2fc1] {
-            assert_eq!(find_shared_file_system(own), None, "{own:x}");
+            assert_eq!(name_if_shared_file_system(own), None, "{own:x}");
         }
     }
 
@@ -69,6 +69,6 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn the_number_of_a_folder_is_read() {
         const PROC: u32 = 0x9fa0;
-        assert_eq!(read_magic(Path::new("/proc")).expect("reads"), Some(PROC));
+        assert_eq!(read_file_system_type(Path::new("/proc")).expect("reads"), Some(PROC));
     }
 }

@@ -3,8 +3,8 @@
 use super::{
     super::{Error, Journal, schema},
     doubt::{LostRun, PlaceDoubt},
-    file_system::{find_shared_file_system, read_magic},
-    identity::{PlaceFile, PlaceNote, place_path, this_host, write_place},
+    file_system::{name_if_shared_file_system, read_file_system_type},
+    identity::{PlaceFile, PlaceNote, current_host_name, place_path, write_place_file},
     rows, synced,
 };
 use std::io;
@@ -20,17 +20,19 @@ impl Journal {
         if self.observer.is_some() || self.admitted.get().is_some() {
             return Ok(());
         }
-        self.admit_on_file_system(read_magic(&self.state).map_err(|e| self.place_error(&e))?)?;
-        let _turn = schema::wait_for_turn(&self.state)?;
-        let doubt = self.check_or_set_place()?;
+        self.refuse_shared_file_system(
+            read_file_system_type(&self.state).map_err(|e| self.place_error(&e))?,
+        )?;
+        let _turn = schema::wait_for_state_lock(&self.state)?;
+        let doubt = self.set_place_or_find_doubt()?;
         let lost = self.list_rolled_back_runs()?;
         let consent = &self.consent;
         if !lost.is_empty() && !consent.allows_rolled_back() {
             return Err(Error::RolledBack { state: self.state.clone(), lost });
         }
         match doubt {
-            Some((doubt, written)) if !consent.admits(&doubt) => {
-                let (state, host) = (self.state.clone(), this_host());
+            Some((doubt, written)) if !consent.permits_despite(&doubt) => {
+                let (state, host) = (self.state.clone(), current_host_name());
                 return Err(Error::ElsewhereState { state, host, doubt, written });
             }
             None if !consent.allows_rolled_back() => {}
@@ -46,8 +48,8 @@ impl Journal {
     /// [`Error::Unreadable`].
     pub fn list_rolled_back_runs(&self) -> Result<Vec<LostRun>, Error> {
         // In this order: while other processes write, the journal is ahead of what was read here.
-        let numbers = synced::read_numbers(&self.state)?;
-        let found = self.with_db(rows::select_last_numbers)?;
+        let numbers = synced::read_synced_numbers(&self.state)?;
+        let found = self.with_db(rows::select_last_record_numbers)?;
         let compare = |(run, known): (String, Option<u64>)| {
             let found = found.get(&run).copied().unwrap_or(0);
             known.is_none_or(|known| found < known).then_some(LostRun { run, known, found })
@@ -56,8 +58,8 @@ impl Journal {
     }
 
     /// Admits the type of file system that has this number.
-    pub(in crate::journal) fn admit_on_file_system(&self, magic: Option<u32>) -> Result<(), Error> {
-        match magic.and_then(find_shared_file_system) {
+    pub(in crate::journal) fn refuse_shared_file_system(&self, magic: Option<u32>) -> Result<(), Error> {
+        match magic.and_then(name_if_shared_file_system) {
             Some(kind) if !self.consent.shared_file_system => {
                 Err(Error::SharedFileSystem { state: self.state.clone(), kind })
             }
@@ -67,7 +69,7 @@ impl Journal {
 
     /// Returns why this may not be the place of the state, and what is written of the place where it is. A state that has no
     /// place yet gets this one.
-    fn check_or_set_place(&self) -> Result<Option<(PlaceDoubt, Option<PlaceNote>)>, Error> {
+    fn set_place_or_find_doubt(&self) -> Result<Option<(PlaceDoubt, Option<PlaceNote>)>, Error> {
         let recorded = self.with_db(rows::select_last_place)?;
         let file = match PlaceFile::read(&self.state) {
             Ok(file) => file,
@@ -77,21 +79,21 @@ impl Journal {
             if let Some(written) = recorded {
                 return Ok(Some((PlaceDoubt::Missing, Some(written))));
             }
-            let note = write_place(&self.state, self.clock.now()).map_err(|e| self.place_error(&e))?;
-            return self.record_place(&note);
+            let note = write_place_file(&self.state, self.clock.now()).map_err(|e| self.place_error(&e))?;
+            return self.record_first_place(&note);
         };
-        let own = file.own_note();
+        let own = file.note_if_original_file();
         match (own, recorded) {
             (None, recorded) => Ok(Some((PlaceDoubt::Copied, recorded.or(Some(file.note.clone()))))),
             // The process died between the file and the row.
-            (Some(own), None) => self.record_place(own),
+            (Some(own), None) => self.record_first_place(own),
             (Some(own), Some(recorded)) if own.token == recorded.token => Ok(None),
             (Some(_), Some(recorded)) => Ok(Some((PlaceDoubt::Foreign, Some(recorded)))),
         }
     }
 
     /// Records the first place of a state, about which there is no doubt.
-    fn record_place(&self, note: &PlaceNote) -> Result<Option<(PlaceDoubt, Option<PlaceNote>)>, Error> {
+    fn record_first_place(&self, note: &PlaceNote) -> Result<Option<(PlaceDoubt, Option<PlaceNote>)>, Error> {
         self.with_db(|db| rows::insert_place(db, note, "", false))?;
         Ok(None)
     }

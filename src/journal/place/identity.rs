@@ -28,14 +28,14 @@ impl StatePlace {
         let metadata = file.metadata()?;
         let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
         let birth = born.and_then(|since| u64::try_from(since.as_nanos()).ok()).filter(|nanos| *nanos > 0);
-        let file_system = keep_lasting_id(fstatvfs(file)?.f_fsid);
+        let file_system = file_system_id_if_stable(fstatvfs(file)?.f_fsid);
         Ok(StatePlace { inode: metadata.ino(), birth, file_system })
     }
 }
 
 /// Returns the id of a file system, unless it is made of the number of its device (XFS, and overlays over it): that number
 /// can be another one after a boot. An id made of 64 bits of a UUID stays.
-fn keep_lasting_id(id: u64) -> Option<u64> {
+fn file_system_id_if_stable(id: u64) -> Option<u64> {
     (id >> u32::BITS != 0).then_some(id)
 }
 
@@ -80,19 +80,19 @@ impl PlaceFile {
     }
 
     /// Returns the note, where the file is the one for which it was written.
-    pub(super) fn own_note(&self) -> Option<&PlaceNote> {
+    pub(super) fn note_if_original_file(&self) -> Option<&PlaceNote> {
         Some(&self.note).filter(|note| note.place == self.place && !self.is_shared)
     }
 }
 
 /// Writes a new file `place`, on disk when this returns, and returns the note in it. A crash leaves the former file or none.
-pub(super) fn write_place(state: &Path, at: Moment) -> io::Result<PlaceNote> {
+pub(super) fn write_place_file(state: &Path, at: Moment) -> io::Result<PlaceNote> {
     let mut file = tempfile::NamedTempFile::new_in(state)?;
     let note = PlaceNote {
-        token: new_token()?,
+        token: random_token()?,
         // Renaming keeps what it is.
         place: StatePlace::from_file(file.as_file())?,
-        host: this_host(),
+        host: current_host_name(),
         path: fs::canonicalize(state)?,
         at: at.round_up_to_second(),
     };
@@ -100,7 +100,7 @@ pub(super) fn write_place(state: &Path, at: Moment) -> io::Result<PlaceNote> {
     file.as_file().sync_all()?;
     let path = place_path(state);
     if path.is_dir() {
-        set_aside(&path)?;
+        set_unreadable_file_aside(&path)?;
     }
     file.persist(path).map_err(|e| e.error)?;
     sync_folder(state)?;
@@ -108,8 +108,8 @@ pub(super) fn write_place(state: &Path, at: Moment) -> io::Result<PlaceNote> {
 }
 
 /// Puts what stands where a file of the state belongs, and does not read, beside it.
-pub(super) fn set_aside(path: &Path) -> io::Result<()> {
-    fs::rename(path, path.with_extension(format!("unreadable-{}", new_token()?)))
+pub(super) fn set_unreadable_file_aside(path: &Path) -> io::Result<()> {
+    fs::rename(path, path.with_extension(format!("unreadable-{}", random_token()?)))
 }
 
 /// Returns the path of the file.
@@ -118,11 +118,11 @@ pub(super) fn place_path(state: &Path) -> PathBuf {
 }
 
 /// Returns the name of this machine.
-pub(super) fn this_host() -> String {
+pub(super) fn current_host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-fn new_token() -> io::Result<String> {
+fn random_token() -> io::Result<String> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(HEXLOWER.encode(&bytes))
@@ -141,17 +141,17 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let [first, moved, copied] = ["a", "b", "c"].map(|name| folder.path().join(name));
         fs::create_dir(&first).expect("made");
-        let note = write_place(&first, at_noon()).expect("written");
+        let note = write_place_file(&first, at_noon()).expect("written");
         let read = |state: &Path| PlaceFile::read(state).expect("reads").expect("is there");
-        assert_eq!(read(&first).own_note(), Some(&note));
+        assert_eq!(read(&first).note_if_original_file(), Some(&note));
         fs::rename(&first, &moved).expect("moved");
-        assert_eq!(read(&moved).own_note(), Some(&note), "a move is no copy");
+        assert_eq!(read(&moved).note_if_original_file(), Some(&note), "a move is no copy");
         fs::create_dir(&copied).expect("made");
         fs::copy(place_path(&moved), place_path(&copied)).expect("copied");
-        assert_eq!((read(&copied).own_note(), read(&copied).note), (None, note.clone()));
-        let again = write_place(&copied, at_noon()).expect("written");
+        assert_eq!((read(&copied).note_if_original_file(), read(&copied).note), (None, note.clone()));
+        let again = write_place_file(&copied, at_noon()).expect("written");
         assert_ne!((&again.token, &again.place), (&note.token, &note.place));
-        assert_eq!(read(&copied).own_note(), Some(&again));
+        assert_eq!(read(&copied).note_if_original_file(), Some(&again));
     }
 
     #[test]
@@ -161,12 +161,17 @@ mod tests {
         for state in [&first, &linked, &symbolic] {
             fs::create_dir(state).expect("made");
         }
-        write_place(&first, at_noon()).expect("written");
+        write_place_file(&first, at_noon()).expect("written");
         std::os::unix::fs::symlink(place_path(&first), place_path(&symbolic)).expect("linked");
         let read = |state: &Path| PlaceFile::read(state).expect("reads").expect("is there");
-        assert!(read(&first).own_note().is_some() && read(&symbolic).own_note().is_none());
+        assert!(
+            read(&first).note_if_original_file().is_some()
+                && read(&symbolic).note_if_original_file().is_none()
+        );
         fs::hard_link(place_path(&first), place_path(&linked)).expect("linked");
-        assert!(read(&first).own_note().is_none() && read(&linked).own_note().is_none());
+        assert!(
+            read(&first).note_if_original_file().is_none() && read(&linked).note_if_original_file().is_none()
+        );
     }
 
     #[test]
@@ -193,9 +198,9 @@ mod tests {
     #[test]
     fn the_number_of_a_device_is_no_lasting_id() {
         // XFS gives the number of its device; ext4 and an overlay give halves of a UUID.
-        assert_eq!(keep_lasting_id(0xfe00), None);
-        assert_eq!(keep_lasting_id(0), None);
+        assert_eq!(file_system_id_if_stable(0xfe00), None);
+        assert_eq!(file_system_id_if_stable(0), None);
         let of_uuid = 0xee6a_4b2d_a579_13f1;
-        assert_eq!(keep_lasting_id(of_uuid), Some(of_uuid));
+        assert_eq!(file_system_id_if_stable(of_uuid), Some(of_uuid));
     }
 }

@@ -23,6 +23,6 @@ mod synced;
 
 pub use consent::{Adoption, StateConsent};
 pub use doubt::{LostRun, PlaceDoubt};
-pub use file_system::find_shared_file_system;
+pub use file_system::name_if_shared_file_system;
 pub use identity::{PlaceNote, StatePlace};
-pub(super) use synced::{SyncedNumber, list_traces, remove_number};
+pub(super) use synced::{SyncedNumber, list_runs_with_traces, remove_synced_number};

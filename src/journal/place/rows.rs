@@ -20,7 +20,7 @@ pub(super) fn insert_place(db: &Db, note: &PlaceNote, by: &str, rolled_back: boo
 }
 
 /// Returns the number of the last record of every run, of those that were pruned as well.
-pub(super) fn select_last_numbers(db: &Db) -> rusqlite::Result<BTreeMap<String, u64>> {
+pub(super) fn select_last_record_numbers(db: &Db) -> rusqlite::Result<BTreeMap<String, u64>> {
     let mut all = db.prepare(
         "select id, (select max(seq) from records where run = runs.ord) from runs
          union all select run, records from tombstones",

@@ -5,7 +5,7 @@
 
 use super::{
     super::{Error, schema},
-    identity::set_aside,
+    identity::set_unreadable_file_aside,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +25,7 @@ pub(in crate::journal) struct SyncedNumber(Option<File>);
 impl SyncedNumber {
     /// Opens the file of a run, making it where it is missing.
     pub(in crate::journal) fn open(state: &Path, run: &str) -> io::Result<SyncedNumber> {
-        let path = number_path(state, run);
+        let path = synced_number_path(state, run);
         if path.is_dir() {
             // It does not read, so that nothing acts before somebody has taken the state over, which sets it aside.
             return Ok(SyncedNumber(None));
@@ -44,23 +44,23 @@ impl SyncedNumber {
 }
 
 /// Removes the number of a run that is gone. A number left behind is noticed, so a failure is one.
-pub(in crate::journal) fn remove_number(state: &Path, run: &str) -> io::Result<()> {
-    match fs::remove_file(number_path(state, run)) {
+pub(in crate::journal) fn remove_synced_number(state: &Path, run: &str) -> io::Result<()> {
+    match fs::remove_file(synced_number_path(state, run)) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }
 }
 
 /// Puts a number that does not read beside it, for whoever looks into what is wrong with the disk.
-pub(super) fn set_number_aside(state: &Path, run: &str) -> io::Result<()> {
-    set_aside(&number_path(state, run))
+pub(super) fn set_synced_number_aside(state: &Path, run: &str) -> io::Result<()> {
+    set_unreadable_file_aside(&synced_number_path(state, run))
 }
 
 /// Returns the number of every run that has one; nothing for a number that does not read.
-pub(super) fn read_numbers(state: &Path) -> Result<BTreeMap<String, Option<u64>>, Error> {
+pub(super) fn read_synced_numbers(state: &Path) -> Result<BTreeMap<String, Option<u64>>, Error> {
     let mut numbers = BTreeMap::new();
-    for (run, path) in list_files(state, &[EXTENSION])? {
-        match fs::read(&path).map_err(|e| e.to_string()).and_then(|text| parse_number(&text)) {
+    for (run, path) in list_run_files(state, &[EXTENSION])? {
+        match fs::read(&path).map_err(|e| e.to_string()).and_then(|text| parse_synced_number(&text)) {
             Ok(None) => {}
             Ok(number) => drop(numbers.insert(run, number)),
             Err(why) => {
@@ -73,13 +73,13 @@ pub(super) fn read_numbers(state: &Path) -> Result<BTreeMap<String, Option<u64>>
 }
 
 /// Returns the runs of which a lock or a number is there.
-pub(in crate::journal) fn list_traces(state: &Path) -> Result<BTreeSet<String>, Error> {
-    Ok(list_files(state, &[EXTENSION, "lock"])?.into_iter().map(|(run, _)| run).collect())
+pub(in crate::journal) fn list_runs_with_traces(state: &Path) -> Result<BTreeSet<String>, Error> {
+    Ok(list_run_files(state, &[EXTENSION, "lock"])?.into_iter().map(|(run, _)| run).collect())
 }
 
 /// Reads a number; nothing where the process or the machine died before it was written, which leaves the file empty or
 /// without its bytes.
-fn parse_number(text: &[u8]) -> Result<Option<u64>, String> {
+fn parse_synced_number(text: &[u8]) -> Result<Option<u64>, String> {
     if text.iter().all(|byte| *byte == 0) {
         return Ok(None);
     }
@@ -88,7 +88,7 @@ fn parse_number(text: &[u8]) -> Result<Option<u64>, String> {
 }
 
 /// Returns the files of runs with one of these extensions, each with the id of its run.
-fn list_files(state: &Path, extensions: &[&str]) -> Result<Vec<(String, PathBuf)>, Error> {
+fn list_run_files(state: &Path, extensions: &[&str]) -> Result<Vec<(String, PathBuf)>, Error> {
     let folder = schema::locks_folder(state);
     let unreadable = |e: io::Error| Error::Unreadable { path: folder.clone(), why: e.to_string() };
     let entries = match fs::read_dir(&folder) {
@@ -106,7 +106,7 @@ fn list_files(state: &Path, extensions: &[&str]) -> Result<Vec<(String, PathBuf)
     Ok(files)
 }
 
-fn number_path(state: &Path, run: &str) -> PathBuf {
+fn synced_number_path(state: &Path, run: &str) -> PathBuf {
     schema::locks_folder(state).join(format!("{run}.{EXTENSION}"))
 }
 
@@ -119,23 +119,26 @@ mod tests {
         let state = tempfile::tempdir().expect("a folder");
         fs::create_dir(schema::locks_folder(state.path())).expect("made");
         let number = SyncedNumber::open(state.path(), "abcd2345").expect("opens");
-        assert_eq!(read_numbers(state.path()), Ok(BTreeMap::new()), "empty: nothing is known");
+        assert_eq!(read_synced_numbers(state.path()), Ok(BTreeMap::new()), "empty: nothing is known");
         for seq in [1, 9, 10, u64::MAX] {
             number.write_number(seq);
-            assert_eq!(read_numbers(state.path()), Ok(BTreeMap::from([("abcd2345".to_owned(), Some(seq))])));
+            assert_eq!(
+                read_synced_numbers(state.path()),
+                Ok(BTreeMap::from([("abcd2345".to_owned(), Some(seq))]))
+            );
         }
-        remove_number(state.path(), "abcd2345").expect("removed");
-        remove_number(state.path(), "abcd2345").expect("is gone already");
-        assert_eq!(read_numbers(state.path()), Ok(BTreeMap::new()));
+        remove_synced_number(state.path(), "abcd2345").expect("removed");
+        remove_synced_number(state.path(), "abcd2345").expect("is gone already");
+        assert_eq!(read_synced_numbers(state.path()), Ok(BTreeMap::new()));
     }
 
     #[test]
     fn what_a_power_cut_leaves_says_nothing_and_what_somebody_wrote_is_named() {
         for lost in ["", "\0\0\0\0"] {
-            assert_eq!(parse_number(lost.as_bytes()), Ok(None));
+            assert_eq!(parse_synced_number(lost.as_bytes()), Ok(None));
         }
         for odd in ["seven\n", "-1\n", "1 2\n", "\u{ff}"] {
-            assert!(parse_number(odd.as_bytes()).is_err(), "{odd}");
+            assert!(parse_synced_number(odd.as_bytes()).is_err(), "{odd}");
         }
     }
 }

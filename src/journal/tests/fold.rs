@@ -201,7 +201,7 @@ fn entry(second: i64, record: Record) -> JournalEntry {
 
 fn fold_entries(records: &[Record]) -> RunFold {
     let entries: Vec<_> = (1..).zip(records.iter().cloned()).map(|(n, record)| entry(n, record)).collect();
-    let (fold, illegal) = RunFold::from_entries(&entries);
+    let (fold, illegal) = RunFold::fold_until_illegal(&entries);
     assert_eq!(illegal, None);
     fold
 }
@@ -220,7 +220,10 @@ fn every_attempt_keeps_its_key_its_times_and_its_outcome() {
         ended_at: at(ended),
     };
     assert_eq!(call.attempts, [attempt("k1", 2, 3, err()), attempt("k2", 5, 6, ok())]);
-    assert_eq!((call.outcome(), call.running_since(), call.changed_at()), (Some(&ok()), None, at(6)));
+    assert_eq!(
+        (call.outcome(), call.running_since(), call.last_began_or_ended_at()),
+        (Some(&ok()), None, at(6))
+    );
 }
 
 #[test]
@@ -229,7 +232,7 @@ fn a_gate_that_is_asked_anew_waits_since_then() {
     let fold = fold_entries(&[started(), begin("k"), asked(), decided(), asked()]);
     let call = fold.call("a").expect("is known");
     assert_eq!((call.decision.as_ref(), call.is_accepted()), (None, true));
-    assert_eq!(call.changed_at(), Some(Moment(jiff::Timestamp::constant(5, 0))));
+    assert_eq!(call.last_began_or_ended_at(), Some(Moment(jiff::Timestamp::constant(5, 0))));
 }
 
 #[test]
@@ -270,9 +273,9 @@ fn who_can_decide_about_which_call() {
 #[test]
 fn an_illegal_record_is_told_and_what_was_before_it_stays() {
     let entries = [entry(1, started()), entry(2, begin("k")), entry(3, begin("k")), entry(4, end(ok()))];
-    let (fold, illegal) = RunFold::from_entries(&entries);
+    let (fold, illegal) = RunFold::fold_until_illegal(&entries);
     assert_eq!(illegal, Some(IllegalRecord::CallStartedTwice("a".into())));
-    assert_eq!(fold, RunFold::from_entries(&entries[..2]).0);
+    assert_eq!(fold, RunFold::fold_until_illegal(&entries[..2]).0);
 }
 
 #[test]
@@ -316,7 +319,7 @@ fn what_does_not_read_names_the_version_that_wrote_it() {
     assert!(fold.is_ending());
     let wrong = fold.conclusion().expect_err("does not read");
     assert_eq!((wrong.subject.as_str(), wrong.version.as_str()), ("the end of the run", "7"));
-    assert_eq!(fold.unreadable_call("c", "odd".into()).version, "8");
+    assert_eq!(fold.unreadable_call_error("c", "odd".into()).version, "8");
 }
 
 #[test]
@@ -335,12 +338,12 @@ fn a_mismatch_that_drops_no_edition_is_met_again() {
         gives_up: false,
         params: serde_json::Map::new(),
     };
-    assert!(fold(&[started(), begin("k"), mismatch.clone()]).is_stuck());
-    assert!(!fold(&[started(), begin("k"), mismatch.clone(), edited.clone()]).is_stuck());
+    assert!(fold(&[started(), begin("k"), mismatch.clone()]).is_stopped_at_mismatch());
+    assert!(!fold(&[started(), begin("k"), mismatch.clone(), edited.clone()]).is_stopped_at_mismatch());
     let read =
         Record::End { call: "r".into(), op: "look".into(), args: json!(1), at: "1:1".into(), outcome: ok() };
     let dropped = fold(&[started(), begin("k"), edited, read, mismatch]);
-    assert!(!dropped.is_stuck(), "the recorded text goes on");
+    assert!(!dropped.is_stopped_at_mismatch(), "the recorded text goes on");
     assert_eq!(
         (dropped.source_edition(), dropped.call("r")),
         (0, None),
@@ -393,7 +396,7 @@ fn what_was_allowed_under_an_edited_text_is_allowed_after_the_next_edit_is_refus
         unconfirmed: None,
     };
     let records = [started(), edited("d"), allowed("old"), begin("k"), stopped(RunStatus::Interrupted)];
-    let names = |fold: &RunFold| fold.allowed_missing().into_iter().collect::<Vec<_>>();
+    let names = |fold: &RunFold| fold.names_allowed_missing().into_iter().collect::<Vec<_>>();
     let mut next = fold(&records);
     assert_eq!((next.source_edition(), names(&next)), (1, vec!["old".to_owned()]));
     for record in [edited("e"), allowed("new")] {
@@ -456,7 +459,7 @@ fn a_whole_name_names_one_call() {
     for call in ["/x#1", "/x#10"] {
         run.append_record(begin_record(call), Durability::Synced).expect("written");
     }
-    let (fold, _) = RunFold::from_entries(&test.journal.read_records(run.id()).expect("read"));
+    let (fold, _) = RunFold::fold_until_illegal(&test.journal.read_records(run.id()).expect("read"));
     let named = |given: &str| ["/x#1", "/x#10"].map(|call| fold.is_named(given, call));
     assert_eq!(
         (named("/x#1"), named("/x#10"), named("x#"), named("y")),

@@ -78,15 +78,15 @@ fn who_asks_a_run_to_stop_is_known_until_somebody_takes_it() {
     let run = test.create_run();
     let id = run.id().to_owned();
     assert!(test.journal.is_run_held(&id));
-    assert_eq!(test.journal.stop_requested_by(&id), Ok(None));
+    assert_eq!(test.journal.find_stop_requester(&id), Ok(None));
     test.journal.request_stop(&id, "ann").expect("written");
     test.journal.request_stop(&id, "bob").expect("written");
-    assert_eq!(test.journal.stop_requested_by(&id), Ok(Some("bob".into())));
+    assert_eq!(test.journal.find_stop_requester(&id), Ok(Some("bob".into())));
     drop(run);
     assert!(!test.journal.is_run_held(&id));
     let run = test.journal.acquire_run(&id).expect("taken");
     assert_eq!(
-        test.journal.stop_requested_by(run.id()),
+        test.journal.find_stop_requester(run.id()),
         Ok(None),
         "who takes a run is not leased what its last holder was"
     );

@@ -94,9 +94,9 @@ fn a_copy_can_be_read_and_acts_only_once_it_is_taken_over() {
 fn taking_a_run_over_does_not_make_it_young() {
     let test = TestJournal::new();
     let id = leave_stopped_run(&test.journal);
-    let before = test.journal.acquire_run(&id).expect("taken").last_record_at();
+    let before = test.journal.acquire_run(&id).expect("taken").last_record_before_acquisition();
     let adopter = open_as(test.folder.path(), true, true);
-    assert_eq!(adopter.acquire_run(&id).expect("taken").last_record_at(), before);
+    assert_eq!(adopter.acquire_run(&id).expect("taken").last_record_before_acquisition(), before);
 }
 
 #[test]
@@ -329,14 +329,14 @@ fn a_file_system_that_machines_share_wants_consent() {
     const NFS: u32 = 0x6969;
     const EXT4: u32 = 0xef53;
     let test = TestJournal::new();
-    assert_eq!(test.journal.admit_on_file_system(Some(EXT4)), Ok(()));
-    assert_eq!(test.journal.admit_on_file_system(None), Ok(()));
-    let refused = test.journal.admit_on_file_system(Some(NFS)).expect_err("refused");
+    assert_eq!(test.journal.refuse_shared_file_system(Some(EXT4)), Ok(()));
+    assert_eq!(test.journal.refuse_shared_file_system(None), Ok(()));
+    let refused = test.journal.refuse_shared_file_system(Some(NFS)).expect_err("refused");
     assert_eq!(refused, Error::SharedFileSystem { state: test.folder.path().into(), kind: "NFS" });
     assert!(refused.hint().is_some_and(|hint| hint.contains("--state-unsafe")));
     let consent = StateConsent { shared_file_system: true, ..StateConsent::default() };
     let journal = Journal::open_with_consent(test.folder.path(), ticking_clock(), consent).expect("opens");
-    assert_eq!(journal.admit_on_file_system(Some(NFS)), Ok(()));
+    assert_eq!(journal.refuse_shared_file_system(Some(NFS)), Ok(()));
 }
 
 #[test]

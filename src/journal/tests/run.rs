@@ -54,7 +54,7 @@ fn a_run_taken_anew_knows_what_it_knew() {
     assert_eq!(seen(&run), before);
     assert_eq!(run.call_state("never"), Ok(CallState::NotStarted));
     assert_eq!(run.conclusion(), Ok(Some(ending)));
-    assert_eq!(run.last_record_at(), test.read_records(&id).last().expect("records").at);
+    assert_eq!(run.last_record_before_acquisition(), test.read_records(&id).last().expect("records").at);
     assert_eq!(run.target_identity("db"), Ok(Some(json!({"ref": "abc"}))));
 }
 

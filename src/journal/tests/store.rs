@@ -270,7 +270,7 @@ fn a_scratch_journal_keeps_what_is_durable_and_is_heard() {
         &Arc::default(),
     )
     .expect("made");
-    let run = journal.create_run_as("rehearse", &new_run()).expect("made");
+    let run = journal.create_run_with_id("rehearse", &new_run()).expect("made");
     run.append_record(begin_record("a"), Durability::Synced).expect("written");
     run.append_record(end_record("r", ok_outcome(1)), Durability::Buffered).expect("kept in memory");
     drop(run);

@@ -29,7 +29,7 @@ fn replace_body(test: &TestJournal, id: &str, seq: u64, relinks: bool) {
     let run = rows::select_row_id(&db, id).expect("is there");
     let mut all: Vec<RecordRow> = Vec::new();
     rows::for_each_record(&db, run, |row| all.push(row)).expect("reads");
-    let mut tail = ChainTail::from_run_id(id);
+    let mut tail = ChainTail::empty_for_run(id);
     for row in all {
         let body = if row.seq == seq { PROMISED.to_owned() } else { row.body.clone() };
         let linked = tail.push_record(Moment::parse(&row.at).expect("a moment"), row.calls, body);
@@ -60,7 +60,7 @@ fn a_run_of_which_a_record_does_not_read_is_ended_as_it_is() {
             "it can be ended"
         );
         let run = test.journal.acquire_unfit_run(&id).expect("taken");
-        assert_eq!((run.unread_records(), run.entries().len()), (&[seq][..], 4));
+        assert_eq!((run.unreadable_record_numbers(), run.entries().len()), (&[seq][..], 4));
         run.end_as_abandoned(vec!["branch sandbox/x".into()]).expect("written");
         let ended = test.journal.summarize_run(&id).expect("is there");
         assert_eq!(

@@ -10,7 +10,7 @@
 
 use super::{
     failure::{
-        EffectFailure, EffectResult, never_landed_error, refuse_in_doubt, refuse_when_settling,
+        EffectFailure, EffectResult, never_landed_error, refuse_doubtful_call, refuse_when_only_settling,
         wrong_evidence_failure,
     },
     sending::LOOK_TIMEOUT,
@@ -22,7 +22,7 @@ use crate::{
     base::{clock::Uptime, moment::Span},
     ops::{args::CallArgs, context::CallContext, evidence::Evidence, thing::Thing},
     provider::{
-        Code, Provider, Sql, mark_lasting_effects,
+        Code, Provider, Sql, add_lasting_effects_to_error,
         model::{CommitState, EffectKind, Progress, SqlOutcome},
     },
 };
@@ -34,7 +34,7 @@ use std::sync::OnceLock;
 const WORK_GRACE: Span = Span::from_secs(60);
 
 /// Takes a statement up where it is: runs it, or asks whether it was committed.
-pub(in crate::ops) async fn perform_commit(
+pub(in crate::ops) async fn begin_or_continue_commit(
     cx: &CallContext<'_>,
     args: &CallArgs,
     provider: &dyn Provider,
@@ -43,7 +43,7 @@ pub(in crate::ops) async fn perform_commit(
     let (sql, things) = (provider.sql()?, vec![Thing::table_rows(args)?]);
     let commit =
         StatementCommit { cx, provider, sql, things, timeout: args.timeout(), open_since: OnceLock::new() };
-    let value = commit.perform(args, statement).await;
+    let value = commit.execute_or_recover(args, statement).await;
     // While nobody knows, it may still be at work.
     let is_settled = !matches!(value, Err(EffectFailure::Undecided(_) | EffectFailure::Unreadable(_)));
     if commit.may_outlive_process() && is_settled {
@@ -65,7 +65,7 @@ struct StatementCommit<'a> {
 
 impl StatementCommit<'_> {
     /// Returns how long a statement may be at work.
-    fn work_time(&self) -> Span {
+    fn max_work_time(&self) -> Span {
         Span(self.timeout.0.saturating_add(WORK_GRACE.0))
     }
 
@@ -73,10 +73,10 @@ impl StatementCommit<'_> {
     /// all the same.
     async fn end_quarantine(&self) -> EffectResult<()> {
         match self.open_since.get() {
-            _ if !self.cx.is_redone() => self.cx.host.lift_quarantines().await?,
+            _ if !self.cx.is_to_be_redone() => self.cx.host.lift_quarantines().await?,
             Some(None) => self.cx.host.lift_quarantines().await?,
             Some(Some(sent_by)) => {
-                self.cx.host.begin_quarantine(&self.things, sent_by, Some(self.work_time())).await?;
+                self.cx.host.begin_quarantine(&self.things, sent_by, Some(self.max_work_time())).await?;
             }
             // It may be the earlier attempt's, and ends by itself.
             None => {}
@@ -86,24 +86,24 @@ impl StatementCommit<'_> {
 
     /// Returns whether a statement may go on when its process is gone.
     fn may_outlive_process(&self) -> bool {
-        let is_fenced = self.provider.landing(EffectKind::Statement).is_fenced();
-        !is_fenced || self.sql.runs_statement_on_open() || self.sql.leaves_commit_mark()
+        let cannot_land_late = self.provider.landing_limit(EffectKind::Statement).cannot_land_late();
+        !cannot_land_late || self.sql.runs_statement_before_commit() || self.sql.leaves_commit_mark()
     }
 
-    async fn perform(&self, args: &CallArgs, statement: &str) -> EffectResult<Value> {
+    async fn execute_or_recover(&self, args: &CallArgs, statement: &str) -> EffectResult<Value> {
         let Self { cx, provider, sql, things, .. } = self;
         let was_lost = || {
-            let error = never_landed_error("the statement", provider.landing(EffectKind::Statement));
-            EffectFailure::from(mark_lasting_effects(error, statement))
+            let error = never_landed_error("the statement", provider.landing_limit(EffectKind::Statement));
+            EffectFailure::from(add_lasting_effects_to_error(error, statement))
         };
-        refuse_in_doubt(cx)?;
+        refuse_doubtful_call(cx)?;
         match &cx.recorded {
-            None => refuse_when_settling(cx).await?,
+            None => refuse_when_only_settling(cx).await?,
             Some(Evidence::Commit { token, outcome: Some(outcome) }) => {
                 return finish_commit(cx, *provider, *sql, token, outcome).await;
             }
             Some(Evidence::Commit { token, outcome: None }) => {
-                if let Some(outcome) = find_outcome(cx, *provider, *sql, token).await? {
+                if let Some(outcome) = await_commit_outcome(cx, *provider, *sql, token).await? {
                     return finish_commit(cx, *provider, *sql, token, &outcome).await;
                 }
                 if cx.settles_only {
@@ -112,13 +112,13 @@ impl StatementCommit<'_> {
             }
             Some(other) => return Err(wrong_evidence_failure(other, "commit")),
         }
-        let claim = cx.host.claim_things(things, Some(self.timeout)).await?;
+        let claim = cx.host.wait_and_claim_things(things, Some(self.timeout)).await?;
         self.open_since.get_or_init(|| claim.open_since.clone());
         if self.may_outlive_process() {
-            let work = self.work_time();
+            let work = self.max_work_time();
             cx.host.begin_quarantine(things, &cx.fleet.clock().uptime(), Some(work)).await?;
         }
-        if sql.runs_statement_on_open() {
+        if sql.runs_statement_before_commit() {
             cx.host.record_evidence(&Evidence::Commit { token: Value::Null, outcome: None }).await?;
         }
         let transaction = sql.execute_uncommitted(statement, args.timeout(), cx.key).await?;
@@ -132,7 +132,7 @@ impl StatementCommit<'_> {
             {
                 Some(SqlOutcome { rows_affected: 0 })
             }
-            Err(e) if e.code == Code::Unknown => find_outcome(cx, *provider, *sql, &token).await?,
+            Err(e) if e.code == Code::Unknown => await_commit_outcome(cx, *provider, *sql, &token).await?,
             committed => Some(committed?),
         };
         let outcome = committed.ok_or_else(was_lost)?;
@@ -142,13 +142,13 @@ impl StatementCommit<'_> {
 
 /// Returns the outcome of a statement whose commit may have been asked for; `None` if it was not committed. It is asked
 /// about until the commit can land no more.
-async fn find_outcome(
+async fn await_commit_outcome(
     cx: &CallContext<'_>,
     provider: &dyn Provider,
     sql: &dyn Sql,
     token: &Value,
 ) -> EffectResult<Option<SqlOutcome>> {
-    let landing = provider.landing(EffectKind::Statement);
+    let landing = provider.landing_limit(EffectKind::Statement);
     let look = || async {
         let state = match sql.find_commit_state(cx.key, token).await {
             // Who cannot know now cannot know later.
@@ -157,13 +157,13 @@ async fn find_outcome(
         };
         let is_settled = match &state {
             CommitState::Committed(_) => true,
-            CommitState::NotCommitted => landing.is_fenced(),
+            CommitState::NotCommitted => landing.cannot_land_late(),
             CommitState::Open(_) => false,
         };
         let progress = Progress::with_phase("asking whether the statement was committed");
         Ok(if is_settled { Look::Seen(Ok(state)) } else { Look::NotYet(Ok(state), progress) })
     };
-    let limit = landing.max_delay().filter(|_| !landing.is_fenced()).unwrap_or(LOOK_TIMEOUT);
+    let limit = landing.max_delay().filter(|_| !landing.cannot_land_late()).unwrap_or(LOOK_TIMEOUT);
     let (Watched::Seen(state) | Watched::TimeUp(state)) =
         watch(cx, provider, limit, look).await.map_err(|e| match e.code {
             Code::Internal => EffectFailure::Unreadable(e.message),

@@ -2,7 +2,7 @@
 
 use crate::{
     ops::{context::CallContext, evidence::Evidence},
-    provider::{Code, Error, SideEffects, model::Landing},
+    provider::{Code, Error, SideEffects, model::LandingLimit},
 };
 
 /// Why an effect has no value.
@@ -36,13 +36,13 @@ pub(super) fn wrong_evidence_failure(evidence: &Evidence, shape: &str) -> Effect
 }
 
 /// Returns the error of something that was asked for, got no answer, and has not happened: certainly, or as far as is assumed.
-pub(super) fn never_landed_error(what: &str, landing: Landing) -> Error {
+pub(super) fn never_landed_error(what: &str, landing: LandingLimit) -> Error {
     let proof = match landing {
-        Landing::Fenced(how) => how.to_owned(),
-        Landing::Bounded(span, _) => {
+        LandingLimit::Fenced(how) => how.to_owned(),
+        LandingLimit::Bounded(span, _) => {
             format!("it was looked for until {span} after it was sent, in which it could still have come")
         }
-        Landing::Assumed(span) => {
+        LandingLimit::Assumed(span) => {
             let look = "look whether it came after all before you ask again";
             let message = format!(
                 "{what} was asked for, got no answer, and was not seen within {span}; that nothing comes later is \
@@ -52,7 +52,7 @@ pub(super) fn never_landed_error(what: &str, landing: Landing) -> Error {
             return Error { side_effects: SideEffects::Unknown, ..Error::new(Code::Unavailable, message) }
                 .with_hint(format!("{look}; `landing_time` of the target says how long is waited for it"));
         }
-        Landing::Unbounded => "it was decided so".to_owned(),
+        LandingLimit::Unbounded => "it was decided so".to_owned(),
     };
     Error::new(Code::Unavailable, format!("{what} was asked for, got no answer, and did not happen: {proof}"))
         .with_hint("ask again")
@@ -83,11 +83,11 @@ fn join_loss(lost: Error, told: &str, refusal: Error) -> Error {
 }
 
 /// Refuses to ask for anything while calls are only settled. What an earlier process kept before it could ask is given back.
-pub(super) async fn refuse_when_settling(cx: &CallContext<'_>) -> EffectResult<()> {
+pub(super) async fn refuse_when_only_settling(cx: &CallContext<'_>) -> EffectResult<()> {
     if !cx.settles_only {
         return Ok(());
     }
-    if cx.recorded.is_none() && !cx.is_redone() {
+    if cx.recorded.is_none() && !cx.is_to_be_redone() {
         cx.host.lift_quarantines().await?;
     }
     Err(EffectFailure::NeverAsked)
@@ -98,21 +98,21 @@ pub(super) async fn refuse_when_settling(cx: &CallContext<'_>) -> EffectResult<(
 ///
 /// # Errors
 /// [`EffectFailure::Undecided`].
-pub(super) fn refuse_in_doubt(cx: &CallContext<'_>) -> EffectResult<()> {
+pub(super) fn refuse_doubtful_call(cx: &CallContext<'_>) -> EffectResult<()> {
     if cx.is_doubtful {
-        Err(doubt_failure("the target keeps nothing by which it could be told"))
+        Err(doubtful_call_failure("the target keeps nothing by which it could be told"))
     } else {
         Ok(())
     }
 }
 
 /// Returns the failure of a call that could not be planned. What is refused because it was done before has not failed.
-pub(super) fn plan_failure(cx: &CallContext<'_>, error: Error) -> EffectFailure {
-    if cx.is_doubtful { doubt_failure(&error.message) } else { error.into() }
+pub(super) fn planning_failure(cx: &CallContext<'_>, error: Error) -> EffectFailure {
+    if cx.is_doubtful { doubtful_call_failure(&error.message) } else { error.into() }
 }
 
 /// Returns the failure of a call that may have been made before the journal was rolled back.
-pub(super) fn doubt_failure(why: &str) -> EffectFailure {
+pub(super) fn doubtful_call_failure(why: &str) -> EffectFailure {
     EffectFailure::Undecided(format!(
         "the journal was rolled back, and the call may have been made before; {why}"
     ))

@@ -6,11 +6,11 @@
 
 use super::{
     failure::{
-        EffectFailure, EffectResult, doubt_failure, never_landed_error, refuse_when_settling,
+        EffectFailure, EffectResult, doubtful_call_failure, never_landed_error, refuse_when_only_settling,
         refused_after_loss_error, unasked_after_loss_error, wrong_evidence_failure,
     },
     plan::plan_in_time,
-    sending::{RequestAnswer, Sending},
+    sending::{RequestAnswer, RequestTracker},
     watch::{Look, Watched, watch},
 };
 #[cfg(test)]
@@ -39,11 +39,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[async_trait]
 pub(in crate::ops) trait JobEffect: Sync {
     /// What is asked for, for messages: `the backup`.
-    fn subject(&self) -> String;
+    fn subject_for_messages(&self) -> String;
     /// What kind of request it is.
     fn kind(&self) -> EffectKind;
     /// The parts of the target that it changes; none for a new thing that only its key names.
-    fn things(&self) -> Vec<Thing>;
+    fn changed_things(&self) -> Vec<Thing>;
     /// Returns whether it is found by what is new where the platform keeps no key. Somebody else's is new, too, so that is
     /// conclusive only when ours can land no more.
     fn is_found_by_difference(&self) -> bool {
@@ -51,11 +51,11 @@ pub(in crate::ops) trait JobEffect: Sync {
     }
     /// Returns whether a job that was accepted says which thing is its own. Where it does not, somebody else's could be taken
     /// for it until ours must be there.
-    fn is_named_by_its_job(&self) -> bool {
+    fn does_job_name_its_own(&self) -> bool {
         true
     }
     /// Returns whether the target may have been before what the job makes of it. A look that lags behind calls it done then.
-    fn may_have_been_so_before(&self) -> bool {
+    fn may_hold_before_request(&self) -> bool {
         false
     }
     /// Plans it. Every refusal that can be known comes from here.
@@ -63,17 +63,18 @@ pub(in crate::ops) trait JobEffect: Sync {
 }
 
 /// Takes a job up where it is: asks for it, or goes on with it.
-pub(in crate::ops) async fn perform_job(
+pub(in crate::ops) async fn begin_or_continue_job(
     cx: &CallContext<'_>,
     args: &CallArgs,
     provider: &dyn Provider,
     effect: &dyn JobEffect,
 ) -> EffectResult<Value> {
-    let mut sending = Sending::claim(cx, args, provider, (effect.kind(), effect.things())).await?;
+    let mut sending =
+        RequestTracker::claim_when_free(cx, args, provider, (effect.kind(), effect.changed_things())).await?;
     let was_absent = AtomicBool::new(false);
     let request = JobRequest { cx, provider, effect, was_absent, timeout: args.timeout() };
-    let settled = request.settle(&mut sending).await;
-    sending.finish(settled).await
+    let settled = request.resolve_to_end(&mut sending).await;
+    sending.lift_quarantine_if_settled(settled).await
 }
 
 /// A job on its way to be accepted.
@@ -89,38 +90,38 @@ struct JobRequest<'a> {
 
 impl JobRequest<'_> {
     /// Brings the call to its end: what was asked for is there only when the job is done.
-    async fn settle(&self, sending: &mut Sending<'_>) -> EffectResult<Value> {
+    async fn resolve_to_end(&self, sending: &mut RequestTracker<'_>) -> EffectResult<Value> {
         let job = self.find_or_send(sending).await?;
         #[cfg(test)]
         if super::mutant::believes_answer(Mutant::JobAnswerBelieved) {
             return Ok(json!(job));
         }
-        let other_end = if !self.effect.is_named_by_its_job() {
+        let other_end = if !self.effect.does_job_name_its_own() {
             OtherEnd::SomebodyElses(sending.time_until_landed())
-        } else if self.effect.may_have_been_so_before() {
+        } else if self.effect.may_hold_before_request() {
             OtherEnd::Earlier(sending.time_until_landed())
         } else {
             OtherEnd::None
         };
         let watch = JobWatch::new(sending.landing, self.timeout, other_end);
-        let watch = watch.after_work(self.was_absent.load(Ordering::Relaxed));
-        Ok(self.cx.wait_for_job(self.provider, &job, self.timeout, watch).await?)
+        let watch = watch.with_seen_at_work(self.was_absent.load(Ordering::Relaxed));
+        Ok(self.cx.wait_for_job_or_cancel(self.provider, &job, self.timeout, watch).await?)
     }
 
     /// Returns the job of this call: the one that was accepted or is found, else the one that is asked for now.
-    async fn find_or_send(&self, sending: &mut Sending<'_>) -> EffectResult<Job> {
-        let lost = never_landed_error(&self.effect.subject(), sending.landing);
+    async fn find_or_send(&self, sending: &mut RequestTracker<'_>) -> EffectResult<Job> {
+        let lost = never_landed_error(&self.effect.subject_for_messages(), sending.landing);
         let traces = match &self.cx.recorded {
             Some(Evidence::Accepted { job }) => {
-                self.check_recorded(RecordedJob::Accepted(job))?;
-                sending.adopt_accepted().await?;
+                self.check_recorded_job(RecordedJob::Accepted(job))?;
+                sending.adopt_accepted_job().await?;
                 // A target that cannot be asked about the job does not end the call.
-                self.find_once(None).await?;
+                self.find_job_once(None).await?;
                 return Ok(job.clone());
             }
             Some(Evidence::Job { traces, sent_by }) => {
                 if !traces.is_null() {
-                    self.check_recorded(RecordedJob::Planned(traces))?;
+                    self.check_recorded_job(RecordedJob::Planned(traces))?;
                 }
                 sending.adopt_lost_request(sent_by).await?;
                 traces.clone()
@@ -133,9 +134,9 @@ impl JobRequest<'_> {
         }
         if self.cx.is_taken_up {
             // What an earlier process asked for must not land beside what is asked for now.
-            match self.await_lost(sending, &traces, lost.clone()).await {
+            match self.await_lost_job(sending, &traces, lost.clone()).await {
                 Err(EffectFailure::Failed(_)) if !self.cx.settles_only => {
-                    return self.send_again(sending, lost).await;
+                    return self.send_unless_landed(sending, lost).await;
                 }
                 Err(EffectFailure::Failed(_)) if self.cx.recorded.is_none() => {
                     return Err(EffectFailure::NeverAsked);
@@ -143,18 +144,18 @@ impl JobRequest<'_> {
                 found => return found,
             }
         }
-        refuse_when_settling(self.cx).await?;
+        refuse_when_only_settling(self.cx).await?;
         self.send_and_await(sending, lost).await
     }
 
     /// Reads what was recorded of the job: by what does not read, nothing is asked or cancelled.
-    fn check_recorded(&self, recorded: RecordedJob<'_>) -> EffectResult<()> {
+    fn check_recorded_job(&self, recorded: RecordedJob<'_>) -> EffectResult<()> {
         self.provider.check_recorded_job(recorded).map_err(|e| EffectFailure::Unreadable(e.message))
     }
 
     /// Asks for a job that was looked for and is not there. Where a request of it got no answer, a refusal says nothing of
     /// that one.
-    async fn send_again(&self, sending: &mut Sending<'_>, lost: Error) -> EffectResult<Job> {
+    async fn send_unless_landed(&self, sending: &mut RequestTracker<'_>, lost: Error) -> EffectResult<Job> {
         let had_lost_request = sending.has_lost_request();
         let planned = match self.plan(sending).await {
             Err(EffectFailure::Failed(why)) if had_lost_request => {
@@ -170,71 +171,71 @@ impl JobRequest<'_> {
         }
     }
 
-    async fn send_and_await(&self, sending: &mut Sending<'_>, lost: Error) -> EffectResult<Job> {
+    async fn send_and_await(&self, sending: &mut RequestTracker<'_>, lost: Error) -> EffectResult<Job> {
         let planned = self.plan(sending).await?;
         self.send_planned(sending, planned, lost).await
     }
 
     /// Plans it. A job whose end the call could never know is not asked for.
-    async fn plan(&self, sending: &Sending<'_>) -> EffectResult<PlannedJob<'_>> {
+    async fn plan(&self, sending: &RequestTracker<'_>) -> EffectResult<PlannedJob<'_>> {
         let planned =
             plan_in_time(self.effect.plan()).await.and_then(|planned| match planned.believed_after {
                 lag if lag >= self.timeout && lag > Span::ZERO => Err(self.unknowable_error(lag)),
                 _ => Ok(planned),
             });
-        Ok(planned.map_err(|e| sending.blame_earlier(e))?)
+        Ok(planned.map_err(|e| sending.blame_earlier_attempt(e))?)
     }
 
     fn unknowable_error(&self, lag: Span) -> Error {
         let what = format!(
             "{} was not asked for: how it ended is known when it was shown alike for {lag}, for which the call has no time",
-            self.effect.subject()
+            self.effect.subject_for_messages()
         );
         Error::new(Code::Invalid, what).with_hint(format!("give it more than {lag} with `timeout:`"))
     }
 
     async fn send_planned(
         &self,
-        sending: &mut Sending<'_>,
+        sending: &mut RequestTracker<'_>,
         planned: PlannedJob<'_>,
         lost: Error,
     ) -> EffectResult<Job> {
         let PlannedJob { traces, request, .. } = planned;
-        let answer = if sending.landing.is_fenced() {
+        let answer = if sending.landing.cannot_land_late() {
             // What was begun is found by its key, and nothing of it can come later: there is nothing to write down.
             sending.send_unrecorded(request).await
         } else {
             let evidence = |sent_by| Evidence::Job { traces: traces.clone(), sent_by };
-            sending.send_recorded(evidence, request).await?
+            sending.record_and_send(evidence, request).await?
         };
         match answer {
             RequestAnswer::Answered(job) => self.record_accepted_job(sending, job).await,
             RequestAnswer::Refused(why) => {
-                let why = sending.blame_earlier(why);
-                self.confirm_refused(sending, &traces, why).await
+                let why = sending.blame_earlier_attempt(why);
+                self.confirm_refused_job(sending, &traces, why).await
             }
-            RequestAnswer::Lost => self.await_lost(sending, &traces, lost).await,
+            RequestAnswer::Lost => self.await_lost_job(sending, &traces, lost).await,
         }
     }
 
     /// Concludes a job that was refused, perhaps because the target is so already. A look may still show what was before
     /// somebody else's change, so it counts as accepted only when it is so until none can lag so far behind.
-    async fn confirm_refused(
+    async fn confirm_refused_job(
         &self,
-        sending: &mut Sending<'_>,
+        sending: &mut RequestTracker<'_>,
         traces: &Value,
         why: Error,
     ) -> EffectResult<Job> {
         let bound = sending.landing.max_delay().filter(|bound| *bound <= self.timeout);
-        let may_be_so = self.effect.may_have_been_so_before() && why.code.may_be_because_it_is_so();
-        let Some(bound) = bound.filter(|_| may_be_so && !sending.landing.is_fenced()) else {
+        let may_be_so = self.effect.may_hold_before_request() && why.code.may_mean_already_so();
+        let Some(bound) = bound.filter(|_| may_be_so && !sending.landing.cannot_land_late()) else {
             return Err(why.into());
         };
         let refused_at = self.cx.fleet.clock().uptime();
         let traces = Some(traces).filter(|traces| !traces.is_null());
         let look = || async {
             let found = self.provider.find_job(self.cx.key, traces).await?;
-            let phase = format!("looking whether {} was done before", self.effect.subject());
+            let phase = format!("looking whether {} was done before", self.effect.subject_for_messages());
             Ok(match found {
                 None => Look::Seen(None),
                 job => Look::NotYet(job, Progress::with_phase(phase)),
@@ -242,7 +243,7 @@ impl JobRequest<'_> {
         };
         match watch(self.cx, self.provider, bound, look).await {
             Ok(Watched::TimeUp(Some(job))) => {
-                sending.count_as_answered(refused_at);
+                sending.count_refusal_as_answer(refused_at);
                 self.record_accepted_job(sending, job).await
             }
             // The request changed nothing, whatever the looks show.
@@ -251,7 +252,12 @@ impl JobRequest<'_> {
     }
 
     /// Looks for a lost job until it cannot land any more, and records it; `why` is the error of one that did not.
-    async fn await_lost(&self, sending: &mut Sending<'_>, traces: &Value, why: Error) -> EffectResult<Job> {
+    async fn await_lost_job(
+        &self,
+        sending: &mut RequestTracker<'_>,
+        traces: &Value,
+        why: Error,
+    ) -> EffectResult<Job> {
         let traces = Some(traces).filter(|traces| !traces.is_null());
         let looking = &*sending;
         let find = || async {
@@ -262,13 +268,14 @@ impl JobRequest<'_> {
             self.was_absent.fetch_or(found.is_none(), Ordering::Relaxed);
             Ok(found)
         };
-        let job = looking.find_lost(self.provider, &self.effect.subject(), why, find).await?;
+        let job =
+            looking.await_lost_result(self.provider, &self.effect.subject_for_messages(), why, find).await?;
         self.record_accepted_job(sending, job).await
     }
 
     /// Records a job that goes on, after its things are kept until its end.
-    async fn record_accepted_job(&self, sending: &mut Sending<'_>, job: Job) -> EffectResult<Job> {
-        sending.hold_until_settled().await?;
+    async fn record_accepted_job(&self, sending: &mut RequestTracker<'_>, job: Job) -> EffectResult<Job> {
+        sending.quarantine_until_settled().await?;
         self.cx.host.record_evidence(&Evidence::Accepted { job: job.clone() }).await?;
         Ok(job)
     }
@@ -277,24 +284,27 @@ impl JobRequest<'_> {
     /// where it makes something that its key would have found, and whose request can land no more.
     async fn find_or_send_in_doubt(
         &self,
-        sending: &mut Sending<'_>,
+        sending: &mut RequestTracker<'_>,
         traces: &Value,
         lost: Error,
     ) -> EffectResult<Job> {
         let traces = Some(traces).filter(|traces| !traces.is_null());
-        if let Some(job) = self.find_once(traces).await? {
+        if let Some(job) = self.find_job_once(traces).await? {
             return self.record_accepted_job(sending, job).await;
         }
         let makes =
             matches!(self.effect.kind(), EffectKind::Backup | EffectKind::Branch | EffectKind::Replica);
-        if !makes || self.effect.is_found_by_difference() || !sending.landing.is_fenced() {
-            return Err(doubt_failure(&format!("{} is not found now", self.effect.subject())));
+        if !makes || self.effect.is_found_by_difference() || !sending.landing.cannot_land_late() {
+            return Err(doubtful_call_failure(&format!(
+                "{} is not found now",
+                self.effect.subject_for_messages()
+            )));
         }
-        refuse_when_settling(self.cx).await?;
+        refuse_when_only_settling(self.cx).await?;
         self.send_and_await(sending, lost).await
     }
 
-    async fn find_once(&self, traces: Option<&Value>) -> EffectResult<Option<Job>> {
+    async fn find_job_once(&self, traces: Option<&Value>) -> EffectResult<Option<Job>> {
         self.provider.find_job(self.cx.key, traces).await.map_err(|e| EffectFailure::Undecided(e.message))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     failure::{EffectFailure, EffectResult},
-    sending::{LOOK_TIMEOUT, Sending},
+    sending::{LOOK_TIMEOUT, RequestTracker},
     watch::{Look, Watched, look_failure, watch},
 };
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     provider::{Provider, Result},
 };
 
-impl Sending<'_> {
+impl RequestTracker<'_> {
     /// Looks for a lost request until it is seen or can land no more, and returns what the last look showed.
     ///
     /// Once it was looked for for [`LOOK_TIMEOUT`], and only waiting is left, a person who is there may end the looking;
@@ -19,7 +19,7 @@ impl Sending<'_> {
     /// # Errors
     /// As for [`look_failure`] when a look failed that had to show it; [`EffectFailure::Undecided`] when a person ended the
     /// looking.
-    pub(super) async fn watch_lost<T, F: Future<Output = Result<Look<T>>>>(
+    pub(super) async fn watch_lost_request<T, F: Future<Output = Result<Look<T>>>>(
         &self,
         provider: &dyn Provider,
         subject: &str,
@@ -49,7 +49,10 @@ impl Sending<'_> {
     /// Asks a person whether to look on until `until`, and returns who ends it. Where nobody does, it is never ready.
     async fn ask_to_stop_looking(&self, subject: &str, until: Moment) -> String {
         let clock = self.cx.fleet.clock();
-        let looked = self.looking_since().and_then(|since| clock.uptime().since(since)).unwrap_or(Span::ZERO);
+        let looked = self
+            .looking_since()
+            .and_then(|since| clock.uptime().since_in_same_boot(since))
+            .unwrap_or(Span::ZERO);
         let patience = Span(LOOK_TIMEOUT.0.saturating_sub(looked.0)).max(Span::ZERO);
         // Who gives a run up waits for nothing else.
         let may_be_asked =

@@ -4,11 +4,11 @@
 
 use super::{
     failure::{
-        EffectFailure, EffectResult, never_landed_error, refuse_in_doubt, refuse_when_settling,
+        EffectFailure, EffectResult, never_landed_error, refuse_doubtful_call, refuse_when_only_settling,
         refused_after_loss_error, wrong_evidence_failure,
     },
     plan::plan_in_time,
-    sending::{RequestAnswer, Sending},
+    sending::{RequestAnswer, RequestTracker},
     watch::find_within,
 };
 #[cfg(test)]
@@ -28,11 +28,11 @@ const SEEN_TIMEOUT: Span = Span::from_secs(300);
 #[async_trait]
 pub(in crate::ops) trait MakeEffect: Sync {
     /// What is made, for messages: `the schedule`.
-    fn subject(&self) -> String;
+    fn subject_for_messages(&self) -> String;
     /// What kind of request it is.
     fn kind(&self) -> EffectKind;
     /// The parts of the target that it changes.
-    fn things(&self) -> Vec<Thing>;
+    fn changed_things(&self) -> Vec<Thing>;
     /// Returns how it was before; null where the platform keeps a key. Every refusal comes from here.
     async fn plan(&self) -> Result<Value>;
     /// Looks for what the call has made, fresh.
@@ -42,18 +42,19 @@ pub(in crate::ops) trait MakeEffect: Sync {
 }
 
 /// Takes up where it is what is made at once: begins it, or goes on with it.
-pub(in crate::ops) async fn perform_make(
+pub(in crate::ops) async fn begin_or_continue_make(
     cx: &CallContext<'_>,
     args: &CallArgs,
     provider: &dyn Provider,
     effect: &dyn MakeEffect,
 ) -> EffectResult<Value> {
-    refuse_in_doubt(cx)?;
-    let mut sending = Sending::claim(cx, args, provider, (effect.kind(), effect.things())).await?;
+    refuse_doubtful_call(cx)?;
+    let mut sending =
+        RequestTracker::claim_when_free(cx, args, provider, (effect.kind(), effect.changed_things())).await?;
     let before = match &cx.recorded {
         None => {
-            refuse_when_settling(cx).await?;
-            plan_in_time(effect.plan()).await.map_err(|e| sending.blame_earlier(e))?
+            refuse_when_only_settling(cx).await?;
+            plan_in_time(effect.plan()).await.map_err(|e| sending.blame_earlier_attempt(e))?
         }
         Some(Evidence::Make { before, sent_by }) => {
             sending.adopt_lost_request(sent_by).await?;
@@ -62,8 +63,8 @@ pub(in crate::ops) async fn perform_make(
         Some(other) => return Err(wrong_evidence_failure(other, "making")),
     };
     let making = Making { cx, provider, effect, before, limit: args.timeout().min(SEEN_TIMEOUT) };
-    let made = making.make(&mut sending).await;
-    sending.finish(made).await
+    let made = making.find_or_make(&mut sending).await;
+    sending.lift_quarantine_if_settled(made).await
 }
 
 /// Something on its way to be made.
@@ -77,49 +78,49 @@ struct Making<'a> {
 }
 
 impl Making<'_> {
-    async fn make(&self, sending: &mut Sending<'_>) -> EffectResult<Value> {
-        let lost = never_landed_error(&self.effect.subject(), sending.landing);
+    async fn find_or_make(&self, sending: &mut RequestTracker<'_>) -> EffectResult<Value> {
+        let lost = never_landed_error(&self.effect.subject_for_messages(), sending.landing);
         if sending.has_lost_request() {
             // What an earlier process asked for must not land beside what is asked for now.
-            match self.await_lost(sending, lost.clone()).await {
+            match self.await_lost_making(sending, lost.clone()).await {
                 Err(EffectFailure::Failed(_)) if !self.cx.settles_only => {}
                 found => return found,
             }
         }
         let evidence = |sent_by| Evidence::Make { before: self.before.clone(), sent_by };
-        match sending.send_recorded(evidence, self.effect.send_request()).await? {
+        match sending.record_and_send(evidence, self.effect.send_request()).await? {
             #[cfg(test)]
             RequestAnswer::Answered(made) if super::mutant::believes_answer(Mutant::MakeAnswerBelieved) => {
                 Ok(made)
             }
-            RequestAnswer::Answered(_) => match self.await_made().await? {
+            RequestAnswer::Answered(_) => match self.wait_until_made_is_seen().await? {
                 Some(made) => Ok(made),
-                None => Err(self.unseen_error(sending).into()),
+                None => Err(self.unseen_making_error(sending).into()),
             },
             // It was looked for above, as far as it was asked for before.
             RequestAnswer::Refused(why) if sending.has_lost_request() => {
                 Err(refused_after_loss_error(lost, why).into())
             }
             RequestAnswer::Refused(why) => Err(why.into()),
-            RequestAnswer::Lost => self.await_lost(sending, lost).await,
+            RequestAnswer::Lost => self.await_lost_making(sending, lost).await,
         }
     }
 
     /// Looks for one that was answered.
-    async fn await_made(&self) -> EffectResult<Option<Value>> {
+    async fn wait_until_made_is_seen(&self) -> EffectResult<Option<Value>> {
         let find = || self.effect.find(&self.before);
-        find_within(self.cx, self.provider, self.limit, &self.effect.subject(), find).await
+        find_within(self.cx, self.provider, self.limit, &self.effect.subject_for_messages(), find).await
     }
 
     /// Looks for a lost one until it cannot land any more; `why` is the error of one that did not.
-    async fn await_lost(&self, sending: &Sending<'_>, why: Error) -> EffectResult<Value> {
+    async fn await_lost_making(&self, sending: &RequestTracker<'_>, why: Error) -> EffectResult<Value> {
         let find = || self.effect.find(&self.before);
-        sending.find_lost(self.provider, &self.effect.subject(), why, find).await
+        sending.await_lost_result(self.provider, &self.effect.subject_for_messages(), why, find).await
     }
 
     /// Returns the error of one that was answered and is not seen. What can come no more is not there to be named.
-    fn unseen_error(&self, sending: &Sending<'_>) -> Error {
-        let what = self.effect.subject();
+    fn unseen_making_error(&self, sending: &RequestTracker<'_>) -> Error {
+        let what = self.effect.subject_for_messages();
         let mut error =
             sending.unapplied_error(format!("{what} was asked for and answered, and is not there"));
         if error.side_effects != SideEffects::None {

@@ -6,7 +6,7 @@
 //! - What is about to be asked for is on disk before it is asked for.
 //! - An effect is done when a fresh look shows it, not when a request was answered.
 //! - No answer is no answer. Absence proves nothing until the time has passed in which the request may still land
-//!   ([`Landing`]); until then the thing is under quarantine, and the next effect on it waits.
+//!   ([`LandingLimit`]); until then the thing is under quarantine, and the next effect on it waits.
 //! - An error that comes from here is certain. What is not certain is [`EffectFailure::Undecided`].
 
 mod commit;
@@ -25,10 +25,10 @@ mod set;
 mod tests;
 mod watch;
 
-pub(super) use commit::perform_commit;
+pub(super) use commit::begin_or_continue_commit;
 pub use failure::{EffectFailure, EffectResult};
-pub(super) use job::{JobEffect, perform_job};
-pub(super) use make::{MakeEffect, perform_make};
-pub(super) use opaque::perform_opaque;
-pub(super) use remove::{RemoveEffect, perform_remove};
-pub(super) use set::{SetEffect, SetLook, perform_set};
+pub(super) use job::{JobEffect, begin_or_continue_job};
+pub(super) use make::{MakeEffect, begin_or_continue_make};
+pub(super) use opaque::send_opaque_or_report_undecided;
+pub(super) use remove::{RemoveEffect, begin_or_continue_removal};
+pub(super) use set::{SetEffect, SetLook, begin_or_continue_set};

@@ -3,7 +3,7 @@
 //! That it is about to be sent is recorded first. Once it is, no answer means that nobody knows, and it is never sent again.
 
 use super::failure::{
-    EffectFailure, EffectResult, refuse_in_doubt, refuse_when_settling, wrong_evidence_failure,
+    EffectFailure, EffectResult, refuse_doubtful_call, refuse_when_only_settling, wrong_evidence_failure,
 };
 use crate::{
     base::moment::Span,
@@ -17,27 +17,27 @@ use crate::{
 use serde_json::Value;
 
 /// Takes an opaque request up where it is: sends it, or says that nobody knows.
-pub(in crate::ops) async fn perform_opaque(
+pub(in crate::ops) async fn send_opaque_or_report_undecided(
     cx: &CallContext<'_>,
     thing: Thing,
     timeout: Span,
     request: Value,
     send: impl Future<Output = Result<Value>>,
 ) -> EffectResult<Value> {
-    refuse_in_doubt(cx)?;
+    refuse_doubtful_call(cx)?;
     match &cx.recorded {
         None => {
-            refuse_when_settling(cx).await?;
+            refuse_when_only_settling(cx).await?;
             // What changes all of the target is waited for.
             let rows = Thing { part: ThingPart::Rows, ..thing.clone() };
-            let claim = cx.host.claim_things(&[rows], Some(timeout)).await?;
+            let claim = cx.host.wait_and_claim_things(&[rows], Some(timeout)).await?;
             // Nobody knows what it changes: what changes all of the target waits for it, and nothing else does. Whoever decides
             // about it or leaves it is told.
             cx.host.begin_quarantine(&[thing], &cx.fleet.clock().uptime(), None).await?;
             cx.host.record_evidence(&Evidence::Opaque { request }).await?;
             let answer = send.await.map_err(EffectFailure::from);
             // That this one was answered says nothing of an earlier one that was not.
-            let is_earlier_open = cx.is_redone() && claim.is_at_work;
+            let is_earlier_open = cx.is_to_be_redone() && claim.is_at_work;
             if !is_earlier_open && !matches!(answer, Err(EffectFailure::Undecided(_))) {
                 cx.host.lift_quarantines().await?;
             }

@@ -5,11 +5,11 @@
 
 use super::{
     failure::{
-        EffectFailure, EffectResult, never_landed_error, plan_failure, refuse_when_settling,
+        EffectFailure, EffectResult, never_landed_error, planning_failure, refuse_when_only_settling,
         refused_after_loss_error, wrong_evidence_failure,
     },
     plan::plan_in_time,
-    sending::{RequestAnswer, Sending},
+    sending::{RequestAnswer, RequestTracker},
     watch::{Look, Watched, watch},
 };
 #[cfg(test)]
@@ -41,32 +41,35 @@ pub(in crate::ops) trait RemoveEffect: Sync {
     type Gone: Serialize + DeserializeOwned + Send + Sync;
 
     /// What is removed, for messages: `the branch sandbox/look`.
-    fn subject(&self) -> String;
+    fn subject_for_messages(&self) -> String;
     /// What kind of request it is.
     fn kind(&self) -> EffectKind;
     /// The parts of the target that it removes.
-    fn things(&self) -> Vec<Thing>;
+    fn changed_things(&self) -> Vec<Thing>;
     /// Finds out what exactly goes. Every refusal comes from here.
     async fn plan(&self) -> Result<Self::Gone>;
     /// Looks whether any of it is still there, fresh.
-    async fn is_there(&self, gone: &Self::Gone) -> Result<bool>;
+    async fn is_any_left(&self, gone: &Self::Gone) -> Result<bool>;
     /// Asks for the removal.
     async fn send_request(&self, gone: &Self::Gone) -> Result<()>;
 }
 
 /// Takes a removal up where it is: begins it, or goes on with it.
-pub(in crate::ops) async fn perform_remove<E: RemoveEffect>(
+pub(in crate::ops) async fn begin_or_continue_removal<E: RemoveEffect>(
     cx: &CallContext<'_>,
     args: &CallArgs,
     provider: &dyn Provider,
     effect: &E,
 ) -> EffectResult<Value> {
-    let mut sending = Sending::claim(cx, args, provider, (effect.kind(), effect.things())).await?;
+    let mut sending =
+        RequestTracker::claim_when_free(cx, args, provider, (effect.kind(), effect.changed_things())).await?;
     let gone = match &cx.recorded {
         None => {
-            refuse_when_settling(cx).await?;
+            refuse_when_only_settling(cx).await?;
             // What is there, by its own id, was not removed before.
-            plan_in_time(effect.plan()).await.map_err(|e| plan_failure(cx, sending.blame_earlier(e)))?
+            plan_in_time(effect.plan())
+                .await
+                .map_err(|e| planning_failure(cx, sending.blame_earlier_attempt(e)))?
         }
         Some(Evidence::Remove { gone, sent_by }) => {
             sending.adopt_lost_request(sent_by).await?;
@@ -75,8 +78,8 @@ pub(in crate::ops) async fn perform_remove<E: RemoveEffect>(
         Some(other) => return Err(wrong_evidence_failure(other, "removal")),
     };
     let removal = Removal { cx, provider, effect, gone: &gone, limit: args.timeout().min(GONE_TIMEOUT) };
-    let removed = removal.remove(&mut sending).await;
-    sending.finish(removed).await.map(|()| json!(gone))
+    let removed = removal.remove_until_gone(&mut sending).await;
+    sending.lift_quarantine_if_settled(removed).await.map(|()| json!(gone))
 }
 
 /// A removal on its way.
@@ -91,27 +94,33 @@ struct Removal<'a, E: RemoveEffect> {
 
 impl<E: RemoveEffect> Removal<'_, E> {
     /// Removes what is still there: asks twice at most, the second time when the first got no answer and it is still there.
-    async fn remove(&self, sending: &mut Sending<'_>) -> EffectResult<()> {
-        let lost = never_landed_error(&format!("the removal of {}", self.effect.subject()), sending.landing);
-        if sending.has_lost_request() && sending.is_past_landing() && self.is_gone_within(Span::ZERO).await? {
+    async fn remove_until_gone(&self, sending: &mut RequestTracker<'_>) -> EffectResult<()> {
+        let lost = never_landed_error(
+            &format!("the removal of {}", self.effect.subject_for_messages()),
+            sending.landing,
+        );
+        if sending.has_lost_request()
+            && sending.is_past_landing()
+            && self.wait_until_removed(Span::ZERO).await?
+        {
             return Ok(());
         }
         if self.cx.settles_only {
-            return self.await_lost(sending, lost).await;
+            return self.await_lost_removal(sending, lost).await;
         }
         for is_second in [false, true] {
             let evidence = |sent_by| Evidence::Remove { gone: json!(self.gone), sent_by };
-            match sending.send_recorded(evidence, self.effect.send_request(self.gone)).await? {
+            match sending.record_and_send(evidence, self.effect.send_request(self.gone)).await? {
                 #[cfg(test)]
                 RequestAnswer::Answered(())
                     if super::mutant::believes_answer(Mutant::RemoveAnswerBelieved) =>
                 {
                     return Ok(());
                 }
-                RequestAnswer::Answered(()) if self.is_gone_within(self.limit).await? => return Ok(()),
+                RequestAnswer::Answered(()) if self.wait_until_removed(self.limit).await? => return Ok(()),
                 RequestAnswer::Answered(()) => return Err(self.unapplied_error(sending).into()),
                 RequestAnswer::Refused(why) if sending.has_lost_request() => {
-                    return self.await_lost(sending, refused_after_loss_error(lost, why)).await;
+                    return self.await_lost_removal(sending, refused_after_loss_error(lost, why)).await;
                 }
                 RequestAnswer::Refused(why) => return Err(why.into()),
                 RequestAnswer::Lost if is_second || sending.is_past_landing() => break,
@@ -119,12 +128,12 @@ impl<E: RemoveEffect> Removal<'_, E> {
                 RequestAnswer::Lost => {}
             }
         }
-        self.await_lost(sending, lost).await
+        self.await_lost_removal(sending, lost).await
     }
 
     /// Looks until a lost removal cannot land any more; `why` is the error of one that did not.
-    async fn await_lost(&self, sending: &Sending<'_>, why: Error) -> EffectResult<()> {
-        let subject = format!("the removal of {}", self.effect.subject());
+    async fn await_lost_removal(&self, sending: &RequestTracker<'_>, why: Error) -> EffectResult<()> {
+        let subject = format!("the removal of {}", self.effect.subject_for_messages());
         let look = || async {
             Ok(match self.look().await? {
                 Look::Seen(gone) if !sending.is_past_landing() => {
@@ -134,34 +143,34 @@ impl<E: RemoveEffect> Removal<'_, E> {
                 look => look,
             })
         };
-        let is_gone = sending.watch_lost(self.provider, &subject, look).await?;
+        let is_gone = sending.watch_lost_request(self.provider, &subject, look).await?;
         if is_gone { Ok(()) } else { Err(sending.never_landed_failure(why)) }
     }
 
     /// Looks whether it is gone.
     async fn look(&self) -> Result<Look<bool>> {
-        if !self.effect.is_there(self.gone).await? {
+        if !self.effect.is_any_left(self.gone).await? {
             return Ok(Look::Seen(true));
         }
-        let phase = format!("waiting until {} is gone", self.effect.subject());
+        let phase = format!("waiting until {} is gone", self.effect.subject_for_messages());
         Ok(Look::NotYet(false, Progress::with_phase(phase)))
     }
 
     /// Looks until it is gone, for `limit` at most.
-    async fn is_gone_within(&self, limit: Span) -> EffectResult<bool> {
+    async fn wait_until_removed(&self, limit: Span) -> EffectResult<bool> {
         match watch(self.cx, self.provider, limit, || self.look()).await {
             Ok(Watched::Seen(gone) | Watched::TimeUp(gone)) => Ok(gone),
             Err(e) => Err(EffectFailure::Undecided(format!(
                 "whether {} is still there cannot be looked at: {e}",
-                self.effect.subject()
+                self.effect.subject_for_messages()
             ))),
         }
     }
 
-    fn unapplied_error(&self, sending: &Sending<'_>) -> Error {
+    fn unapplied_error(&self, sending: &RequestTracker<'_>) -> Error {
         sending.unapplied_error(format!(
             "the removal of {} was answered, and it is still there",
-            self.effect.subject()
+            self.effect.subject_for_messages()
         ))
     }
 }

@@ -1,7 +1,7 @@
-//! Sending: what is on disk before a request goes out, and until when it may land.
+//! The tracker of a request: what is on disk before a request goes out, and until when it may land.
 
 use super::{
-    failure::{EffectFailure, EffectResult, refuse_when_settling},
+    failure::{EffectFailure, EffectResult, refuse_when_only_settling},
     watch::Look,
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     },
     provider::{
         Code, Error, Provider, Result, SideEffects,
-        model::{EffectKind, Landing},
+        model::{EffectKind, LandingLimit},
     },
 };
 
@@ -24,10 +24,10 @@ pub(super) const LOOK_TIMEOUT: Span = Span::from_secs(90);
 pub(super) const SENDING_TIME: Span = Span::from_secs(180);
 
 /// The request of one call: the things that it changes, and until when it may land.
-pub(super) struct Sending<'a> {
+pub(super) struct RequestTracker<'a> {
     pub(super) cx: &'a CallContext<'a>,
     things: Vec<Thing>,
-    pub(super) landing: Landing,
+    pub(super) landing: LandingLimit,
     /// The last moment at which any request of the call may have been sent, as far as it is not known to have failed.
     lost: Option<Uptime>,
     /// Since when a lost request of the call is looked for here.
@@ -54,26 +54,27 @@ pub(super) enum RequestAnswer<T> {
     Refused(Error),
 }
 
-impl<'a> Sending<'a> {
+impl<'a> RequestTracker<'a> {
     /// Waits until nothing else is under way at these parts of the call's target; until then nothing is read either.
-    pub(super) async fn claim(
+    pub(super) async fn claim_when_free(
         cx: &'a CallContext<'a>,
         args: &CallArgs,
         provider: &dyn Provider,
         (kind, things): (EffectKind, Vec<Thing>),
-    ) -> EffectResult<Sending<'a>> {
-        let landing = provider.landing(kind);
-        let may_be_asked_for = cx.recorded.is_some() || landing.is_fenced() && cx.is_taken_up;
+    ) -> EffectResult<RequestTracker<'a>> {
+        let landing = provider.landing_limit(kind);
+        let may_be_asked_for = cx.recorded.is_some() || landing.cannot_land_late() && cx.is_taken_up;
         if !may_be_asked_for {
-            refuse_when_settling(cx).await?;
+            refuse_when_only_settling(cx).await?;
         }
         // The time of a call ends waiting, never uncertainty.
         let limit = (!may_be_asked_for).then(|| args.timeout());
-        let ThingClaim { hold, open_since, is_at_work } = cx.host.claim_things(&things, limit).await?;
-        let lost = open_since.map(|sent_by| clamp_to_now(&sent_by, cx));
-        let is_earlier_at_work = is_at_work && cx.is_redone();
+        let ThingClaim { hold, open_since, is_at_work } =
+            cx.host.wait_and_claim_things(&things, limit).await?;
+        let lost = open_since.map(|sent_by| clamp_sending_time_to_now(&sent_by, cx));
+        let is_earlier_at_work = is_at_work && cx.is_to_be_redone();
         let looking_since = lost.as_ref().map(|_| cx.fleet.clock().uptime());
-        Ok(Sending {
+        Ok(RequestTracker {
             cx,
             things,
             landing,
@@ -90,31 +91,31 @@ impl<'a> Sending<'a> {
     /// Takes a request over that an earlier process may have sent, until `sent_by` or until it died: whoever takes a call
     /// up holds the run, so nobody else does any more.
     pub(super) async fn adopt_lost_request(&mut self, sent_by: &Uptime) -> Result<()> {
-        self.lost = Some(clamp_to_now(sent_by, self.cx));
+        self.lost = Some(clamp_sending_time_to_now(sent_by, self.cx));
         self.looking_since.get_or_insert_with(|| self.cx.fleet.clock().uptime());
         self.redate_quarantine().await
     }
 
     /// Keeps the things until the job that was accepted is settled: what a provider states of its requests says nothing of
     /// how long their work takes.
-    pub(super) async fn hold_until_settled(&mut self) -> Result<()> {
+    pub(super) async fn quarantine_until_settled(&mut self) -> Result<()> {
         self.is_accepted = true;
         self.cx.host.begin_quarantine(&self.things, &self.cx.fleet.clock().uptime(), None).await
     }
 
     /// Takes a job over that an earlier process saw accepted: its request has landed, which says nothing of an earlier
     /// attempt's.
-    pub(super) async fn adopt_accepted(&mut self) -> Result<()> {
-        if !self.cx.is_redone() {
+    pub(super) async fn adopt_accepted_job(&mut self) -> Result<()> {
+        if !self.cx.is_to_be_redone() {
             // Its things are kept since it was accepted.
             self.answered = self.lost.take();
             self.looking_since = None;
         }
-        self.hold_until_settled().await
+        self.quarantine_until_settled().await
     }
 
     /// Counts a request that was refused, because it is so already, as one that was answered then.
-    pub(super) fn count_as_answered(&mut self, at: Uptime) {
+    pub(super) fn count_refusal_as_answer(&mut self, at: Uptime) {
         self.answered = Some(at);
     }
 
@@ -139,7 +140,7 @@ impl<'a> Sending<'a> {
     }
 
     /// Records what is about to be asked for, puts the things under quarantine, and asks.
-    pub(super) async fn send_recorded<T>(
+    pub(super) async fn record_and_send<T>(
         &mut self,
         evidence: impl FnOnce(Uptime) -> Evidence,
         request: impl Future<Output = Result<T>>,
@@ -150,7 +151,7 @@ impl<'a> Sending<'a> {
         let (recorded_at, is_mutant) = (clock.uptime(), super::mutant::counts_from_record());
         #[cfg(test)]
         let sent_by = if is_mutant { recorded_at.clone() } else { sent_by };
-        if !self.landing.is_fenced() {
+        if !self.landing.cannot_land_late() {
             self.cx.host.begin_quarantine(&self.things, &sent_by, self.quarantine_span()).await?;
         }
         self.cx.host.record_evidence(&evidence(sent_by.clone())).await?;
@@ -167,8 +168,8 @@ impl<'a> Sending<'a> {
 
     /// Counts the quarantine from when a request was really sent: nothing of the call goes out any more.
     async fn redate_quarantine(&self) -> Result<()> {
-        match self.last_sent() {
-            Some(sent_by) if !self.landing.is_fenced() => {
+        match self.last_sending_time() {
+            Some(sent_by) if !self.landing.cannot_land_late() => {
                 self.cx.host.begin_quarantine(&self.things, sent_by, self.quarantine_span()).await
             }
             _ => Ok(()),
@@ -181,7 +182,7 @@ impl<'a> Sending<'a> {
     }
 
     /// Returns when the last request of the call, as far as it may have changed something, was sent at the latest.
-    fn last_sent(&self) -> Option<&Uptime> {
+    fn last_sending_time(&self) -> Option<&Uptime> {
         self.answered.as_ref().or(self.lost.as_ref())
     }
 
@@ -209,22 +210,22 @@ impl<'a> Sending<'a> {
 
     /// Returns how long a lost request may still land, nothing left being zero; `None` where nobody knows.
     pub(super) fn landing_time_left(&self) -> Option<Span> {
-        self.time_left_after(self.lost.as_ref())
+        self.landing_time_left_after(self.lost.as_ref())
     }
 
-    fn time_left_after(&self, sent_by: Option<&Uptime>) -> Option<Span> {
-        let Some(sent_by) = sent_by.filter(|_| !self.landing.is_fenced()) else {
+    fn landing_time_left_after(&self, sent_by: Option<&Uptime>) -> Option<Span> {
+        let Some(sent_by) = sent_by.filter(|_| !self.landing.cannot_land_late()) else {
             return Some(Span::ZERO);
         };
         let span = self.landing.max_delay()?;
-        let passed = self.cx.fleet.clock().uptime().since(sent_by);
+        let passed = self.cx.fleet.clock().uptime().since_in_same_boot(sent_by);
         Some(passed.map_or(span, |passed| Span(span.0.saturating_sub(passed.0)).max(Span::ZERO)))
     }
 
     /// Returns the error of a call whose request was answered and is not seen within the call's time: until when it may
     /// still take effect, and what waits for that.
     pub(super) fn unapplied_error(&self, message: String) -> Error {
-        let left = self.time_left_after(self.last_sent());
+        let left = self.landing_time_left_after(self.last_sending_time());
         let error = Error::new(Code::NotApplied, message);
         if left == Some(Span::ZERO) {
             return error.with_hint("look what is there now, then ask again");
@@ -249,7 +250,7 @@ impl<'a> Sending<'a> {
     /// Returns how long it takes until what was asked for must have landed; all of the time where another process asked.
     pub(super) fn time_until_landed(&self) -> Span {
         let span = self.landing.max_delay().unwrap_or(Span::ZERO);
-        self.last_sent().and_then(|sent| self.time_left_after(Some(sent))).unwrap_or(span)
+        self.last_sending_time().and_then(|sent| self.landing_time_left_after(Some(sent))).unwrap_or(span)
     }
 
     /// Returns how long to look for a lost request before anything else is done about it.
@@ -258,15 +259,15 @@ impl<'a> Sending<'a> {
     }
 
     /// Looks for what a lost request makes until it can land no more; `why` is the error of one that did not.
-    pub(super) async fn find_lost<T, F: Future<Output = Result<Option<T>>>>(
+    pub(super) async fn await_lost_result<T, F: Future<Output = Result<Option<T>>>>(
         &self,
         provider: &dyn Provider,
         subject: &str,
         why: Error,
         find: impl Fn() -> F,
     ) -> EffectResult<T> {
-        let look = || async { Ok(Look::for_found(subject, find().await?)) };
-        match self.watch_lost(provider, subject, look).await? {
+        let look = || async { Ok(Look::from_found(subject, find().await?)) };
+        match self.watch_lost_request(provider, subject, look).await? {
             Some(found) => Ok(found),
             None => Err(self.never_landed_failure(why)),
         }
@@ -274,7 +275,7 @@ impl<'a> Sending<'a> {
 
     /// Returns the error of a call that could not be planned or was refused, where an earlier attempt may have asked before:
     /// what that one asked for can still come.
-    pub(super) fn blame_earlier(&self, error: Error) -> Error {
+    pub(super) fn blame_earlier_attempt(&self, error: Error) -> Error {
         if !self.has_lost_request() || self.is_past_landing() {
             return error;
         }
@@ -293,7 +294,7 @@ impl<'a> Sending<'a> {
     }
 
     /// Ends the quarantine when the call is settled, unless a request may still land, and returns what came of the call.
-    pub(super) async fn finish<T>(&self, result: EffectResult<T>) -> EffectResult<T> {
+    pub(super) async fn lift_quarantine_if_settled<T>(&self, result: EffectResult<T>) -> EffectResult<T> {
         let may_land = match &result {
             // The job may still be at work, and its quarantine has no end that is known.
             Err(EffectFailure::Undecided(_)) if self.is_accepted => return result,
@@ -306,7 +307,7 @@ impl<'a> Sending<'a> {
         };
         if may_land {
             self.redate_quarantine().await?;
-        } else if self.is_accepted || !self.landing.is_fenced() {
+        } else if self.is_accepted || !self.landing.cannot_land_late() {
             self.lift_proven().await?;
         }
         result
@@ -315,7 +316,7 @@ impl<'a> Sending<'a> {
     /// Ends the quarantine of the things at which nothing can land any more.
     async fn lift_proven(&self) -> Result<()> {
         let answered = self.answered.as_ref().filter(|_| !self.unproven.is_empty());
-        match answered.filter(|sent_by| self.time_left_after(Some(sent_by)) != Some(Span::ZERO)) {
+        match answered.filter(|sent_by| self.landing_time_left_after(Some(sent_by)) != Some(Span::ZERO)) {
             Some(sent_by) => {
                 let span = self.quarantine_span();
                 self.cx.host.narrow_quarantines(&self.unproven, sent_by, span).await
@@ -327,7 +328,11 @@ impl<'a> Sending<'a> {
 
 /// Returns the reading at which a request was sent at the latest: not later than now, and now where the machine was
 /// booted since.
-fn clamp_to_now(sent_by: &Uptime, cx: &CallContext<'_>) -> Uptime {
+fn clamp_sending_time_to_now(sent_by: &Uptime, cx: &CallContext<'_>) -> Uptime {
     let now = cx.fleet.clock().uptime();
-    if now.since(sent_by).is_some_and(|passed| passed > Span::ZERO) { sent_by.clone() } else { now }
+    if now.since_in_same_boot(sent_by).is_some_and(|passed| passed > Span::ZERO) {
+        sent_by.clone()
+    } else {
+        now
+    }
 }

@@ -6,11 +6,11 @@
 
 use super::{
     failure::{
-        EffectFailure, EffectResult, doubt_failure, never_landed_error, plan_failure, refuse_when_settling,
-        refused_after_loss_error, wrong_evidence_failure,
+        EffectFailure, EffectResult, doubtful_call_failure, never_landed_error, planning_failure,
+        refuse_when_only_settling, refused_after_loss_error, wrong_evidence_failure,
     },
     plan::plan_in_time,
-    sending::{RequestAnswer, Sending},
+    sending::{RequestAnswer, RequestTracker},
     watch::{Look, Watched, watch},
 };
 #[cfg(test)]
@@ -41,21 +41,21 @@ const LOOK_INTERVAL: Span = Span::from_secs(2);
 #[async_trait]
 pub(in crate::ops) trait SetEffect: Sync {
     /// What is changed, for messages: `the enforcement of TLS`.
-    fn subject(&self) -> &'static str;
+    fn subject_for_messages(&self) -> &'static str;
     /// What kind of request it is.
     fn kind(&self) -> EffectKind;
     /// The parts of the target that it changes: two calls at one of them are made one after the other.
-    fn things(&self) -> Vec<Thing>;
+    fn changed_things(&self) -> Vec<Thing>;
     /// Returns the parts of the target to which some elements of a change belong.
     fn things_of(&self, _names: &[&str]) -> Vec<Thing> {
-        self.things()
+        self.changed_things()
     }
     /// Plans the change: every element that the call is about, as it is and as it is to be. Every refusal comes from here.
     async fn plan(&self) -> Result<ElementChanges>;
     /// Looks at the elements of a change, fresh.
     async fn look(&self, changes: &ElementChanges) -> Result<SetLook>;
     /// Returns the elements of a change of which nothing is asked, because a look calls them done.
-    fn list_unasked(&self, _changes: &ElementChanges) -> Vec<String> {
+    fn list_elements_not_requested(&self, _changes: &ElementChanges) -> Vec<String> {
         Vec::new()
     }
     /// Makes certain that a request whose answer never came can take effect no more, where that is how requests land.
@@ -85,7 +85,7 @@ pub(in crate::ops) struct SetLook {
 
 /// How the elements of a change stand.
 #[derive(Debug, Clone, PartialEq)]
-enum Standing {
+enum ElementsStanding {
     /// Every element is as wanted and holds.
     AsWanted,
     /// Every element is as wanted, and they do not all hold yet.
@@ -111,19 +111,20 @@ enum LookAfter {
 
 /// A change as a look has shown it.
 struct SeenChange {
-    standing: Standing,
+    standing: ElementsStanding,
     look: SetLook,
 }
 
 /// Takes a change up where it is: begins it, or goes on with it.
-pub(in crate::ops) async fn perform_set(
+pub(in crate::ops) async fn begin_or_continue_set(
     cx: &CallContext<'_>,
     args: &CallArgs,
     provider: &dyn Provider,
     effect: &dyn SetEffect,
 ) -> EffectResult<Value> {
-    let mut sending = Sending::claim(cx, args, provider, (effect.kind(), effect.things())).await?;
-    let mut set = Set {
+    let mut sending =
+        RequestTracker::claim_when_free(cx, args, provider, (effect.kind(), effect.changed_things())).await?;
+    let mut set = SetRequest {
         cx,
         provider,
         effect,
@@ -133,19 +134,19 @@ pub(in crate::ops) async fn perform_set(
     };
     match &cx.recorded {
         None => {
-            refuse_when_settling(cx).await?;
+            refuse_when_only_settling(cx).await?;
             set.plan(&sending).await?;
             #[cfg(test)]
             super::mutant::note_planned_list(effect).await?;
             // Where a look may lag behind, only asking makes certain what it calls done already.
-            if !set.is_needed() && sending.landing.is_fenced() {
-                let seen = set.watch_for(Span::ZERO, LookAfter::Nothing).await?;
-                if seen.standing == Standing::AsWanted {
+            if !set.is_change_needed() && sending.landing.cannot_land_late() {
+                let seen = set.watch_until_wanted(Span::ZERO, LookAfter::Nothing).await?;
+                if seen.standing == ElementsStanding::AsWanted {
                     return Ok(effect.result(&set.changes, seen.look));
                 }
             }
-            if !sending.landing.is_fenced()
-                && let Some(value) = set.confirm_unasked(&sending).await?
+            if !sending.landing.cannot_land_late()
+                && let Some(value) = set.confirm_elements_not_requested(&sending).await?
             {
                 return Ok(value);
             }
@@ -159,14 +160,17 @@ pub(in crate::ops) async fn perform_set(
         }
         Some(other) => return Err(wrong_evidence_failure(other, "change of elements")),
     }
-    let value =
-        if cx.is_doubtful { set.confirm_wanted().await } else { set.change_elements(&mut sending).await };
+    let value = if cx.is_doubtful {
+        set.conclude_without_request().await
+    } else {
+        set.continue_or_request_change(&mut sending).await
+    };
     sending.doubt_landing_at(set.list_unproven_things());
-    sending.finish(value).await
+    sending.lift_quarantine_if_settled(value).await
 }
 
 /// A change on its way.
-struct Set<'a> {
+struct SetRequest<'a> {
     cx: &'a CallContext<'a>,
     provider: &'a dyn Provider,
     effect: &'a dyn SetEffect,
@@ -177,23 +181,23 @@ struct Set<'a> {
     timeout: Span,
 }
 
-impl Set<'_> {
+impl SetRequest<'_> {
     /// Plans the change, as the elements are now.
-    async fn plan(&mut self, sending: &Sending<'_>) -> EffectResult<()> {
+    async fn plan(&mut self, sending: &RequestTracker<'_>) -> EffectResult<()> {
         let planned = plan_in_time(self.effect.plan()).await;
-        self.changes = planned.map_err(|e| plan_failure(self.cx, sending.blame_earlier(e)))?;
+        self.changes = planned.map_err(|e| planning_failure(self.cx, sending.blame_earlier_attempt(e)))?;
         Ok(())
     }
 
     /// Returns whether any element was seen to be other than wanted.
-    fn is_needed(&self) -> bool {
+    fn is_change_needed(&self) -> bool {
         self.changes.values().any(|change| change.before != change.wanted)
     }
 
     /// Returns the things at which a look cannot tell whether an answered request has landed: an element was as wanted before,
     /// and is so whether it has or not.
     fn list_unproven_things(&self) -> Vec<Thing> {
-        let unasked = self.effect.list_unasked(&self.changes);
+        let unasked = self.effect.list_elements_not_requested(&self.changes);
         let is_unproven = |(name, change): &(&String, &ElementChange)| {
             change.before == change.wanted && !unasked.contains(name)
         };
@@ -204,39 +208,42 @@ impl Set<'_> {
 
     /// Returns the value of a change that holds, and asks for nothing: whether it was made before, and changed since, nobody
     /// knows.
-    async fn confirm_wanted(&self) -> EffectResult<Value> {
-        let seen = self.watch_for(Span::ZERO, LookAfter::Loss).await?;
+    async fn conclude_without_request(&self) -> EffectResult<Value> {
+        let seen = self.watch_until_wanted(Span::ZERO, LookAfter::Loss).await?;
         match seen.standing {
-            Standing::AsWanted => Ok(self.effect.result(&self.changes, seen.look)),
-            _ => Err(doubt_failure("it does not hold now, and may have been changed since")),
+            ElementsStanding::AsWanted => Ok(self.effect.result(&self.changes, seen.look)),
+            _ => Err(doubtful_call_failure("it does not hold now, and may have been changed since")),
         }
     }
 
     /// Makes certain that what is not asked for is as wanted, which one look that lags behind calls so; what is seen to be
     /// otherwise is planned anew. Returns the value of the change when nothing else is left of it.
-    async fn confirm_unasked(&mut self, sending: &Sending<'_>) -> EffectResult<Option<Value>> {
+    async fn confirm_elements_not_requested(
+        &mut self,
+        sending: &RequestTracker<'_>,
+    ) -> EffectResult<Option<Value>> {
         let cx = self.cx;
         let stopwatch = Stopwatch::start(cx.fleet.clock().as_ref());
         loop {
-            let unasked = self.effect.list_unasked(&self.changes);
+            let unasked = self.effect.list_elements_not_requested(&self.changes);
             if unasked.is_empty() {
                 return Ok(None);
             }
             let bound = sending.landing.max_delay().unwrap_or(self.timeout);
-            if stopwatch.left_of(self.timeout) < bound {
-                let error = sending.blame_earlier(self.uncertain_error(&unasked, bound));
-                return Err(plan_failure(cx, error));
+            if stopwatch.remaining_of(self.timeout) < bound {
+                let error = sending.blame_earlier_attempt(self.too_little_time_error(&unasked, bound));
+                return Err(planning_failure(cx, error));
             }
-            let held = self.hold_until_certain(sending, &unasked).await;
-            let held = held.map_err(|e| plan_failure(cx, sending.blame_earlier(e)))?;
+            let held = self.look_until_lag_is_over(sending, &unasked).await;
+            let held = held.map_err(|e| planning_failure(cx, sending.blame_earlier_attempt(e)))?;
             if let Some(seen) = held {
                 let is_all = unasked.len() == self.changes.len();
-                if is_all && seen.standing == Standing::AsWanted {
+                if is_all && seen.standing == ElementsStanding::AsWanted {
                     return Ok(Some(self.effect.result(&self.changes, seen.look)));
                 }
                 // What is asked for beside it may have changed meanwhile.
                 self.plan(sending).await?;
-                if self.effect.list_unasked(&self.changes) == unasked {
+                if self.effect.list_elements_not_requested(&self.changes) == unasked {
                     return Ok(None);
                 }
             } else {
@@ -246,81 +253,84 @@ impl Set<'_> {
     }
 
     /// Returns the error of a change for which the call's time is too short to know whether it is to be asked for.
-    fn uncertain_error(&self, names: &[String], bound: Span) -> Error {
+    fn too_little_time_error(&self, names: &[String], bound: Span) -> Error {
         let message = format!(
             "{} was not asked for: a look calls {} done already, and may lag behind for {bound}, for which the call has no time",
-            self.effect.subject(),
+            self.effect.subject_for_messages(),
             names.join(", ")
         );
         Error::new(Code::Timeout, message).with_hint("give it more with `timeout:`")
     }
 
     /// Goes on with what an earlier process asked for, else asks.
-    async fn change_elements(&self, sending: &mut Sending<'_>) -> EffectResult<Value> {
+    async fn continue_or_request_change(&self, sending: &mut RequestTracker<'_>) -> EffectResult<Value> {
         if sending.has_lost_request()
-            && let Some(value) = self.take_up(sending).await?
+            && let Some(value) = self.resolve_begun_change(sending).await?
         {
             return Ok(value);
         }
-        self.ask_until_seen(sending).await
+        self.request_until_seen(sending).await
     }
 
     /// Looks what became of a change that was begun: its value, or nothing when it is to be asked for again.
-    async fn take_up(&self, sending: &Sending<'_>) -> EffectResult<Option<Value>> {
+    async fn resolve_begun_change(&self, sending: &RequestTracker<'_>) -> EffectResult<Option<Value>> {
         if self.cx.settles_only {
-            let lost = never_landed_error(self.effect.subject(), sending.landing);
-            return self.await_lost(sending, lost).await.map(Some);
+            let lost = never_landed_error(self.effect.subject_for_messages(), sending.landing);
+            return self.await_lost_change(sending, lost).await.map(Some);
         }
-        let mut seen = self.watch_for(Span::ZERO, LookAfter::Loss).await?;
-        if seen.standing == Standing::Changed {
+        let mut seen = self.watch_until_wanted(Span::ZERO, LookAfter::Loss).await?;
+        if seen.standing == ElementsStanding::Changed {
             // A look may still show what was before the last change but one.
-            seen = self.watch_for(sending.look_limit(), LookAfter::Loss).await?;
+            seen = self.watch_until_wanted(sending.look_limit(), LookAfter::Loss).await?;
         }
         match seen.standing {
-            Standing::AsBefore | Standing::InPart => Ok(None),
-            Standing::AsWanted | Standing::Unapplied if tells_nothing_yet(sending) => Ok(None),
-            _ => self.conclude(seen, sending).await.map(Some),
+            ElementsStanding::AsBefore | ElementsStanding::InPart => Ok(None),
+            ElementsStanding::AsWanted | ElementsStanding::Unapplied if may_look_still_lag(sending) => {
+                Ok(None)
+            }
+            _ => self.conclude_lost_change(seen, sending).await.map(Some),
         }
     }
 
     /// Asks for the change until it is seen: twice at most, the second time when the first got no answer and is not seen.
-    async fn ask_until_seen(&self, sending: &mut Sending<'_>) -> EffectResult<Value> {
+    async fn request_until_seen(&self, sending: &mut RequestTracker<'_>) -> EffectResult<Value> {
         for is_second in [false, true] {
             let evidence = |sent_by| Evidence::Set { changes: self.changes.clone(), sent_by };
-            match sending.send_recorded(evidence, self.effect.send_request(&self.changes)).await? {
+            match sending.record_and_send(evidence, self.effect.send_request(&self.changes)).await? {
                 RequestAnswer::Answered(()) => return self.await_applied(sending).await,
                 RequestAnswer::Refused(why) if sending.has_lost_request() => {
-                    let lost = never_landed_error(self.effect.subject(), sending.landing);
-                    return self.await_lost(sending, refused_after_loss_error(lost, why)).await;
+                    let lost = never_landed_error(self.effect.subject_for_messages(), sending.landing);
+                    return self.await_lost_change(sending, refused_after_loss_error(lost, why)).await;
                 }
-                RequestAnswer::Refused(why) if self.is_needed() => return Err(why.into()),
-                RequestAnswer::Refused(why) => return self.confirm_refused(sending, why).await,
+                RequestAnswer::Refused(why) if self.is_change_needed() => return Err(why.into()),
+                RequestAnswer::Refused(why) => return self.confirm_refused_change(sending, why).await,
                 RequestAnswer::Lost => {
-                    let seen = self.watch_for(sending.look_limit(), LookAfter::Loss).await?;
+                    let seen = self.watch_until_wanted(sending.look_limit(), LookAfter::Loss).await?;
                     match seen.standing {
-                        Standing::AsBefore if sending.is_past_landing() => break,
-                        Standing::AsBefore | Standing::InPart if is_second => break,
+                        ElementsStanding::AsBefore if sending.is_past_landing() => break,
+                        ElementsStanding::AsBefore | ElementsStanding::InPart if is_second => break,
                         // What is half done is finished, also where nothing of the first can come any more.
-                        Standing::AsBefore | Standing::InPart => {}
-                        Standing::AsWanted | Standing::Unapplied if tells_nothing_yet(sending) => {}
-                        _ => return self.conclude(seen, sending).await,
+                        ElementsStanding::AsBefore | ElementsStanding::InPart => {}
+                        ElementsStanding::AsWanted | ElementsStanding::Unapplied
+                            if may_look_still_lag(sending) => {}
+                        _ => return self.conclude_lost_change(seen, sending).await,
                     }
                 }
             }
         }
-        let lost = never_landed_error(self.effect.subject(), sending.landing);
-        self.await_lost(sending, lost).await
+        let lost = never_landed_error(self.effect.subject_for_messages(), sending.landing);
+        self.await_lost_change(sending, lost).await
     }
 
     /// Concludes a change that a look called done and that was refused, perhaps for that. A look may still show what was before
     /// somebody else's change, so it counts as done only when it holds until none can lag so far behind.
-    async fn confirm_refused(&self, sending: &Sending<'_>, why: Error) -> EffectResult<Value> {
-        if !why.code.may_be_because_it_is_so() {
+    async fn confirm_refused_change(&self, sending: &RequestTracker<'_>, why: Error) -> EffectResult<Value> {
+        if !why.code.may_mean_already_so() {
             return Err(why.into());
         }
         let all: Vec<_> = self.changes.keys().cloned().collect();
-        match self.hold_until_certain(sending, &all).await {
-            Ok(Some(seen)) if seen.standing == Standing::AsWanted => {
+        match self.look_until_lag_is_over(sending, &all).await {
+            Ok(Some(seen)) if seen.standing == ElementsStanding::AsWanted => {
                 Ok(self.effect.result(&self.changes, seen.look))
             }
             // The request changed nothing, whatever the looks show.
@@ -330,9 +340,9 @@ impl Set<'_> {
 
     /// Looks until no look can lag behind so far that it shows what was before now, as long as these elements are as wanted.
     /// Returns the last look; `None` as soon as one shows something else, or when the call has no time for that.
-    async fn hold_until_certain(
+    async fn look_until_lag_is_over(
         &self,
-        sending: &Sending<'_>,
+        sending: &RequestTracker<'_>,
         names: &[String],
     ) -> Result<Option<SeenChange>> {
         let Some(bound) = sending.landing.max_delay().filter(|bound| *bound <= self.timeout) else {
@@ -347,7 +357,7 @@ impl Set<'_> {
             if !names.iter().all(holds) {
                 return Ok(Look::Seen(None));
             }
-            let phase = format!("looking whether {} holds", self.effect.subject());
+            let phase = format!("looking whether {} holds", self.effect.subject_for_messages());
             let progress = Progress { again_in: Some(LOOK_INTERVAL), ..Progress::with_phase(phase) };
             Ok(Look::NotYet(Some(seen), progress))
         };
@@ -357,10 +367,10 @@ impl Set<'_> {
     }
 
     /// Looks for a lost change until it cannot land any more; `why` is the error of one that did not.
-    async fn await_lost(&self, sending: &Sending<'_>, why: Error) -> EffectResult<Value> {
+    async fn await_lost_change(&self, sending: &RequestTracker<'_>, why: Error) -> EffectResult<Value> {
         let look = || async {
             Ok(match self.look(LookAfter::Loss).await? {
-                Look::Seen(seen) if tells_nothing_yet(sending) => {
+                Look::Seen(seen) if may_look_still_lag(sending) => {
                     let phase = "waiting until what was lost can come no more";
                     Look::NotYet(
                         seen,
@@ -370,33 +380,40 @@ impl Set<'_> {
                 look => look,
             })
         };
-        let seen = sending.watch_lost(self.provider, self.effect.subject(), look).await?;
+        let seen =
+            sending.watch_lost_request(self.provider, self.effect.subject_for_messages(), look).await?;
         match seen.standing {
-            Standing::AsBefore => Err(sending.never_landed_failure(why)),
-            _ => self.conclude(seen, sending).await,
+            ElementsStanding::AsBefore => Err(sending.never_landed_failure(why)),
+            _ => self.conclude_lost_change(seen, sending).await,
         }
     }
 
     /// Waits until an answered change is seen to hold.
-    async fn await_applied(&self, sending: &Sending<'_>) -> EffectResult<Value> {
+    async fn await_applied(&self, sending: &RequestTracker<'_>) -> EffectResult<Value> {
         #[cfg(test)]
         if super::mutant::believes_answer(Mutant::SetAnswerBelieved) {
             return Ok(self.effect.result(&self.changes, self.effect.look(&self.changes).await?));
         }
-        let seen = self.watch_for(self.limit, LookAfter::Answer).await?;
+        let seen = self.watch_until_wanted(self.limit, LookAfter::Answer).await?;
         match seen.standing {
-            Standing::AsWanted => Ok(self.effect.result(&self.changes, seen.look)),
+            ElementsStanding::AsWanted => Ok(self.effect.result(&self.changes, seen.look)),
             _ => Err(self.unapplied_error(&seen, sending).into()),
         }
     }
 
     /// Concludes a change that was lost from how its elements stand.
-    async fn conclude(&self, seen: SeenChange, sending: &Sending<'_>) -> EffectResult<Value> {
+    async fn conclude_lost_change(
+        &self,
+        seen: SeenChange,
+        sending: &RequestTracker<'_>,
+    ) -> EffectResult<Value> {
         match seen.standing {
-            Standing::AsWanted => Ok(self.effect.result(&self.changes, seen.look)),
-            Standing::Unapplied => self.await_applied(sending).await,
-            Standing::AsBefore | Standing::InPart => Err(self.unapplied_error(&seen, sending).into()),
-            Standing::Changed => Err(self.changed_failure(&seen.look)),
+            ElementsStanding::AsWanted => Ok(self.effect.result(&self.changes, seen.look)),
+            ElementsStanding::Unapplied => self.await_applied(sending).await,
+            ElementsStanding::AsBefore | ElementsStanding::InPart => {
+                Err(self.unapplied_error(&seen, sending).into())
+            }
+            ElementsStanding::Changed => Err(self.changed_by_others_failure(&seen.look)),
         }
     }
 
@@ -406,56 +423,60 @@ impl Set<'_> {
             self.effect.end_lost_requests().await?;
         }
         let mut look = self.effect.look(&self.changes).await?;
-        let mut standing = judge_look(&self.changes, &look);
+        let mut standing = compare_elements(&self.changes, &look);
         if after != LookAfter::Answer
-            && matches!(standing, Standing::AsWanted | Standing::Unapplied)
+            && matches!(standing, ElementsStanding::AsWanted | ElementsStanding::Unapplied)
             && let Some(why) = self.effect.find_half_done().await?
         {
-            standing = Standing::InPart;
+            standing = ElementsStanding::InPart;
             look.unapplied = Some(why);
         }
         #[cfg(test)]
-        let standing =
-            if super::mutant::finds_other_list(&self.changes, &look) { Standing::Changed } else { standing };
+        let standing = if super::mutant::finds_other_list(&self.changes, &look) {
+            ElementsStanding::Changed
+        } else {
+            standing
+        };
         let doing = look.unapplied.clone();
         let seen = SeenChange { standing, look };
-        if seen.standing == Standing::AsWanted {
+        if seen.standing == ElementsStanding::AsWanted {
             return Ok(Look::Seen(seen));
         }
-        let phase = doing.unwrap_or_else(|| format!("looking at {}", self.effect.subject()));
+        let phase = doing.unwrap_or_else(|| format!("looking at {}", self.effect.subject_for_messages()));
         let progress = Progress { again_in: Some(LOOK_INTERVAL), ..Progress::with_phase(phase) };
         Ok(Look::NotYet(seen, progress))
     }
 
     /// Looks until the elements are as wanted and hold, for `limit` at most, and tells how they stand then.
-    async fn watch_for(&self, limit: Span, after: LookAfter) -> EffectResult<SeenChange> {
+    async fn watch_until_wanted(&self, limit: Span, after: LookAfter) -> EffectResult<SeenChange> {
         match watch(self.cx, self.provider, limit, || self.look(after)).await {
             Ok(Watched::Seen(seen) | Watched::TimeUp(seen)) => Ok(seen),
-            Err(e) => {
-                Err(EffectFailure::Undecided(format!("{} cannot be looked at: {e}", self.effect.subject())))
-            }
+            Err(e) => Err(EffectFailure::Undecided(format!(
+                "{} cannot be looked at: {e}",
+                self.effect.subject_for_messages()
+            ))),
         }
     }
 
     /// Returns the error of a change that was asked for, and is not there as wanted.
-    fn unapplied_error(&self, seen: &SeenChange, sending: &Sending<'_>) -> Error {
+    fn unapplied_error(&self, seen: &SeenChange, sending: &RequestTracker<'_>) -> Error {
         let look = &seen.look;
         let why = look.unapplied.as_ref().map_or_else(String::new, |doing| format!(" ({doing})"));
         let message = format!(
             "{} was asked for and is not as wanted{why}: {}",
-            self.effect.subject(),
+            self.effect.subject_for_messages(),
             describe_elements(&self.changes, look)
         );
         let error = sending.unapplied_error(message);
         // What is as before may still change; what is not is changed.
-        if seen.standing == Standing::AsBefore { error } else { error.with_side_effects() }
+        if seen.standing == ElementsStanding::AsBefore { error } else { error.with_side_effects() }
     }
 
     /// Returns the failure of a change of which nobody knows: an element is neither as before nor as wanted.
-    fn changed_failure(&self, look: &SetLook) -> EffectFailure {
+    fn changed_by_others_failure(&self, look: &SetLook) -> EffectFailure {
         EffectFailure::Undecided(format!(
             "{} is neither as before nor as wanted: {}",
-            self.effect.subject(),
+            self.effect.subject_for_messages(),
             describe_elements(&self.changes, look)
         ))
     }
@@ -463,7 +484,7 @@ impl Set<'_> {
 
 /// Returns whether a look that shows a change as wanted says nothing of its lost request yet: it may lag behind as far as a
 /// request may take to land, to before the last change but one, and it was sent later than anything was planned.
-fn tells_nothing_yet(sending: &Sending<'_>) -> bool {
+fn may_look_still_lag(sending: &RequestTracker<'_>) -> bool {
     #[cfg(test)]
     if super::mutant::believes_lagging_look() {
         return false;
@@ -472,18 +493,18 @@ fn tells_nothing_yet(sending: &Sending<'_>) -> bool {
 }
 
 /// Tells how the elements of a change stand.
-fn judge_look(changes: &ElementChanges, look: &SetLook) -> Standing {
+fn compare_elements(changes: &ElementChanges, look: &SetLook) -> ElementsStanding {
     let found = |name: &String| look.elements.get(name).unwrap_or(&Value::Null);
     let wanted = changes.iter().filter(|(name, change)| change.wanted == *found(name)).count();
     let is_changed = |(name, change): (&String, &ElementChange)| {
         change.wanted != *found(name) && change.before != *found(name)
     };
     match wanted {
-        _ if changes.iter().any(is_changed) => Standing::Changed,
-        n if n == changes.len() && look.unapplied.is_none() => Standing::AsWanted,
-        n if n == changes.len() => Standing::Unapplied,
-        0 => Standing::AsBefore,
-        _ => Standing::InPart,
+        _ if changes.iter().any(is_changed) => ElementsStanding::Changed,
+        n if n == changes.len() && look.unapplied.is_none() => ElementsStanding::AsWanted,
+        n if n == changes.len() => ElementsStanding::Unapplied,
+        0 => ElementsStanding::AsBefore,
+        _ => ElementsStanding::InPart,
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) enum Look<T> {
 
 impl<T> Look<Option<T>> {
     /// Returns the look for something that is there or not.
-    pub(super) fn for_found(subject: &str, found: Option<T>) -> Self {
+    pub(super) fn from_found(subject: &str, found: Option<T>) -> Self {
         match found {
             Some(found) => Look::Seen(Some(found)),
             None => Look::NotYet(None, Progress::with_phase(format!("looking for {subject}"))),
@@ -53,12 +53,12 @@ pub(super) async fn watch<T, F: Future<Output = Result<Look<T>>>>(
     let mut waited = Span::ZERO;
     loop {
         // A simulated target's time passes without the process's own.
-        let is_last = waited.max(stopwatch.passed()) >= limit;
+        let is_last = waited.max(stopwatch.elapsed()) >= limit;
         let pause = match look().await {
             Ok(Look::Seen(seen)) => return Ok(Watched::Seen(seen)),
             Ok(Look::NotYet(shown, _)) if is_last => return Ok(Watched::TimeUp(shown)),
             Ok(Look::NotYet(_, mut progress)) => {
-                let passed = waited.max(stopwatch.passed());
+                let passed = waited.max(stopwatch.elapsed());
                 if passed >= PATIENCE {
                     let left = Span(limit.0.saturating_sub(passed.0));
                     let until = clock.now().saturating_add(left).round_up_to_second();
@@ -90,7 +90,7 @@ pub(super) async fn find_within<T, F: Future<Output = Result<Option<T>>>>(
     subject: &str,
     find: impl Fn() -> F,
 ) -> EffectResult<Option<T>> {
-    let look = || async { Ok(Look::for_found(subject, find().await?)) };
+    let look = || async { Ok(Look::from_found(subject, find().await?)) };
     match watch(cx, provider, limit, look).await {
         Ok(Watched::Seen(found) | Watched::TimeUp(found)) => Ok(found),
         Err(e) => Err(look_failure(subject, e)),

@@ -13,11 +13,11 @@ use std::{
 const RESERVE_BYTES: u64 = 64 << 20;
 
 /// Returns the size of everything in `folder`, links not followed; what vanishes meanwhile counts as nothing.
-pub(in crate::provider) fn measure_folder(folder: &Path) -> u64 {
+pub(in crate::provider) fn folder_size_in_bytes(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries
         .map(|entry| match entry.metadata() {
-            Ok(found) if found.is_dir() => measure_folder(&entry.path()),
+            Ok(found) if found.is_dir() => folder_size_in_bytes(&entry.path()),
             Ok(found) => found.len(),
             Err(_) => 0,
         })
@@ -47,7 +47,7 @@ pub(in crate::provider) fn check_free_space(bytes: u64, folder: &Path) -> Result
 }
 
 /// Returns whether the OS user of `programs` can enter `folder`.
-pub(in crate::provider) async fn is_reachable(programs: &Programs, folder: &Path) -> bool {
+pub(in crate::provider) async fn can_os_user_enter(programs: &Programs, folder: &Path) -> bool {
     let asked = programs.run_with_any_exit("test", &[OsStr::new("-x"), folder.as_os_str()]).await;
     asked.is_ok_and(|output| output.status.success())
 }

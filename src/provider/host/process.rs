@@ -33,14 +33,14 @@ impl TrackedProcess {
         let pid = i32::try_from(child.id())
             .map_err(|_| Error::new(Code::Internal, "a process has a number out of range"))?;
         // A child that ended at once is a zombie until it is waited for, so its start time can still be read.
-        let started = read_stat(pid).map_or(0, |(_, started)| started);
+        let started = read_state_and_start_time(pid).map_or(0, |(_, started)| started);
         thread::spawn(move || drop(child.wait()));
         Ok(Self { pid, started, boot: read_boot_id() })
     }
 
     /// Returns the process with this number, if there is one.
     pub(in crate::provider) fn find_running(pid: i32) -> Option<Self> {
-        let (state, started) = read_stat(pid)?;
+        let (state, started) = read_state_and_start_time(pid)?;
         (state != 'Z' && state != 'X').then(|| Self { pid, started, boot: read_boot_id() })
     }
 
@@ -70,7 +70,7 @@ pub(in crate::provider) fn working_folder(pid: i32) -> Option<PathBuf> {
 }
 
 /// Returns every living process that works in `folder`.
-pub(in crate::provider) fn list_working_in(folder: &Path) -> Vec<TrackedProcess> {
+pub(in crate::provider) fn list_processes_working_in(folder: &Path) -> Vec<TrackedProcess> {
     let Ok(folder) = fs::canonicalize(folder) else { return Vec::new() };
     list_pids()
         .filter(|pid| working_folder(*pid).as_ref() == Some(&folder))
@@ -84,16 +84,16 @@ const OUR_PROGRAMS: [&str; 8] =
 
 /// Finds a running program of ours that has this argument, whichever process started it: so a child is found whose
 /// process id was not recorded before its parent was killed.
-pub(in crate::provider) fn find_started_with(argument: &OsStr) -> Option<TrackedProcess> {
-    find_started(|part| part == argument)
+pub(in crate::provider) fn find_program_started_with(argument: &OsStr) -> Option<TrackedProcess> {
+    find_own_program(|part| part == argument)
 }
 
 /// Finds a running program of ours that was started with a path below `folder`.
-pub(in crate::provider) fn find_started_below(folder: &Path) -> Option<TrackedProcess> {
-    find_started(|part| Path::new(part).starts_with(folder))
+pub(in crate::provider) fn find_program_started_below(folder: &Path) -> Option<TrackedProcess> {
+    find_own_program(|part| Path::new(part).starts_with(folder))
 }
 
-fn find_started(fits: impl Fn(&OsStr) -> bool) -> Option<TrackedProcess> {
+fn find_own_program(fits: impl Fn(&OsStr) -> bool) -> Option<TrackedProcess> {
     let is_ours = |pid: &i32| {
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -109,7 +109,7 @@ fn list_pids() -> impl Iterator<Item = i32> {
 }
 
 /// Returns the state letter and the start time of a process.
-fn read_stat(pid: i32) -> Option<(char, u64)> {
+fn read_state_and_start_time(pid: i32) -> Option<(char, u64)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may itself hold spaces and parentheses.
     let (_, rest) = text.rsplit_once(')')?;
@@ -157,7 +157,7 @@ mod tests {
             .spawn()
             .expect("starts");
         // A new process takes a moment to show its own command line.
-        let looks = std::iter::repeat_with(|| find_started_below(folder.path())).take(200);
+        let looks = std::iter::repeat_with(|| find_program_started_below(folder.path())).take(200);
         let found =
             looks.inspect(|_| std::thread::sleep(std::time::Duration::from_millis(10))).flatten().next();
         let number = i32::try_from(making.id()).expect("a number");

@@ -20,12 +20,12 @@ const KEY_CHARS: usize = 10;
 
 impl CallKey {
     /// Returns `name` with the key at its end, for platforms that keep no labels: `drill-rdkhp4j6vle3`.
-    pub fn mark_name(&self, name: &str) -> String {
+    pub fn append_key_to_name(&self, name: &str) -> String {
         format!("{name}{KEY_MARK}{self}")
     }
 
     /// Returns a name without the key at its end, and the key. A name that only ends as a key does has none.
-    pub fn split_marked_name(full: &str) -> Option<(&str, CallKey)> {
+    pub fn split_name_and_key(full: &str) -> Option<(&str, CallKey)> {
         let (name, key) = full.rsplit_once(KEY_MARK)?;
         let is_key = key.len() == KEY_CHARS && key.chars().all(|c| matches!(c, 'a'..='z' | '2'..='7'));
         (is_key && !name.is_empty()).then(|| (name, CallKey(key.into())))
@@ -79,7 +79,7 @@ impl JobStatus {
     ///
     /// # Errors
     /// As described.
-    pub fn from_own_work(polled: Result<Self>) -> Result<Self> {
+    pub fn treat_poll_error_as_failure(polled: Result<Self>) -> Result<Self> {
         match polled {
             Err(e) if !e.code.is_look_failure() && !matches!(e.code, Code::NotFound | Code::Denied) => {
                 Ok(Self::Failed(e))
@@ -124,12 +124,12 @@ mod tests {
     #[test]
     fn a_key_at_the_end_of_a_name_is_told_from_a_word_there() {
         let key = CallKey("khp4j6vle3".into());
-        let full = key.mark_name("drill-production");
-        assert_eq!(CallKey::split_marked_name(&full), Some(("drill-production", key)));
+        let full = key.append_key_to_name("drill-production");
+        assert_eq!(CallKey::split_name_and_key(&full), Some(("drill-production", key)));
         let words = ["drill-production", "drill-regression", "deployment", "drill-khp4j6vle3"];
         let odd = ["drill-rdKHP4J6VLE3", "drill-rdkhp4j6vle1", "drill-rdkhp4j6vle", "-rdkhp4j6vle3"];
         for name in words.into_iter().chain(odd) {
-            assert_eq!(CallKey::split_marked_name(name), None, "{name}");
+            assert_eq!(CallKey::split_name_and_key(name), None, "{name}");
         }
     }
 }

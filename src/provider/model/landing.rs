@@ -67,7 +67,7 @@ impl EffectKind {
 
 /// What a provider states of a kind of request: until when it may still take effect once nobody waits for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Landing {
+pub enum LandingLimit {
     /// It cannot: when its process is gone or has given up, nothing of it is left. How that is so.
     Fenced(&'static str),
     /// Within this time after it was sent. Who says so.
@@ -78,29 +78,29 @@ pub enum Landing {
     Unbounded,
 }
 
-impl Landing {
+impl LandingLimit {
     /// Returns how long after it was sent a request may take effect: zero for one that cannot, `None` where nobody knows.
     pub fn max_delay(self) -> Option<Span> {
         match self {
-            Landing::Fenced(_) => Some(Span::ZERO),
-            Landing::Bounded(span, _) | Landing::Assumed(span) => Some(span),
-            Landing::Unbounded => None,
+            LandingLimit::Fenced(_) => Some(Span::ZERO),
+            LandingLimit::Bounded(span, _) | LandingLimit::Assumed(span) => Some(span),
+            LandingLimit::Unbounded => None,
         }
     }
 
     /// Returns whether the request cannot take effect any more once nobody waits for it.
-    pub fn is_fenced(self) -> bool {
-        matches!(self, Landing::Fenced(_))
+    pub fn cannot_land_late(self) -> bool {
+        matches!(self, LandingLimit::Fenced(_))
     }
 }
 
-impl fmt::Display for Landing {
+impl fmt::Display for LandingLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Landing::Fenced(how) => write!(f, "fenced: {how}"),
-            Landing::Bounded(span, source) => write!(f, "within {span}: {source}"),
-            Landing::Assumed(span) => write!(f, "assumed: within {span}"),
-            Landing::Unbounded => f.write_str("nobody knows"),
+            LandingLimit::Fenced(how) => write!(f, "fenced: {how}"),
+            LandingLimit::Bounded(span, source) => write!(f, "within {span}: {source}"),
+            LandingLimit::Assumed(span) => write!(f, "assumed: within {span}"),
+            LandingLimit::Unbounded => f.write_str("nobody knows"),
         }
     }
 }

@@ -22,7 +22,7 @@ pub use environment::{
     ScheduleRequest, Setting, SslEnforcement,
 };
 pub use job::{CallKey, Job, JobStatus, Progress, RecordedJob};
-pub use landing::{EffectKind, Landing};
+pub use landing::{EffectKind, LandingLimit};
 pub use recovery::{
     BackupUsability, RecoveryPoint, RecoveryTarget, RecoveryWindow, RestoreOutcome, RestorePoint,
     RestoreRequest, TableEvent, TableEventQuery,

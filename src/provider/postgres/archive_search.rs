@@ -26,11 +26,11 @@ impl ArchiveSearch {
     /// # Errors
     /// As for [`ArchiveView::read_archive`].
     pub(super) async fn archive_and_read(cluster: &Cluster, backups: &[StoredBackup]) -> Result<Self> {
-        let fenced = if cluster.is_running() { Some(cluster.archive_marker().await) } else { None };
+        let fenced = if cluster.is_running() { Some(cluster.commit_and_archive_fence().await) } else { None };
         let view = ArchiveView::read_archive(cluster, backups).await?;
         let unarchived = match fenced {
             Some(fenced) => fenced.err(),
-            None => explain_unarchived(cluster, &view).await,
+            None => explain_if_stopped_server_left_wal(cluster, &view).await,
         };
         Ok(Self { view, unarchived })
     }
@@ -54,7 +54,7 @@ impl ArchiveSearch {
     /// [`Code::Tool`].
     pub(super) async fn describe_unarchived(&self) -> Result<Option<String>> {
         let Some(why) = &self.unarchived else { return Ok(None) };
-        let what = match self.view.last_commit_anywhere().await? {
+        let what = match self.view.last_commit_in_archive().await? {
             Some(last) => format!("what was committed after {}", last.time),
             None => "any commit".into(),
         };
@@ -65,7 +65,7 @@ impl ArchiveSearch {
     ///
     /// # Errors
     /// [`Code::Tool`].
-    pub(super) async fn explain_failure(&self, error: Error) -> Result<Error> {
+    pub(super) async fn add_unsearched_to_error(&self, error: Error) -> Result<Error> {
         let unseen = self.describe_unarchived().await?;
         Ok(match unseen {
             // What is not in the part that was searched may be in the other.
@@ -81,7 +81,7 @@ impl ArchiveSearch {
 }
 
 /// Returns why a server that does not run may have left WAL that was never archived; `None` when it has not.
-async fn explain_unarchived(cluster: &Cluster, view: &ArchiveView) -> Option<Error> {
+async fn explain_if_stopped_server_left_wal(cluster: &Cluster, view: &ArchiveView) -> Option<Error> {
     let down = |why: String| Some(Error::new(Code::Refused, format!("its server is down, {why}")));
     let control = match cluster.read_control_file().await {
         Ok(control) => control,

@@ -51,10 +51,10 @@ impl ArchiveView {
     ///
     /// # Errors
     /// [`Code::Tool`].
-    pub(super) async fn last_commit_anywhere(&self) -> Result<Option<Commit>> {
+    pub(super) async fn last_commit_in_archive(&self) -> Result<Option<Commit>> {
         let mut latest: Option<Commit> = None;
         for &timeline in self.archive.timelines.keys() {
-            let last = self.last_commit_on(timeline).await?;
+            let last = self.last_commit_on_timeline(timeline).await?;
             if last.as_ref().map(|c| c.time) > latest.as_ref().map(|c| c.time) {
                 latest = last;
             }
@@ -85,7 +85,7 @@ impl ArchiveView {
     ///
     /// # Errors
     /// [`Code::Tool`].
-    pub(super) async fn find_recoverable(&self, from: &RequiredWal, timeline: u32) -> Result<Recoverable> {
+    pub(super) async fn find_recovery_end(&self, from: &RequiredWal, timeline: u32) -> Result<Recoverable> {
         let missing = self.archive.first_missing_segment(timeline, backup_end_lsn(from), None);
         let last = match &missing {
             None => self.archive.find_last_commit(&self.programs, timeline).await?,
@@ -110,7 +110,7 @@ impl ArchiveView {
     ///
     /// # Errors
     /// [`Code::Tool`].
-    pub(super) async fn last_commit_on(&self, timeline: u32) -> Result<Option<Commit>> {
+    pub(super) async fn last_commit_on_timeline(&self, timeline: u32) -> Result<Option<Commit>> {
         self.archive.find_last_commit(&self.programs, timeline).await
     }
 
@@ -128,9 +128,11 @@ impl ArchiveView {
                     // An idle timeline commits its first long after it began.
                     first.map(|first| first.time).into_iter().chain(there.begun).any(|begun| begun <= time)
                 }
-                Some((parent, _)) => self.last_commit_on(parent).await?.is_none_or(|last| last.time < time),
+                Some((parent, _)) => {
+                    self.last_commit_on_timeline(parent).await?.is_none_or(|last| last.time < time)
+                }
             };
-            if begun && self.last_commit_on(timeline).await?.is_some_and(|last| time <= last.time) {
+            if begun && self.last_commit_on_timeline(timeline).await?.is_some_and(|last| time <= last.time) {
                 holding.push(timeline);
             }
         }
@@ -147,9 +149,11 @@ impl ArchiveView {
             let begun = match there.parent_timeline() {
                 None => true,
                 Some((parent, fork)) if self.continues_past_fork(parent, fork) => fork <= lsn,
-                Some((parent, _)) => self.last_commit_on(parent).await?.is_none_or(|last| last.lsn < lsn),
+                Some((parent, _)) => {
+                    self.last_commit_on_timeline(parent).await?.is_none_or(|last| last.lsn < lsn)
+                }
             };
-            if begun && self.last_commit_on(timeline).await?.is_some_and(|last| lsn <= last.lsn) {
+            if begun && self.last_commit_on_timeline(timeline).await?.is_some_and(|last| lsn <= last.lsn) {
                 holding.push(timeline);
             }
         }

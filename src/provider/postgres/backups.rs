@@ -52,7 +52,7 @@ impl Backups for Cluster {
         }
         match &request.into {
             Some(name) => restore_into_branch(self, request, name, key).await,
-            None => in_place::accept_restore(self, request, key).await,
+            None => in_place::plan_and_record_restore(self, request, key).await,
         }
     }
 
@@ -65,7 +65,7 @@ impl Backups for Cluster {
     }
 
     async fn create_restore_point(&self, name: &str, key: &CallKey) -> Result<RestorePoint> {
-        restore_points::make_restore_point(self, name, key).await
+        restore_points::make_and_archive_restore_point(self, name, key).await
     }
 
     async fn find_restore_point(&self, name: &str, key: &CallKey) -> Result<Option<RestorePoint>> {
@@ -101,6 +101,6 @@ async fn restore_into_branch(
         port: BRANCH_PORT,
         phase: BranchPhase::Copying,
     };
-    cluster.records.claim_branch(&record)?;
+    cluster.records.claim_branch_name(&record)?;
     Ok(branch::branch_job(&record))
 }

@@ -55,7 +55,7 @@ fn load_branch(cluster: &Cluster, name: &str) -> Result<BranchRecord> {
     check_branch_name(name)?;
     cluster.records.read_branch(name)?.ok_or_else(|| {
         let there = cluster.records.list_branches().unwrap_or_default();
-        let hint = suggest::suggest_name(name, there.iter().map(|branch| branch.name.as_str()));
+        let hint = suggest::suggest_name_or_list_known(name, there.iter().map(|branch| branch.name.as_str()));
         Error::new(Code::NotFound, format!("`{}` has no branch `{name}`", cluster.name)).with_hint(hint)
     })
 }

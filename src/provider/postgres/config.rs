@@ -66,9 +66,10 @@ impl PostgresConfig {
         let absolute = |path: Option<PathBuf>| path.map(|p| opening.base.join(p));
         Ok(Self {
             address: DatabaseAddress {
-                host: written
-                    .host
-                    .map_or_else(|| "/var/run/postgresql".into(), |h| absolute_socket(opening.base, h)),
+                host: written.host.map_or_else(
+                    || "/var/run/postgresql".into(),
+                    |h| make_socket_folder_absolute(opening.base, h),
+                ),
                 port: written.port.unwrap_or(5432),
                 user: written.user.unwrap_or_else(|| "postgres".into()),
                 database: written.database.unwrap_or_else(|| "postgres".into()),
@@ -83,7 +84,7 @@ impl PostgresConfig {
 }
 
 /// Returns a socket folder made absolute; an address stays as it is.
-fn absolute_socket(base: &Path, host: String) -> String {
+fn make_socket_folder_absolute(base: &Path, host: String) -> String {
     if host.starts_with('.') { base.join(host).display().to_string() } else { host }
 }
 

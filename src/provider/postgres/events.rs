@@ -52,7 +52,7 @@ async fn unsearched_error(
     }
     let Some(message) = search.describe_unarchived().await? else { return Ok(None) };
     let last = match cluster.current_timeline().await {
-        Some(timeline) => view.last_commit_on(timeline).await?,
+        Some(timeline) => view.last_commit_on_timeline(timeline).await?,
         None => None,
     };
     if query.until.zip(last).is_some_and(|(until, last)| until <= last.time) {

@@ -61,7 +61,7 @@ pub(super) async fn poll_job(cluster: &Cluster, job: &Job) -> Result<JobStatus> 
 /// What could not be removed; [`Code::Refused`] for a restore in place that is over.
 pub(super) async fn cancel_job(cluster: &Cluster, job: &Job) -> Result<()> {
     match job.kind.as_str() {
-        BACKUP_JOB => BuiltinEngine::for_cluster(cluster)?.abort_backup(&job.id),
+        BACKUP_JOB => BuiltinEngine::for_cluster(cluster)?.stop_and_remove_backup(&job.id),
         branch::BRANCH_JOB => match branch::find_branch_of_job(cluster, job)? {
             Some(record) => branch::remove_branch(cluster, record).await,
             None => Ok(()),

@@ -40,7 +40,7 @@ mod window;
 
 use super::{
     Backups, Branches, Error, Lifecycle, Network, OpenContext, Provider, Replicas, Result, Security, Sql,
-    model::{CallKey, EffectKind, Identity, Job, JobStatus, Landing, Project, RecordedJob},
+    model::{CallKey, EffectKind, Identity, Job, JobStatus, LandingLimit, Project, RecordedJob},
 };
 use async_trait::async_trait;
 use cluster::Cluster;
@@ -142,15 +142,15 @@ impl Provider for Postgres {
     }
 
     async fn poll_job(&self, job: &Job) -> Result<JobStatus> {
-        JobStatus::from_own_work(jobs::poll_job(self.local_cluster()?, job).await)
+        JobStatus::treat_poll_error_as_failure(jobs::poll_job(self.local_cluster()?, job).await)
     }
 
     async fn cancel(&self, job: &Job) -> Result<()> {
         jobs::cancel_job(self.local_cluster()?, job).await
     }
 
-    fn landing(&self, kind: EffectKind) -> Landing {
-        landing::state_landing(kind)
+    fn landing_limit(&self, kind: EffectKind) -> LandingLimit {
+        landing::landing_limit_of_kind(kind)
     }
 
     fn backups(&self) -> Result<&dyn Backups> {

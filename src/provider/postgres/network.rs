@@ -29,7 +29,7 @@ impl Network for Database {
     async fn allowed_ranges(&self) -> Result<NetworkRestrictions> {
         let rules = HbaRules::load_rules(self).await?;
         let status = if rules.applied { "applied" } else { "stored" };
-        let (ranges, mut warnings) = rules.admitted_ranges();
+        let (ranges, mut warnings) = rules.admitted_ranges_with_warnings();
         if !accepts_remote_clients(&rules.listens) {
             let on = if rules.listens.is_empty() { "no address" } else { &rules.listens };
             warnings.push(format!("the server listens on {on}, so nobody connects from elsewhere"));
@@ -62,7 +62,7 @@ impl Network for Database {
         Ok(SslEnforcement { enforced: rules.ssl && !in_the_clear, applied: rules.applied })
     }
 
-    async fn enforce_ssl(&self, _: bool) -> Result<SslEnforcement> {
+    async fn set_ssl_enforcement(&self, _: bool) -> Result<SslEnforcement> {
         Err(hba_read_only_error())
     }
 }
@@ -127,7 +127,7 @@ impl HbaRules {
     }
 
     /// Returns the ranges that some rule admits, and a warning for each rule that a range cannot express.
-    fn admitted_ranges(&self) -> (Vec<IpNet>, Vec<String>) {
+    fn admitted_ranges_with_warnings(&self) -> (Vec<IpNet>, Vec<String>) {
         let (mut ranges, mut warnings) = (Vec::new(), Vec::new());
         for rule in &self.rules {
             let line = &rule.line;

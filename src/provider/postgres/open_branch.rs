@@ -3,7 +3,7 @@
 use super::{audit, cluster::Cluster, records::BranchRecord, security::DatabaseSecurity, sql::Database};
 use crate::provider::{
     Backups, Branches, Code, Error, Provider, Result, Security, Settings, Sql,
-    model::{CallKey, EffectKind, Identity, Job, JobStatus, Landing, Project},
+    model::{CallKey, EffectKind, Identity, Job, JobStatus, LandingLimit, Project},
 };
 use async_trait::async_trait;
 use serde_json::Value;
@@ -68,8 +68,8 @@ impl Provider for OpenBranch {
         Err(self.no_jobs_error())
     }
 
-    fn landing(&self, kind: EffectKind) -> Landing {
-        super::landing::state_landing(kind)
+    fn landing_limit(&self, kind: EffectKind) -> LandingLimit {
+        super::landing::landing_limit_of_kind(kind)
     }
 
     fn backups(&self) -> Result<&dyn Backups> {

@@ -310,10 +310,10 @@ async fn query_rows(
 }
 
 /// Converts a value as the platform's API does: safe numbers, booleans and JSON as such, all else as text.
-fn to_platform_value(text: Option<&str>, of: Option<&Type>) -> Value {
+fn to_platform_value(text: Option<&str>, column_type: Option<&Type>) -> Value {
     let Some(text) = text else { return Value::Null };
     let plain = || Value::String(text.to_owned());
-    match of {
+    match column_type {
         Some(&(Type::INT2 | Type::INT4 | Type::INT8 | Type::OID)) => {
             let safe = text.parse::<i64>().ok().filter(|n| n.unsigned_abs() < 1 << 53);
             safe.map_or_else(plain, Value::from)

@@ -97,7 +97,7 @@ fn find_programs_folder(setting: Option<&Path>, major: Option<&str>) -> Result<P
     }
     let of_major = match major {
         Some(major) => Some(Path::new(DEBIAN_PROGRAMS).join(major).join("bin")),
-        None => newest_debian_folder(),
+        None => newest_debian_programs_folder(),
     };
     of_major
         .into_iter()
@@ -113,7 +113,7 @@ fn find_programs_folder(setting: Option<&Path>, major: Option<&str>) -> Result<P
         })
 }
 
-fn newest_debian_folder() -> Option<PathBuf> {
+fn newest_debian_programs_folder() -> Option<PathBuf> {
     let majors = fs::read_dir(DEBIAN_PROGRAMS).ok()?.flatten();
     let newest = majors.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok()).max()?;
     Some(Path::new(DEBIAN_PROGRAMS).join(newest.to_string()).join("bin"))

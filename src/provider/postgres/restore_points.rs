@@ -40,7 +40,7 @@ struct WalEnd {
 }
 
 fn record_path(cluster: &Cluster, key: &CallKey) -> PathBuf {
-    cluster.records.home().join("marks").join(format!("{key}.json"))
+    cluster.records.target_folder().join("marks").join(format!("{key}.json"))
 }
 
 /// Makes a restore point, and archives it.
@@ -48,7 +48,11 @@ fn record_path(cluster: &Cluster, key: &CallKey) -> PathBuf {
 /// # Errors
 /// [`Code::Invalid`] for a text that is no name, [`Code::Conflict`] for a name that is taken, what the server says; with side
 /// effects when it was made and cannot be archived.
-pub(super) async fn make_restore_point(cluster: &Cluster, name: &str, key: &CallKey) -> Result<RestorePoint> {
+pub(super) async fn make_and_archive_restore_point(
+    cluster: &Cluster,
+    name: &str,
+    key: &CallKey,
+) -> Result<RestorePoint> {
     if let Some(made) = find_restore_point(cluster, name, key).await? {
         return Ok(made);
     }
@@ -59,7 +63,7 @@ pub(super) async fn make_restore_point(cluster: &Cluster, name: &str, key: &Call
         Err(e) if e.code == Code::Unknown => {}
         ended => ended?,
     }
-    cluster.archive_marker().await?;
+    cluster.commit_and_archive_fence().await?;
     check_name_is_free(cluster, name).await?;
     let after = fetch_wal_end(&client).await?;
     sql::name_session(&client, &session_name(name)).await?;
@@ -68,7 +72,7 @@ pub(super) async fn make_restore_point(cluster: &Cluster, name: &str, key: &Call
     let statement = format!("select pg_create_restore_point('{}')", name.replace('\'', "''"));
     // Without an answer its outcome is unknown, and is looked up in the WAL.
     let end = sql::send_change(&client, &statement).await?;
-    match find_answered_point(cluster, name, &after, end.as_deref()).await {
+    match find_acknowledged_restore_point(cluster, name, &after, end.as_deref()).await {
         Ok(Some(point)) => save_made_point(cluster, key, record, &point),
         Ok(None) => Err(unarchived_point_error(name, "it is not in the archive")),
         Err(why) => Err(unarchived_point_error(name, &why.message)),
@@ -77,14 +81,14 @@ pub(super) async fn make_restore_point(cluster: &Cluster, name: &str, key: &Call
 
 /// Returns the restore point that the server has answered with its end. Another process may make one of the same name at
 /// the same moment; the answer tells them apart.
-async fn find_answered_point(
+async fn find_acknowledged_restore_point(
     cluster: &Cluster,
     name: &str,
     after: &WalEnd,
     end: Option<&str>,
 ) -> Result<Option<WalRestorePoint>> {
     let end = end.map(Lsn::parse).transpose()?;
-    let points = archive_and_find_points(cluster, name, after).await?;
+    let points = archive_and_find_restore_points(cluster, name, after).await?;
     let is_before_end = |point: &WalRestorePoint| end.is_none_or(|end| point.lsn < end);
     Ok(points.into_iter().filter(is_before_end).max_by_key(|point| point.lsn))
 }
@@ -116,7 +120,8 @@ pub(super) async fn find_restore_point(
     let client = cluster.address.connect().await.map_err(|e| unknown(&e.message))?;
     sql::end_sessions(&client, &[session_name(name)]).await.map_err(|e| unknown(&e.message))?;
     // A process died before it recorded the answer. The archive must be complete before it can prove absence.
-    let points = archive_and_find_points(cluster, name, &after).await.map_err(|e| unknown(&e.message))?;
+    let points =
+        archive_and_find_restore_points(cluster, name, &after).await.map_err(|e| unknown(&e.message))?;
     match points.as_slice() {
         [] => Ok(None),
         [only] => save_made_point(cluster, key, record, only).map(Some),
@@ -157,12 +162,12 @@ async fn fetch_wal_end(client: &sql::Client) -> Result<WalEnd> {
 }
 
 /// Archives everything up to now, and returns the restore points of this name that were made after a place.
-async fn archive_and_find_points(
+async fn archive_and_find_restore_points(
     cluster: &Cluster,
     name: &str,
     after: &WalEnd,
 ) -> Result<Vec<WalRestorePoint>> {
-    cluster.archive_marker().await?;
+    cluster.commit_and_archive_fence().await?;
     let backups = BuiltinEngine::for_cluster(cluster)?.list_backups()?;
     let view = ArchiveView::read_archive(cluster, &backups).await?;
     let archive = &view.archive;

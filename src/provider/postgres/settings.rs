@@ -71,13 +71,13 @@ impl Settings for Database {
             // The server's own spelling: in its file another one would be another setting.
             let setting = &find_setting(&all, name)?.setting;
             if let Err(error) = alter_system(&client, &setting.name, value).await {
-                return Err(revert_settings(&client, &done, error).await);
+                return Err(revert_settings_and_explain(&client, &done, error).await);
             }
             done.push((&setting.name, setting.overridden.clone()));
         }
         let names: Vec<String> = values.keys().cloned().collect();
         let now = async {
-            self.reload_configuration(client).await?;
+            self.reload_configuration_and_wait(client).await?;
             self.get(&names).await
         };
         let now = now.await.map_err(|e| match e.code {
@@ -121,7 +121,7 @@ impl Settings for Database {
 
 impl Database {
     /// Makes the server read its files again, and returns when it has.
-    async fn reload_configuration(&self, client: Client) -> Result<()> {
+    async fn reload_configuration_and_wait(&self, client: Client) -> Result<()> {
         // Whatever makes the server read them later than this, it reads what was written before.
         let asked_at = sql::fetch_text(&client, "select clock_timestamp()").await?.unwrap_or_default();
         sql::send_change(&client, "select pg_reload_conf()").await?;
@@ -186,14 +186,14 @@ async fn alter_system(client: &Client, name: &str, value: &Value) -> Result<()> 
     let quoted = quoted.join(".");
     let statement = match value {
         Value::Null => format!("alter system reset {quoted}"),
-        Value::String(text) => format!("alter system set {quoted} = {}", quote_setting(name, text)?),
-        other => format!("alter system set {quoted} = {}", quote_setting(name, &other.to_string())?),
+        Value::String(text) => format!("alter system set {quoted} = {}", quote_setting_value(name, text)?),
+        other => format!("alter system set {quoted} = {}", quote_setting_value(name, &other.to_string())?),
     };
     sql::name_session(client, &session_name(name)).await?;
     sql::send_change(client, &statement).await.map(drop)
 }
 
-fn quote_setting(name: &str, text: &str) -> Result<String> {
+fn quote_setting_value(name: &str, text: &str) -> Result<String> {
     Ok(match split_list(name, text)? {
         None => quote_literal(text),
         Some(names) => names.iter().map(|name| quote_literal(name)).collect::<Vec<_>>().join(", "),
@@ -205,7 +205,7 @@ fn quote_literal(text: &str) -> String {
 }
 
 /// Reverts the settings in `done` and returns `error`, naming an override that could not be reverted.
-async fn revert_settings(client: &Client, done: &[(&String, Value)], error: Error) -> Error {
+async fn revert_settings_and_explain(client: &Client, done: &[(&String, Value)], error: Error) -> Error {
     if error.code == Code::Unknown {
         return error;
     }

@@ -41,14 +41,16 @@ impl Sql for Postgres {
             return self.database.terminate_unfinished_session(key).await;
         }
         let token = CommitToken::decode(token)?;
-        match (self.database.settle_from_server(&token).await?, &self.cluster) {
+        match (self.database.read_outcome_from_server(&token).await?, &self.cluster) {
             (ServerReading::Settled(state), _) => Ok(state),
-            (ServerReading::Restarted, Some(cluster)) => settle_from_archive(cluster, &token, key).await,
+            (ServerReading::Restarted, Some(cluster)) => {
+                read_outcome_from_archive(cluster, &token, key).await
+            }
             (ServerReading::Restarted, None) => Err(token.restarted_error()),
         }
     }
 
-    fn runs_statement_on_open(&self) -> bool {
+    fn runs_statement_before_commit(&self) -> bool {
         true
     }
 
@@ -58,9 +60,16 @@ impl Sql for Postgres {
 }
 
 /// Looks in the archive, brought up to now, for the message of a call's transaction and the commit after it.
-async fn settle_from_archive(cluster: &Cluster, token: &CommitToken, key: &CallKey) -> Result<CommitState> {
+async fn read_outcome_from_archive(
+    cluster: &Cluster,
+    token: &CommitToken,
+    key: &CallKey,
+) -> Result<CommitState> {
     let unknown = |why: &str| token.unknown_error(&format!("the server was restarted since, and {why}"));
-    cluster.archive_marker().await.map_err(|e| unknown(&format!("the WAL cannot be archived: {e}")))?;
+    cluster
+        .commit_and_archive_fence()
+        .await
+        .map_err(|e| unknown(&format!("the WAL cannot be archived: {e}")))?;
     let view = ArchiveView::read_archive(cluster, &[]).await.map_err(|e| unknown(&e.message))?;
     let prefix = message_prefix(key);
     let from = Lsn::parse(&token.insert_lsn)?;

@@ -79,7 +79,7 @@ async fn latest_reachable_commit(
     for stored in sound.iter().rev() {
         let needed = archive_view::required_wal(stored)?;
         if view.can_follow_timeline(needed, timeline) {
-            let reached = view.find_recoverable(needed, timeline).await?.last;
+            let reached = view.find_recovery_end(needed, timeline).await?.last;
             if reached.as_ref().map(|c| c.time) > latest.as_ref().map(|c| c.time) {
                 latest = reached;
             }
@@ -123,7 +123,7 @@ async fn describe_lost_times(view: &ArchiveView, sound: &[&StoredBackup]) -> Res
     let mut sentences = Vec::new();
     for (at, stored) in sound.iter().enumerate() {
         let needed = archive_view::required_wal(stored)?;
-        let reach = view.find_recoverable(needed, needed.timeline).await?;
+        let reach = view.find_recovery_end(needed, needed.timeline).await?;
         let Some(missing) = reach.missing else { continue };
         let next = sound.get(at + 1).copied();
         let is_before = |next: &StoredBackup| {
@@ -165,7 +165,7 @@ async fn collect_warnings(cluster: &Cluster, view: &ArchiveView, sound: &[&Store
     }
     warnings.extend(
         BuiltinEngine::for_cluster(cluster)
-            .and_then(|engine| engine.unreadable_backups())
+            .and_then(|engine| engine.describe_unreadable_backups())
             .unwrap_or_default(),
     );
     match cluster.archiver_failure().await {

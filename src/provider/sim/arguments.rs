@@ -9,20 +9,20 @@ pub(super) trait Argument<'a>: Sized {
     type Kept: Clone + Send + Sync + 'static;
 
     /// Returns a copy that the caller's end does not end.
-    fn to_kept(self) -> Self::Kept;
+    fn to_owned_argument(self) -> Self::Kept;
 
     /// Returns the argument as the request takes it.
-    fn from_kept(kept: &'a Self::Kept) -> Self;
+    fn from_owned_argument(kept: &'a Self::Kept) -> Self;
 }
 
 impl<'a, T: ToOwned<Owned: Clone + Send + Sync + 'static> + ?Sized> Argument<'a> for &'a T {
     type Kept = T::Owned;
 
-    fn to_kept(self) -> T::Owned {
+    fn to_owned_argument(self) -> T::Owned {
         self.to_owned()
     }
 
-    fn from_kept(kept: &'a T::Owned) -> Self {
+    fn from_owned_argument(kept: &'a T::Owned) -> Self {
         kept.borrow()
     }
 }
@@ -30,11 +30,11 @@ impl<'a, T: ToOwned<Owned: Clone + Send + Sync + 'static> + ?Sized> Argument<'a>
 impl<'a, T: Clone + Send + Sync + 'static> Argument<'a> for Option<&'a T> {
     type Kept = Option<T>;
 
-    fn to_kept(self) -> Option<T> {
+    fn to_owned_argument(self) -> Option<T> {
         self.cloned()
     }
 
-    fn from_kept(kept: &'a Option<T>) -> Self {
+    fn from_owned_argument(kept: &'a Option<T>) -> Self {
         kept.as_ref()
     }
 }
@@ -45,11 +45,11 @@ macro_rules! copied_arguments {
         $(impl Argument<'_> for $type {
             type Kept = $type;
 
-            fn to_kept(self) -> $type {
+            fn to_owned_argument(self) -> $type {
                 self
             }
 
-            fn from_kept(kept: &$type) -> Self {
+            fn from_owned_argument(kept: &$type) -> Self {
                 *kept
             }
         })*

@@ -26,7 +26,7 @@ pub enum ColleagueTurn {
 impl Sim {
     /// Changes, as the colleague, another element of what a request of this name changes. Where the target takes no
     /// change, nobody gets one through.
-    pub(super) fn change_beside_request(&self, request: &str) -> Result<()> {
+    pub(super) fn change_as_colleague(&self, request: &str) -> Result<()> {
         let (name, value) = COLLEAGUE_SETTING;
         let changed = match request {
             "allow" => {

@@ -19,7 +19,7 @@ struct SimConfig {
 }
 
 /// Returns the file in which the world of a target lives.
-pub(super) fn world_file(state: &Path, target: &str) -> PathBuf {
+pub(super) fn world_file_path(state: &Path, target: &str) -> PathBuf {
     state.join("worlds").join(format!("{target}.db"))
 }
 
@@ -34,7 +34,7 @@ pub(super) fn read_world_text(opening: &OpenContext<'_>) -> Result<String> {
 
 /// Returns whether the world of a target was made.
 pub fn has_world(opening: &OpenContext<'_>) -> bool {
-    world_file(opening.state, &opening.target.name).exists()
+    world_file_path(opening.state, &opening.target.name).exists()
 }
 
 /// Removes the world of a target: the next use of the target makes a new one.
@@ -43,7 +43,7 @@ pub fn has_world(opening: &OpenContext<'_>) -> bool {
 /// What its name lacks, or the file cannot be removed.
 pub fn remove_world(opening: &OpenContext<'_>) -> Result<()> {
     demand_file_name(&opening.target.name)?;
-    let file = world_file(opening.state, &opening.target.name);
+    let file = world_file_path(opening.state, &opening.target.name);
     // The world goes with its file; what SQLite keeps beside it belongs to that file alone.
     for end in ["", "-wal", "-shm"] {
         let mut path = file.clone().into_os_string();

@@ -7,7 +7,7 @@ use super::{
     config::{check_world_text, read_world_text},
     target::Sim,
     template::WorldTemplate,
-    world::Beginning,
+    world::WorldStart,
 };
 use crate::{
     base::{
@@ -59,7 +59,7 @@ impl WorldDraft {
     ///
     /// # Errors
     /// What the text lacks; `origin` names it.
-    pub fn load_text(&mut self, text: String, origin: &str) -> Result<()> {
+    pub fn replace_with_text(&mut self, text: String, origin: &str) -> Result<()> {
         check_world_text(&text, origin)?;
         self.text = text;
         self.statements.clear();
@@ -97,7 +97,7 @@ impl WorldDraft {
     /// # Errors
     /// It would come to a moment that nobody can give; then none passes.
     pub fn advance_by(&mut self, span: Span) -> Result<()> {
-        let now = self.now().saturating_add(span).require_in_range();
+        let now = self.now().saturating_add(span).require_plausible();
         now.map_err(|e| Error::new(Code::Invalid, e.to_string()).with_hint(e.hint()))?;
         self.passed = Span(self.passed.0.saturating_add(span.max(Span::ZERO).0));
         Ok(())
@@ -108,8 +108,8 @@ impl WorldDraft {
     /// # Errors
     /// What its text lacks, or a statement that does not run.
     pub fn build(&self) -> Result<WorldTemplate> {
-        let beginning = Beginning { anchor: self.anchor, statements: &self.statements };
-        WorldTemplate::from_beginning(
+        let beginning = WorldStart { anchor: self.anchor, statements: &self.statements };
+        WorldTemplate::from_text_and_history(
             (&self.target, self.protect),
             &self.text,
             &self.id,

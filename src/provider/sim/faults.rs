@@ -163,13 +163,13 @@ impl FaultySim {
     }
 
     /// Returns the same platform with another of its databases.
-    pub(super) fn with_database(&self, sim: Sim) -> Self {
+    pub(super) fn for_other_database(&self, sim: Sim) -> Self {
         Self { sim, ..self.clone() }
     }
 
     /// Returns whether any request was sent that has not landed yet.
-    pub fn has_pending(&self) -> bool {
-        self.late.is_pending()
+    pub fn has_pending_requests(&self) -> bool {
+        self.late.has_unlanded_requests()
     }
 
     /// Executes the requests whose time to land has come.
@@ -177,7 +177,7 @@ impl FaultySim {
     /// # Errors
     /// Whatever the world's file says.
     pub async fn land_due(&self) -> Result<()> {
-        while let Some(landing) = self.late.take_due(&self.sim)? {
+        while let Some(landing) = self.late.take_due_request(&self.sim)? {
             let ((), has_changed) = self.change_world(landing.sent, landing.effect).await?;
             if !has_changed {
                 continue;
@@ -238,18 +238,18 @@ impl FaultySim {
         let request = SimRequest { name, kind, key, is_done };
         match self.choose_outcome(&request) {
             RequestOutcome::LandsLate(span) => {
-                self.land_later(&request, span, write.repeat)?;
+                self.schedule_late_landing(&request, span, write.repeat)?;
                 self.withhold_answer(&request).await
             }
             RequestOutcome::SentLate(held_back) => {
                 self.clock.sleep(held_back).await;
                 self.land_due().await?;
-                self.land_later(&request, self.landing_bound, write.repeat)?;
+                self.schedule_late_landing(&request, self.landing_bound, write.repeat)?;
                 self.withhold_answer(&request).await
             }
             RequestOutcome::AnsweredEarly(span) => {
                 let answer = (write.repeat)(self.sim.copy_world()?).await?;
-                self.land_later(&request, span, write.repeat)?;
+                self.schedule_late_landing(&request, span, write.repeat)?;
                 Ok(answer)
             }
             RequestOutcome::StaleReads(span) => {
@@ -259,11 +259,11 @@ impl FaultySim {
             }
             RequestOutcome::BesideColleague(turn) => {
                 if turn == ColleagueTurn::Before {
-                    self.sim.change_beside_request(name)?;
+                    self.sim.change_as_colleague(name)?;
                 }
                 let answer = self.answer_request(&request, RequestOutcome::Served, write.whole).await;
                 if turn == ColleagueTurn::After {
-                    self.sim.change_beside_request(name)?;
+                    self.sim.change_as_colleague(name)?;
                 }
                 answer
             }
@@ -281,7 +281,7 @@ impl FaultySim {
     }
 
     /// Lets a request take effect later. What the platform refuses by then is not done, and nobody is told.
-    fn land_later<T>(
+    fn schedule_late_landing<T>(
         &self,
         request: &SimRequest<'_>,
         span: Span,
@@ -291,7 +291,7 @@ impl FaultySim {
         let due = sent.saturating_add(span.min(self.landing_bound));
         let (key, sender, sim) = (request.key.cloned(), self.faults.current_sender(), self.sim.clone());
         let effect = Box::pin(async move { drop(repeat(sim).await) });
-        self.late.add_landing(LateRequest { name: request.name, sent, due, key, sender, effect });
+        self.late.add_late_request(LateRequest { name: request.name, sent, due, key, sender, effect });
         Ok(())
     }
 

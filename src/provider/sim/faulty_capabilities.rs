@@ -12,7 +12,7 @@ use crate::{
         Schedules, Security, Settings, Sql,
         model::{
             Addon, AuditReport, Backup, BackupDeletion, BackupRequest, Ban, Branch, CallKey, CommitState,
-            EffectKind, Health, Identity, Job, JobStatus, Landing, NetworkRestrictions, Policy, Project,
+            EffectKind, Health, Identity, Job, JobStatus, LandingLimit, NetworkRestrictions, Policy, Project,
             RecoveryWindow, Replica, ReplicaRequest, RestorePoint, RestoreRequest, Rows, Schedule,
             ScheduleRequest, Setting, SqlOutcome, SslEnforcement, TableEvent, TableEventQuery, Verification,
         },
@@ -27,10 +27,10 @@ use std::{future::ready, net::IpAddr, sync::Arc};
 /// Returns the future of a request in a world and at a time of its own, with copies of its arguments.
 macro_rules! repeat {
     ($capability:ident::$name:ident($($arg:ident),*)) => {{
-        let kept = ($(Argument::to_kept($arg),)*);
+        let kept = ($(Argument::to_owned_argument($arg),)*);
         move |sim: Sim| {
             let ($($arg,)*) = kept.clone();
-            let request = async move { $capability::$name(&sim, $(Argument::from_kept(&$arg)),*).await };
+            let request = async move { $capability::$name(&sim, $(Argument::from_owned_argument(&$arg)),*).await };
             Box::pin(request) as BoxFuture<'static, _>
         }
     }};
@@ -86,8 +86,8 @@ forward!(Provider {
     Read   "observe"  fn poll_job(job: &Job) -> JobStatus;
     Remove "cancel"   fn cancel(job: &Job) -> ();
 } by hand {
-    fn landing(&self, _: EffectKind) -> Landing {
-        Landing::Bounded(self.landing_bound, "no request of a simulated platform lands later")
+    fn landing_limit(&self, _: EffectKind) -> LandingLimit {
+        LandingLimit::Bounded(self.landing_bound, "no request of a simulated platform lands later")
     }
 
     capabilities!(
@@ -120,7 +120,7 @@ forward!(Branches {
     async fn open(&self, name: &str) -> Result<Arc<dyn Provider>> {
         let branch = self.send_read("open", async |sim: &Sim| sim.open_branch(name).await).await?;
         // Where it was found in an old world, what is done to it is done in the real one.
-        Ok(Arc::new(self.with_database(branch.view_in(&self.sim))))
+        Ok(Arc::new(self.for_other_database(branch.same_target_in_world_of(&self.sim))))
     }
 });
 
@@ -150,7 +150,7 @@ forward!(Network {
     Read   "bans"    fn bans() -> Vec<Ban>;
     Remove "unban"   fn unban(addresses: &[IpAddr]) -> (), part (&addresses[..addresses.len().min(1)]);
     Read   "ssl"     fn ssl() -> SslEnforcement;
-    Change "enforce" fn enforce_ssl(enforced: bool) -> SslEnforcement;
+    Change "enforce" fn set_ssl_enforcement(enforced: bool) -> SslEnforcement;
 });
 
 forward!(Lifecycle {

@@ -52,12 +52,12 @@ pub(super) struct LateEffects {
 
 impl LateEffects {
     /// Adds a request that lands late.
-    pub(super) fn add_landing(&self, landing: LateRequest) {
+    pub(super) fn add_late_request(&self, landing: LateRequest) {
         self.lock_landings().push(landing);
     }
 
     /// Returns whether any request has not landed yet.
-    pub(super) fn is_pending(&self) -> bool {
+    pub(super) fn has_unlanded_requests(&self) -> bool {
         !self.lock_landings().is_empty()
     }
 
@@ -67,7 +67,7 @@ impl LateEffects {
     }
 
     /// Takes the request that lands first, if its time has come.
-    pub(super) fn take_due(&self, sim: &Sim) -> Result<Option<LateRequest>> {
+    pub(super) fn take_due_request(&self, sim: &Sim) -> Result<Option<LateRequest>> {
         let mut landings = self.lock_landings();
         // Nearly always there is none, and the world is not asked for its time.
         let Some(first) = (0..landings.len()).min_by_key(|at| landings[*at].due) else { return Ok(None) };
@@ -87,7 +87,7 @@ impl LateEffects {
         let mut old_world = lock_unpoisoned(&self.old_world);
         let Some(old) = old_world.as_ref() else { return Ok(None) };
         if sim.world_time()? < old.until {
-            return Ok(Some(sim.view_in(&old.sim)));
+            return Ok(Some(sim.same_target_in_world_of(&old.sim)));
         }
         *old_world = None;
         Ok(None)
@@ -107,7 +107,7 @@ impl LateEffects {
         let now = sim.world_time()?;
         let worlds = lock_unpoisoned(&self.before_changes);
         let unshown = worlds.iter().rev().take_while(|old| now < old.sent.saturating_add(bound));
-        Ok(unshown.take(changes).last().map(|old| sim.view_in(&old.sim)))
+        Ok(unshown.take(changes).last().map(|old| sim.same_target_in_world_of(&old.sim)))
     }
 
     fn lock_landings(&self) -> MutexGuard<'_, Vec<LateRequest>> {

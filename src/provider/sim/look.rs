@@ -47,7 +47,7 @@ impl Sim {
     ///
     /// # Errors
     /// Whatever the world's file says.
-    pub fn world_facts(&self) -> Result<Value> {
+    pub fn facts_for_script(&self) -> Result<Value> {
         let (branches, backups) = self.open_store()?.read_current_world(|tx| {
             let branches = tx.list_branch_rows()?.into_iter().map(|row| row.branch).collect::<Vec<_>>();
             let backups = tx.list_backup_rows()?.iter().map(|b| b.to_backup(tx.target)).collect::<Vec<_>>();
@@ -62,9 +62,9 @@ impl Sim {
     ///
     /// # Errors
     /// Whatever the world's file says.
-    pub fn world_overview(&self) -> Result<Value> {
+    pub fn overview_for_people(&self) -> Result<Value> {
         let store = self.open_store()?;
-        let mut shown = self.world_facts()?;
+        let mut shown = self.facts_for_script()?;
         let (window, marks) =
             store.read_current_world(|tx| Ok((tx.recovery_window()?, tx.restore_point_names()?)))?;
         shown["title"] = store.title().into();

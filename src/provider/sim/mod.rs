@@ -41,7 +41,7 @@ pub use log::LogLine;
 pub use look::WorldFacts;
 pub use normalized::NormalizedWorld;
 pub use tables::{Column, ForeignKey, Table};
-pub(in crate::provider) use target::state_landing;
+pub(in crate::provider) use target::landing_limit_of_kind;
 pub use target::{Sim, open_target};
 pub use template::WorldTemplate;
 pub use world::{EffectRow, SANDBOX};

@@ -30,7 +30,7 @@ impl Sim {
             if before.is_empty() {
                 // What lets everybody in is listed once anything is, and stays until it is removed.
                 let since = tx.read_switch(RANGES)?.since;
-                for net in &everybody() {
+                for net in &ranges_open_to_all() {
                     tx.add_range(net, since)?;
                 }
             }
@@ -41,7 +41,7 @@ impl Sim {
                 tx.add_range(net, tx.now)?;
             }
             let before = if before.is_empty() {
-                everybody().into()
+                ranges_open_to_all().into()
             } else {
                 before.into_iter().map(|r| r.0).collect::<Vec<_>>()
             };
@@ -90,7 +90,7 @@ impl Network for Sim {
         self.open_store()?.read_current_world(read_ssl_enforcement)
     }
 
-    async fn enforce_ssl(&self, enforced: bool) -> Result<SslEnforcement> {
+    async fn set_ssl_enforcement(&self, enforced: bool) -> Result<SslEnforcement> {
         let store = self.open_store()?;
         let word = on_off(enforced);
         store.apply_effect_if_needed(None, "network.ssl", word, |tx| {
@@ -110,13 +110,13 @@ fn read_restrictions(tx: &WorldTx<'_>) -> Result<NetworkRestrictions> {
     let range = |(cidr, since): (IpNet, i64)| AllowedRange { cidr, status: status(since).into() };
     let mut ranges: Vec<AllowedRange> = tx.allowed_ranges()?.into_iter().map(range).collect();
     if ranges.is_empty() {
-        ranges.extend(everybody().map(|net| range((net, changed))));
+        ranges.extend(ranges_open_to_all().map(|net| range((net, changed))));
     }
     Ok(NetworkRestrictions { ranges, applied: tx.is_applied(changed), warnings: Vec::new() })
 }
 
 /// Returns the ranges of a world that nothing restricts.
-fn everybody() -> [IpNet; 2] {
+fn ranges_open_to_all() -> [IpNet; 2] {
     [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())]
 }
 

@@ -89,10 +89,10 @@ impl Sim {
 }
 
 /// Returns the summary of a timeline as it is now.
-fn summarize_content(store: &WorldStore, tx: &WorldTx<'_>, line: i64) -> Result<ContentSummary> {
+fn summarize_content(store: &WorldStore, tx: &WorldTx<'_>, timeline: i64) -> Result<ContentSummary> {
     let since = tx.made_at()?;
-    tx.cached_summary(line, || {
-        store.with_content(tx, line, |content| {
+    tx.cached_or_computed_summary(timeline, || {
+        store.with_content(tx, timeline, |content| {
             let (mut tables, mut rows) = (BTreeMap::new(), BTreeMap::new());
             for name in content.table_names()? {
                 let (count, summary) = summarize_table(content, &name, since)?;

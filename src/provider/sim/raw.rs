@@ -24,7 +24,7 @@ impl Raw for Sim {
             _ => {
                 let request = format!("{method} {path}");
                 Err(Error::new(Code::NotFound, format!("a simulated platform has no `{request}`"))
-                    .with_hint(suggest::suggest_name(&request, RAW_PATHS.iter().copied())))
+                    .with_hint(suggest::suggest_name_or_list_known(&request, RAW_PATHS.iter().copied())))
             }
         }
     }

@@ -5,7 +5,7 @@ use super::{
     world::{
         WorldTx,
         parameters::{self, Parameter},
-        settings::{SettingOverride, format_setting},
+        settings::{SettingOverride, setting_value_to_text},
     },
 };
 use crate::provider::{Code, Result, Settings, model::Setting};
@@ -29,8 +29,9 @@ impl Sim {
                 Ok((parameter, value))
             })
             .collect::<Result<_>>()?;
-        let what =
-            known.iter().map(|(parameter, value)| format!("{}={}", parameter.name, format_setting(value)));
+        let what = known
+            .iter()
+            .map(|(parameter, value)| format!("{}={}", parameter.name, setting_value_to_text(value)));
         let what = what.collect::<Vec<_>>().join(" ");
         let change = |tx: &WorldTx<'_>| {
             tx.demand_powered_on(Code::Refused)?;

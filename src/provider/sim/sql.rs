@@ -44,7 +44,7 @@ impl Sql for Sim {
         if let Some(lone) = LoneStatement::parse(sql) {
             return Err(in_transaction_error(&lone));
         }
-        if self.find_commit(key)?.is_none() {
+        if self.find_committed_outcome(key)?.is_none() {
             let store = self.open_store()?;
             self.dry_run_statement(&store, sql, timeout)?;
         }
@@ -69,7 +69,7 @@ impl Sql for Sim {
     }
 
     async fn find_commit_state(&self, key: &CallKey, _token: &Value) -> Result<CommitState> {
-        Ok(self.find_commit(key)?.map_or(CommitState::NotCommitted, CommitState::Committed))
+        Ok(self.find_committed_outcome(key)?.map_or(CommitState::NotCommitted, CommitState::Committed))
     }
 
     async fn health(&self) -> Result<Health> {
@@ -77,7 +77,7 @@ impl Sql for Sim {
         store.read_current_world(|tx| {
             let (line, status) = match self.answering_timeline(tx) {
                 Ok(line) => (Some(line), "healthy".to_owned()),
-                Err(e) if e.code == Code::Unavailable => (None, self.status_word(tx)?),
+                Err(e) if e.code == Code::Unavailable => (None, self.status_while_not_answering(tx)?),
                 Err(e) => return Err(e),
             };
             let bytes =
@@ -108,7 +108,7 @@ impl Sim {
     }
 
     /// Returns what the statement that a call committed has done.
-    fn find_commit(&self, key: &CallKey) -> Result<Option<SqlOutcome>> {
+    fn find_committed_outcome(&self, key: &CallKey) -> Result<Option<SqlOutcome>> {
         let effect = self.open_store()?.read_current_world(|tx| tx.find_effect(key))?;
         effect.filter(|e| e.kind == EXECUTE_KIND).map(|e| from_json(e.answer)).transpose()
     }
@@ -137,7 +137,7 @@ impl Sim {
     }
 
     /// Returns what keeps this target or branch from answering, in a word.
-    fn status_word(&self, tx: &WorldTx<'_>) -> Result<String> {
+    fn status_while_not_answering(&self, tx: &WorldTx<'_>) -> Result<String> {
         let power = tx.read_switch(POWER)?.value;
         Ok(if self.branch.is_some() || power == "on" { "restoring".into() } else { power })
     }

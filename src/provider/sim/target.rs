@@ -1,8 +1,8 @@
 //! A simulated target, or a branch of one, as a provider.
 
 use super::{
-    config::{read_world_text, world_file},
-    world::{Beginning, EffectRow, WorldStore, WorldTx, from_micros, version_text},
+    config::{read_world_text, world_file_path},
+    world::{EffectRow, WorldStart, WorldStore, WorldTx, from_micros, version_text},
 };
 use crate::base::lock::lock_unpoisoned;
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     provider::{
         Backups, Branches, Code, Error, Lifecycle, Network, OpenContext, Provider, Raw, Replicas, Result,
         Schedules, Security, Settings, Sql,
-        model::{Branch, CallKey, EffectKind, Identity, Job, JobStatus, Landing, Project},
+        model::{Branch, CallKey, EffectKind, Identity, Job, JobStatus, LandingLimit, Project},
     },
 };
 use async_trait::async_trait;
@@ -24,8 +24,8 @@ use std::{
 };
 
 /// Returns until when a request of a kind may still take effect once nobody waits for its answer.
-pub(in crate::provider) fn state_landing(_: EffectKind) -> Landing {
-    Landing::Fenced("a request is one transaction of the process that asks, and is gone with it")
+pub(in crate::provider) fn landing_limit_of_kind(_: EffectKind) -> LandingLimit {
+    LandingLimit::Fenced("a request is one transaction of the process that asks, and is gone with it")
 }
 
 /// Opens a simulated target, as a provider.
@@ -75,7 +75,7 @@ impl Sim {
     pub fn open(opening: &OpenContext<'_>) -> Result<Self> {
         let target = opening.target;
         let text = read_world_text(opening)?;
-        let path = world_file(opening.state, &target.name);
+        let path = world_file_path(opening.state, &target.name);
         let store = LazyStore { path, text, clock: Arc::clone(opening.clock), open: Mutex::default() };
         Ok(Self {
             target: target.name.clone(),
@@ -90,7 +90,7 @@ impl Sim {
     /// # Errors
     /// What the world lacks.
     pub fn in_memory(target: &str, world: &str, id: &str, clock: Arc<dyn Clock>) -> Result<Self> {
-        let beginning = Beginning { anchor: clock.now(), statements: &[] };
+        let beginning = WorldStart { anchor: clock.now(), statements: &[] };
         let store = WorldStore::in_memory(target, world, id, &beginning, Arc::clone(&clock))?;
         Ok(Self::with_store(target, false, store, clock))
     }
@@ -156,7 +156,7 @@ impl Sim {
     }
 
     /// Returns this target or branch as it is in the world of another.
-    pub(super) fn view_in(&self, other: &Self) -> Self {
+    pub(super) fn same_target_in_world_of(&self, other: &Self) -> Self {
         Self { store: Arc::clone(&other.store), ..self.clone() }
     }
 
@@ -165,8 +165,8 @@ impl Sim {
     /// # Errors
     /// Whatever the world's file says.
     #[expect(clippy::redundant_closure_for_method_calls, reason = "the method's path is not general enough")]
-    pub fn unfinished_jobs(&self) -> Result<Vec<String>> {
-        self.open_store()?.read_current_world(|tx| tx.unfinished_jobs())
+    pub fn unfinished_job_ids(&self) -> Result<Vec<String>> {
+        self.open_store()?.read_current_world(|tx| tx.unfinished_job_ids())
     }
 
     /// Returns the store of the world.
@@ -238,15 +238,15 @@ impl Provider for Sim {
     }
 
     async fn poll_job(&self, job: &Job) -> Result<JobStatus> {
-        JobStatus::from_own_work(self.poll_recorded_job(job).await)
+        JobStatus::treat_poll_error_as_failure(self.poll_recorded_job(job).await)
     }
 
     async fn cancel(&self, job: &Job) -> Result<()> {
         self.cancel_job(job)
     }
 
-    fn landing(&self, kind: EffectKind) -> Landing {
-        state_landing(kind)
+    fn landing_limit(&self, kind: EffectKind) -> LandingLimit {
+        landing_limit_of_kind(kind)
     }
 
     fn simulated_clock_lead(&self) -> Result<Option<Span>> {

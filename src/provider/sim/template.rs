@@ -2,7 +2,7 @@
 
 use super::{
     target::Sim,
-    world::{Beginning, ContentCache, WorldSpec, WorldStore},
+    world::{ContentCache, WorldSpec, WorldStart, WorldStore},
 };
 use crate::{
     base::{clock::Clock, sqlite::DbPool},
@@ -27,21 +27,21 @@ impl WorldTemplate {
     /// # Errors
     /// What the world lacks.
     pub fn from_text(target: &str, text: &str, id: &str, clock: Arc<dyn Clock>) -> Result<Self> {
-        Self::from_beginning(
+        Self::from_text_and_history(
             (target, false),
             text,
             id,
-            &Beginning { anchor: clock.now(), statements: &[] },
+            &WorldStart { anchor: clock.now(), statements: &[] },
             clock,
         )
     }
 
     /// Makes a world from its text and more statements, in memory, under the identity `id`.
-    pub(super) fn from_beginning(
+    pub(super) fn from_text_and_history(
         (target, protect): (&str, bool),
         text: &str,
         id: &str,
-        beginning: &Beginning<'_>,
+        beginning: &WorldStart<'_>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
         let made = WorldStore::in_memory(target, text, id, beginning, clock)?;

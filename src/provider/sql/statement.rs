@@ -47,7 +47,7 @@ pub(in crate::provider) fn check_query(sql: &str) -> Result<()> {
 ///
 /// # Errors
 /// As [`check_statement`], and [`Code::Invalid`] for two statements.
-pub(in crate::provider) fn single_statement(sql: &str) -> Result<&str> {
+pub(in crate::provider) fn require_single_statement(sql: &str) -> Result<&str> {
     check_statement(sql)?;
     let start = skip_to_statement(sql);
     let end = find_statement_end(start);
@@ -96,7 +96,7 @@ const LASTING_WORDS: &[(&str, &str)] = &[
 ];
 
 /// Says of the error of a statement that was rolled back that something of it stays, where its text names what does.
-pub(crate) fn mark_lasting_effects(error: Error, sql: &str) -> Error {
+pub(crate) fn add_lasting_effects_to_error(error: Error, sql: &str) -> Error {
     let words = sql.to_uppercase();
     let mut words = words.split(|c: char| !(c.is_alphanumeric() || c == '_'));
     let Some((_, stays)) = words.find_map(|word| LASTING_WORDS.iter().find(|(name, _)| *name == word)) else {
@@ -109,7 +109,7 @@ pub(crate) fn mark_lasting_effects(error: Error, sql: &str) -> Error {
 }
 
 /// Says of the error of a statement outside a transaction that a part of it may be done.
-pub(in crate::provider) fn mark_partial_effects(error: Error) -> Error {
+pub(in crate::provider) fn add_partial_effects_to_error(error: Error) -> Error {
     let own = error.hint.clone().map(|own| format!("{own}\n")).unwrap_or_default();
     error.with_side_effects().with_hint(format!(
         "{own}it ran outside a transaction, so a part of it may be done, such as an invalid index: look before you ask again"
@@ -245,12 +245,12 @@ mod tests {
                 "create function f() returns int begin atomic select 1; end",
             ),
         ] {
-            assert_eq!(single_statement(sql).expect(sql), expected);
+            assert_eq!(require_single_statement(sql).expect(sql), expected);
         }
         for sql in
             ["select 1; select 2", "select '\\'; drop table t", "select $a$;$a$; x", "select \"é;\";select 2"]
         {
-            assert_eq!(single_statement(sql).expect_err(sql).code, Code::Invalid, "{sql}");
+            assert_eq!(require_single_statement(sql).expect_err(sql).code, Code::Invalid, "{sql}");
         }
         assert_eq!(
             (first_word("-- a\n(select 1)").as_str(), first_word("with x as").as_str()),
@@ -282,7 +282,7 @@ mod tests {
             ("insert into t values (1)", false),
             ("select renextval(1)", false),
         ] {
-            let error = mark_lasting_effects(failed(), sql);
+            let error = add_lasting_effects_to_error(failed(), sql);
             assert_eq!(error.side_effects == SideEffects::Some, lasts, "{sql}: {error:?}");
             assert!(error.hint.expect("a hint").starts_with("look"), "{sql}");
         }

@@ -29,8 +29,8 @@ pub(in crate::provider) enum ScalarType {
 }
 
 /// Returns a column's value.
-pub(in crate::provider) fn parse_value(text: Option<&str>, of: &ScalarType) -> Value {
-    match (text, of) {
+pub(in crate::provider) fn parse_value(text: Option<&str>, scalar_type: &ScalarType) -> Value {
+    match (text, scalar_type) {
         (None, _) => Value::Null,
         (Some(text), ScalarType::Vector(element)) => {
             text.split_whitespace().map(|item| parse_scalar(item, element)).collect()
@@ -38,12 +38,12 @@ pub(in crate::provider) fn parse_value(text: Option<&str>, of: &ScalarType) -> V
         (Some(text), ScalarType::Array(element, between)) => {
             parse_array(text, element, *between).unwrap_or_else(|| Value::String(text.into()))
         }
-        (Some(text), _) => parse_scalar(text, of),
+        (Some(text), _) => parse_scalar(text, scalar_type),
     }
 }
 
-fn parse_scalar(text: &str, of: &ScalarType) -> Value {
-    let read = match of {
+fn parse_scalar(text: &str, scalar_type: &ScalarType) -> Value {
+    let read = match scalar_type {
         ScalarType::Integer => text.parse::<i64>().ok().map(Value::from),
         ScalarType::Float => text.parse().ok().and_then(Number::from_f64).map(Value::Number),
         ScalarType::Bool => Some(Value::Bool(text == "t")),
@@ -69,14 +69,14 @@ fn to_rfc3339(text: &str) -> Option<String> {
 }
 
 /// Reads `{1,NULL,"a \"b\"",{…}}`, where the array has bounds of its own after `[0:2]=`.
-fn parse_array(text: &str, element: &ScalarType, between: char) -> Option<Value> {
+fn parse_array(text: &str, element: &ScalarType, delimiter: char) -> Option<Value> {
     let braces = if text.starts_with('[') { text.split_once('=')?.1 } else { text };
     let mut rest = braces.chars().peekable();
-    let read = parse_array_items(&mut rest, element, between)?;
+    let read = parse_array_items(&mut rest, element, delimiter)?;
     rest.next().is_none().then_some(read)
 }
 
-fn parse_array_items(rest: &mut Peekable<Chars<'_>>, element: &ScalarType, between: char) -> Option<Value> {
+fn parse_array_items(rest: &mut Peekable<Chars<'_>>, element: &ScalarType, delimiter: char) -> Option<Value> {
     rest.next_if_eq(&'{')?;
     let mut items = Vec::new();
     if rest.next_if_eq(&'}').is_some() {
@@ -84,13 +84,13 @@ fn parse_array_items(rest: &mut Peekable<Chars<'_>>, element: &ScalarType, betwe
     }
     loop {
         items.push(match rest.peek()? {
-            '{' => parse_array_items(rest, element, between)?,
+            '{' => parse_array_items(rest, element, delimiter)?,
             '"' => parse_value(Some(&parse_quoted_item(rest)?), element),
-            _ => parse_value(parse_bare_item(rest, between).as_deref(), element),
+            _ => parse_value(parse_bare_item(rest, delimiter).as_deref(), element),
         });
         match rest.next()? {
             '}' => return Some(Value::Array(items)),
-            c if c == between => {}
+            c if c == delimiter => {}
             _ => return None,
         }
     }
@@ -109,9 +109,9 @@ fn parse_quoted_item(rest: &mut Peekable<Chars<'_>>) -> Option<String> {
 }
 
 /// Returns an element without quotes; `NULL` is null.
-fn parse_bare_item(rest: &mut Peekable<Chars<'_>>, between: char) -> Option<String> {
+fn parse_bare_item(rest: &mut Peekable<Chars<'_>>, delimiter: char) -> Option<String> {
     let mut text = String::new();
-    while let Some(c) = rest.next_if(|c| *c != between && *c != '}') {
+    while let Some(c) = rest.next_if(|c| *c != delimiter && *c != '}') {
         text.push(c);
     }
     (!text.eq_ignore_ascii_case("null")).then_some(text)

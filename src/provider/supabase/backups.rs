@@ -35,7 +35,7 @@ impl Backups for Supabase {
             return Ok(self.dump_store().find_dump(id)?.to_backup());
         }
         let found = self.list_platform_backups().await?.into_iter().find(|backup| backup.id == id);
-        found.ok_or_else(|| self.backup_not_found(id))
+        found.ok_or_else(|| self.backup_not_found_error(id))
     }
 
     async fn create(&self, request: &BackupRequest, key: &CallKey) -> Result<Job> {
@@ -52,7 +52,7 @@ impl Backups for Supabase {
             ));
         }
         let bytes = self.dump_store().find_dump(id)?.to_backup().bytes;
-        let window = self.fetch_platform_backups().await?.window_bounds();
+        let window = self.fetch_platform_backups().await?.window_bounds_in_seconds();
         let earliest = window.map(|(earliest, _)| moment_from_unix(earliest)).transpose()?;
         Ok(BackupDeletion {
             id: id.into(),
@@ -99,7 +99,7 @@ impl Backups for Supabase {
     /// lies far behind now, though nothing was lost.
     async fn recovery_window(&self) -> Result<RecoveryWindow> {
         let platform = self.fetch_platform_backups().await?;
-        let (earliest, latest) = match platform.window_bounds() {
+        let (earliest, latest) = match platform.window_bounds_in_seconds() {
             Some((earliest, latest)) => (Some(moment_from_unix(earliest)?), Some(moment_from_unix(latest)?)),
             None => (None, None),
         };
@@ -145,10 +145,14 @@ impl Backups for Supabase {
     }
 
     async fn find_restore_point(&self, name: &str, _: &CallKey) -> Result<Option<RestorePoint>> {
-        self.check_restore_point_absent(name).await
+        self.require_restore_point_absent(name).await
     }
 
-    async fn find_restore_point_since(&self, name: &str, plan: &Value) -> Result<Option<RestorePoint>> {
+    async fn find_restore_point_made_since_plan(
+        &self,
+        name: &str,
+        plan: &Value,
+    ) -> Result<Option<RestorePoint>> {
         self.fetch_available_restore_point(name, plan).await
     }
 }

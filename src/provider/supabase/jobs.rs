@@ -22,7 +22,7 @@ const GONE_INTERVAL: Span = Span::from_secs(2);
 ///
 /// # Errors
 /// [`Code::Internal`] where nothing says so.
-fn read_kind(traces: &Value) -> Result<&str> {
+fn read_job_kind(traces: &Value) -> Result<&str> {
     traces["kind"].as_str().ok_or_else(|| {
         Error::new(Code::Internal, "what was recorded of a job does not say of which kind it is")
     })
@@ -33,9 +33,9 @@ impl Supabase {
     ///
     /// # Errors
     /// [`Code::Internal`] for what nobody records.
-    pub(super) fn check_recorded(recorded: RecordedJob<'_>) -> Result<()> {
+    pub(super) fn check_project_job_record(recorded: RecordedJob<'_>) -> Result<()> {
         let (kind, detail) = match recorded {
-            RecordedJob::Planned(traces) => (read_kind(traces)?, &traces["detail"]),
+            RecordedJob::Planned(traces) => (read_job_kind(traces)?, &traces["detail"]),
             RecordedJob::Accepted(job) => (job.kind.as_str(), &job.detail),
         };
         match (kind, recorded) {
@@ -63,16 +63,16 @@ impl Supabase {
         key: &CallKey,
         intent: Option<&Value>,
     ) -> Result<Option<Job>> {
-        if let Some(dump) = self.dump_store().find_by_key(key)? {
+        if let Some(dump) = self.dump_store().find_dump_by_key(key)? {
             return Ok(Some(dump::dump_job(dump.id)));
         }
         // An intent is recorded before every request, so without one nothing was sent.
         let Some(intent) = intent else { return Ok(None) };
-        match read_kind(intent)? {
+        match read_job_kind(intent)? {
             BRANCH_JOB => self.find_branch_job(intent).await,
             RESTORE_JOB => self.find_restore_job(key, intent).await,
             REPLICA_JOB => self.find_replica_job(key, intent).await,
-            kind @ (RESET_JOB | PROMOTE_JOB) => self.find_workflow_job(kind, intent).await,
+            kind @ (RESET_JOB | PROMOTE_JOB) => self.report_workflow_as_unknown(kind, intent).await,
             kind @ (PAUSE_JOB | RESUME_JOB) => self.infer_power_job(kind, intent).await,
             kind => Err(Error::new(Code::Internal, format!("the journal holds an intent of kind `{kind}`"))),
         }
@@ -84,7 +84,7 @@ impl Supabase {
     /// Why it failed.
     pub(super) async fn poll_project_job(&self, job: &Job) -> Result<JobStatus> {
         match job.kind.as_str() {
-            DUMP_JOB => JobStatus::from_own_work(self.poll_dump(&job.id).await),
+            DUMP_JOB => JobStatus::treat_poll_error_as_failure(self.poll_dump(&job.id).await),
             BRANCH_JOB => self.poll_branch(job).await,
             RESTORE_JOB => self.poll_restore(job).await,
             REPLICA_JOB => self.poll_replica(job).await,
@@ -119,13 +119,13 @@ impl Supabase {
     }
 
     /// Looks until something whose removal was answered is not shown any more, for as long as that may take at most.
-    pub(super) async fn is_gone_in_time<F: Future<Output = Result<bool>>>(
+    pub(super) async fn wait_until_gone<F: Future<Output = Result<bool>>>(
         &self,
         is_shown: impl Fn() -> F,
     ) -> bool {
         let watch = Stopwatch::start(self.clock.as_ref());
         loop {
-            let is_last = watch.passed() >= self.landing_time;
+            let is_last = watch.elapsed() >= self.landing_time;
             match is_shown().await {
                 Ok(false) => return true,
                 Ok(true) | Err(_) if is_last => return false,
@@ -166,23 +166,35 @@ mod tests {
         let job =
             |kind: &str, detail: &Value| Job { kind: kind.into(), id: "1".into(), detail: detail.clone() };
         let accepted = job(RESET_JOB, &workflow);
-        Supabase::check_recorded(RecordedJob::Planned(&traces)).expect("as it is recorded");
-        Supabase::check_recorded(RecordedJob::Accepted(&accepted)).expect("as it is recorded");
+        Supabase::check_project_job_record(RecordedJob::Planned(&traces)).expect("as it is recorded");
+        Supabase::check_project_job_record(RecordedJob::Accepted(&accepted)).expect("as it is recorded");
         let is_unreadable = |checked: Result<()>| checked.is_err_and(|e| e.code == Code::Internal);
         for part in ["reference", "branch", "name", "asked_at"] {
             let mut odd = workflow.clone();
             odd.as_object_mut().expect("a map").remove(part);
             let accepted = job(PROMOTE_JOB, &odd);
-            assert!(is_unreadable(Supabase::check_recorded(RecordedJob::Accepted(&accepted))), "{part}");
+            assert!(
+                is_unreadable(Supabase::check_project_job_record(RecordedJob::Accepted(&accepted))),
+                "{part}"
+            );
         }
         for kind in [BRANCH_JOB, RESTORE_JOB, REPLICA_JOB, RESET_JOB, "export", ""] {
             let accepted = job(kind, &json!({"asked_at": moment}));
-            assert!(is_unreadable(Supabase::check_recorded(RecordedJob::Accepted(&accepted))), "{kind}");
+            assert!(
+                is_unreadable(Supabase::check_project_job_record(RecordedJob::Accepted(&accepted))),
+                "{kind}"
+            );
             let traces = json!({"kind": kind, "detail": {"asked_at": moment}});
-            assert!(is_unreadable(Supabase::check_recorded(RecordedJob::Planned(&traces))), "{kind}");
+            assert!(
+                is_unreadable(Supabase::check_project_job_record(RecordedJob::Planned(&traces))),
+                "{kind}"
+            );
         }
         for traces in [json!({"detail": workflow}), json!({"kind": PAUSE_JOB}), json!(5)] {
-            assert!(is_unreadable(Supabase::check_recorded(RecordedJob::Planned(&traces))), "{traces}");
+            assert!(
+                is_unreadable(Supabase::check_project_job_record(RecordedJob::Planned(&traces))),
+                "{traces}"
+            );
         }
     }
 }

@@ -90,7 +90,7 @@ impl Supabase {
         let job = self.power_job(kind);
         match (kind, status.as_str()) {
             // What a look calls done is asked for all the same: the look may lag behind.
-            (kind, status) if is_as_wanted(kind, status) => {}
+            (kind, status) if is_power_as_wanted(kind, status) => {}
             (PAUSE_JOB, "ACTIVE_HEALTHY" | "ACTIVE_UNHEALTHY" | "PAUSE_FAILED")
             | (RESUME_JOB, "INACTIVE" | "RESTORE_FAILED") => {}
             (_, other) => {
@@ -131,7 +131,7 @@ impl Supabase {
         let before = read_earlier_status(kind, traces)?;
         let status = self.fetch_project_state().await?.status;
         match (kind, status.as_str()) {
-            (kind, status) if is_as_wanted(kind, status) => Ok(Some(self.power_job(kind))),
+            (kind, status) if is_power_as_wanted(kind, status) => Ok(Some(self.power_job(kind))),
             // The platform refuses a request that it has accepted before, so it may be sent again.
             (PAUSE_JOB, "ACTIVE_HEALTHY" | "ACTIVE_UNHEALTHY") | (RESUME_JOB, "INACTIVE") => Ok(None),
             // One that failed before has not failed again; one that fails now was accepted.
@@ -160,9 +160,9 @@ impl Supabase {
             (PAUSE_JOB, "PAUSE_FAILED" | "REMOVED" | "GOING_DOWN") => {
                 Ok(JobStatus::Failed(self.dead_end_error(&state)))
             }
-            (PAUSE_JOB, status) => Ok(still_running(map_project_status(status))),
+            (PAUSE_JOB, status) => Ok(running_status(map_project_status(status))),
             // Right after the request the old status is still shown.
-            (_, "INACTIVE") => Ok(still_running("paused".into())),
+            (_, "INACTIVE") => Ok(running_status("paused".into())),
             _ => self.poll_ready(&state).await,
         }
     }
@@ -177,11 +177,11 @@ impl Supabase {
             return Ok(JobStatus::Failed(self.dead_end_error(state)));
         }
         if state.status != statuses::ACTIVE_HEALTHY {
-            return Ok(still_running(map_project_status(&state.status)));
+            return Ok(running_status(map_project_status(&state.status)));
         }
         Ok(match self.why_not_ready(&self.reference).await? {
             None => JobStatus::Done(json!(self.to_project(state))),
-            Some(why) => still_running(format!("does not answer yet: {why}")),
+            Some(why) => running_status(format!("does not answer yet: {why}")),
         })
     }
 
@@ -203,7 +203,7 @@ pub(super) fn read_earlier_status<'a>(kind: &str, traces: &'a Value) -> Result<&
 }
 
 /// Returns whether a project in this status is as a pause or a resume makes it, or on its way there.
-fn is_as_wanted(kind: &str, status: &str) -> bool {
+fn is_power_as_wanted(kind: &str, status: &str) -> bool {
     match kind {
         PAUSE_JOB => matches!(status, "INACTIVE" | "PAUSING"),
         _ => matches!(status, "ACTIVE_HEALTHY" | "COMING_UP" | "RESTORING"),
@@ -216,7 +216,7 @@ pub(super) fn uncancellable_error(job: &Job) -> Error {
         .with_hint("see how far it is with `project::get`")
 }
 
-fn still_running(phase: String) -> JobStatus {
+fn running_status(phase: String) -> JobStatus {
     JobStatus::Running(Progress { again_in: Some(POLL_INTERVAL), ..Progress::with_phase(phase) })
 }
 

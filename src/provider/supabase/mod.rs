@@ -33,7 +33,7 @@ pub use sql::statements;
 use super::{
     Backups, Branches, Error, Lifecycle, Network, OpenContext, Provider, Raw, Replicas, Result, Schedules,
     Security, Settings, Sql,
-    model::{CallKey, EffectKind, Identity, Job, JobStatus, Landing, Project, RecordedJob},
+    model::{CallKey, EffectKind, Identity, Job, JobStatus, LandingLimit, Project, RecordedJob},
 };
 use async_trait::async_trait;
 use config::SupabaseConfig;
@@ -83,7 +83,7 @@ impl Provider for Supabase {
         self.poll_project_job(job).await
     }
 
-    async fn discard_failed(&self, job: &Job, error: Error) -> Error {
+    async fn remove_what_failed_job_made(&self, job: &Job, error: Error) -> Error {
         self.discard_failed_job(job, error).await
     }
 
@@ -92,15 +92,15 @@ impl Provider for Supabase {
     }
 
     fn check_recorded_job(&self, recorded: RecordedJob<'_>) -> Result<()> {
-        Supabase::check_recorded(recorded)
+        Supabase::check_project_job_record(recorded)
     }
 
     async fn is_job_shown(&self, job: &Job) -> Result<bool> {
         self.is_project_job_shown(job).await
     }
 
-    fn landing(&self, kind: EffectKind) -> Landing {
-        self.configured_landing(kind)
+    fn landing_limit(&self, kind: EffectKind) -> LandingLimit {
+        self.configured_landing_limit(kind)
     }
 
     fn backups(&self) -> Result<&dyn Backups> {

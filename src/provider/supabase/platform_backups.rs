@@ -74,7 +74,7 @@ impl DailyBackup {
 
 impl PlatformBackups {
     /// Returns the earliest and the latest moment that can be restored, in whole seconds.
-    pub(super) fn window_bounds(&self) -> Option<(i64, i64)> {
+    pub(super) fn window_bounds_in_seconds(&self) -> Option<(i64, i64)> {
         let bounds = &self.physical_backup_data;
         Some((bounds.earliest_physical_backup_date_unix?, bounds.latest_physical_backup_date_unix?))
             .filter(|_| self.pitr_enabled)
@@ -88,8 +88,9 @@ impl PlatformBackups {
 
     /// Returns whether the project can be restored at all. With point-in-time recovery the list of daily backups
     /// is empty, yet the project is protected.
-    pub(super) fn has_recovery_source(&self) -> bool {
-        self.window_bounds().is_some() || self.backups.iter().any(|backup| backup.status == "COMPLETED")
+    pub(super) fn can_be_restored(&self) -> bool {
+        self.window_bounds_in_seconds().is_some()
+            || self.backups.iter().any(|backup| backup.status == "COMPLETED")
     }
 
     fn to_backup(&self, daily: &DailyBackup, target: &str) -> Result<Backup> {
@@ -151,7 +152,7 @@ impl Supabase {
     }
 
     /// Returns the error of a backup that the project does not have.
-    pub(super) fn backup_not_found(&self, id: &str) -> Error {
+    pub(super) fn backup_not_found_error(&self, id: &str) -> Error {
         Error::new(Code::NotFound, format!("`{}` has no backup `{id}`", self.display_name()))
             .with_hint("see `backup::list`")
     }

@@ -22,10 +22,10 @@ impl Raw for Supabase {
         let path = path.replace("{ref}", &self.reference);
         check_api_path(&path)?;
         let answer = if method == Method::GET {
-            self.api.get_any(&path).await?
+            self.api.get_json_or_text(&path).await?
         } else {
-            self.check_own_project(&path)?;
-            refuse_page(self.api.send_write_for_answer(method, &path, body).await?)?
+            self.refuse_write_to_other_project(&path)?;
+            refuse_web_page(self.api.send_write_for_answer(method, &path, body).await?)?
         };
         // `GET /v1/projects/{ref}/secrets` gives each secret as `value`.
         Ok(if path.contains("/secrets") { mask_listed_values(answer) } else { mask_secret_fields(answer) })
@@ -34,7 +34,7 @@ impl Raw for Supabase {
 
 impl Supabase {
     /// Refuses a write to anything but this project: rights, protection and leases are those of the named target.
-    fn check_own_project(&self, path: &str) -> Result<()> {
+    fn refuse_write_to_other_project(&self, path: &str) -> Result<()> {
         let mut segments = path.split(['/', '?']).skip(2);
         let is_own = matches!(segments.next(), Some("projects" | "branches"))
             && segments.next() == Some(self.reference.as_str());
@@ -57,7 +57,7 @@ impl Supabase {
 }
 
 /// Takes a page for no answer: it is of something between here and the API, which may have passed nothing on.
-fn refuse_page(answer: Value) -> Result<Value> {
+fn refuse_web_page(answer: Value) -> Result<Value> {
     match answer.as_str() {
         Some(text) if text.trim_start().starts_with('<') => {
             let what = "the answer is a page, not the API's: whether the request came there cannot be known";

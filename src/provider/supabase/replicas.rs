@@ -81,7 +81,7 @@ impl Supabase {
         // The platform's own page says `region`, which it does not take.
         let body = json!({ "read_replica_region": region });
         let path = format!("/v1/projects/{}/read-replicas/setup", self.reference);
-        self.api.send_write(Method::POST, &path, Some(&body)).await.map_err(add_limits_hint)?;
+        self.api.send_write(Method::POST, &path, Some(&body)).await.map_err(add_replica_requirements_hint)?;
         Ok(job)
     }
 
@@ -228,7 +228,7 @@ impl Supabase {
 }
 
 /// Adds the platform's requirements for replicas to its refusal, which does not state them.
-fn add_limits_hint(error: Error) -> Error {
+fn add_replica_requirements_hint(error: Error) -> Error {
     if error.hint.is_some() || error.code == Code::Unknown {
         return error;
     }

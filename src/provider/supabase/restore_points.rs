@@ -96,7 +96,7 @@ impl Supabase {
     /// [`Code::Invalid`] for a name that is too long, [`Code::Conflict`] for one that is taken, what the API says.
     pub(super) async fn check_restore_point_name(&self, name: &str) -> Result<()> {
         check_name_length(name)?;
-        match self.fetch_restore_point(name).await.map_err(|e| self.explain_unavailable(e))? {
+        match self.fetch_restore_point(name).await.map_err(|e| self.hint_at_missing_restore_points(e))? {
             Some(taken) => {
                 let made =
                     taken.completed_on.map_or_else(|| "still being made".into(), |at| format!("of {at}"));
@@ -107,7 +107,7 @@ impl Supabase {
     }
 
     /// Says of an error that the project may have no restore points at all.
-    fn explain_unavailable(&self, error: Error) -> Error {
+    fn hint_at_missing_restore_points(&self, error: Error) -> Error {
         match error.code {
             Code::NotFound | Code::Denied | Code::Refused | Code::Unsupported => Error::unsupported(
                 format!("`{}` has no restore points: {}", self.display_name(), error.message),
@@ -125,7 +125,7 @@ impl Supabase {
         self.check_restore_point_name(name).await?;
         let path = format!("/v1/projects/{}/database/backups/restore-point", self.reference);
         let asked = self.api.send_write(Method::POST, &path, Some(&json!({ "name": name }))).await;
-        asked.map_err(|e| self.explain_unavailable(e))?;
+        asked.map_err(|e| self.hint_at_missing_restore_points(e))?;
         Ok(RestorePoint { name: name.into(), lsn: None, timeline: None, time: self.clock.now() })
     }
 
@@ -135,7 +135,7 @@ impl Supabase {
     /// As for [`Supabase::check_restore_point_name`].
     pub(super) async fn plan_named_restore_point(&self, name: &str) -> Result<NameWasFree> {
         check_name_length(name)?;
-        let now = self.query_own_answer(statements::DATABASE_TIME_SQL).await?;
+        let now = self.query_answer_column(statements::DATABASE_TIME_SQL).await?;
         let asked_after = now.as_str().and_then(|now| Moment::parse(now).ok()).ok_or_else(|| {
             unreadable_answer_error("the time of the database", &format!("`{now}` is no moment"))
         })?;
@@ -177,7 +177,7 @@ impl Supabase {
     /// # Errors
     /// [`Code::Unknown`] when a restore point has this name: the platform keeps no key, and an older one would lead
     /// back too far.
-    pub(super) async fn check_restore_point_absent(&self, name: &str) -> Result<Option<RestorePoint>> {
+    pub(super) async fn require_restore_point_absent(&self, name: &str) -> Result<Option<RestorePoint>> {
         match self.fetch_restore_point(name).await? {
             None => Ok(None),
             Some(point) => {

@@ -20,7 +20,7 @@ const SCHEDULE_ID: &str = "daily";
 impl Schedules for Supabase {
     async fn list(&self) -> Result<Vec<Schedule>> {
         let path = self.schedule_path();
-        let answer = self.api.get(&path).await.map_err(map_schedule_error)?;
+        let answer = self.api.get(&path).await.map_err(add_schedule_alternative)?;
         let answer: ScheduleAnswer = requests::decode_answer(answer, &path)?;
         let at = parse_time_of_day(&answer.schedule_for).ok_or_else(|| {
             let why = format!("`schedule_for` is `{}`, which is no time of day", answer.schedule_for);
@@ -36,16 +36,18 @@ impl Schedules for Supabase {
     /// Sets the time of day. The platform takes three changes a day, and keeps no key.
     async fn create(&self, request: &ScheduleRequest, _key: &CallKey) -> Result<Schedule> {
         if request.every != Frequency::Day {
-            return Err(unsupported_schedule("the platform takes its own backup once a day and never else"));
+            return Err(unsupported_schedule_error(
+                "the platform takes its own backup once a day and never else",
+            ));
         }
         if request.keep_days.is_some() {
-            return Err(unsupported_schedule(
+            return Err(unsupported_schedule_error(
                 "how long the platform's own backups are kept is the plan's to say",
             ));
         }
         let body = json!({ "schedule_for": format!("{}:00", request.at) });
         let asked = self.api.send_write(Method::PATCH, &self.schedule_path(), Some(&body)).await;
-        asked.map_err(map_schedule_error)?;
+        asked.map_err(add_schedule_alternative)?;
         Ok(self.daily_schedule(&request.at))
     }
 
@@ -98,17 +100,17 @@ fn next_occurrence(now: Moment, at: &str) -> Option<Moment> {
 }
 
 /// Adds the alternative to the error of a plan that has no schedule.
-fn map_schedule_error(error: Error) -> Error {
+fn add_schedule_alternative(error: Error) -> Error {
     match error.code {
         Code::NotFound | Code::Unsupported => {
-            let other = unsupported_schedule(error.message);
+            let other = unsupported_schedule_error(error.message);
             Error { retryable: false, ..other }
         }
         _ => error,
     }
 }
 
-fn unsupported_schedule(reason: impl Into<String>) -> Error {
+fn unsupported_schedule_error(reason: impl Into<String>) -> Error {
     Error::unsupported(
         reason,
         "put a runbook that calls `backup::create` on the schedule of your CI or of cron: `redrill run backup.rhai`",

@@ -80,7 +80,7 @@ fn run_scenarios_within(
         let mut runner = ScenarioRunner::new(&request.runbook, stage.params.clone(), &stage)?;
         runner.limits = limits;
         let undisturbed = runner.run_scenario(&FaultPlan::Undisturbed)?;
-        let edits = if wants_edits(&request) { edit_runbook(&request.runbook) } else { Vec::new() };
+        let edits = if may_want_edits(&request) { list_possible_edits(&request.runbook) } else { Vec::new() };
         let set = ScenarioSet::from_visits(&undisturbed.visits, &edits, &request)
             .expect("no scenario was asked for");
         set_mutant(mutant);

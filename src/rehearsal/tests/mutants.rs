@@ -32,7 +32,7 @@ fn find_first_violation(text: &str, mutant: Mutant) -> Option<(String, &'static 
         let stage = Stage::prepare(&request.runbook, &request.params, &test_config())?;
         let mut runner = ScenarioRunner::new(&request.runbook, stage.params.clone(), &stage)?;
         let undisturbed = runner.run_scenario(&FaultPlan::Undisturbed)?;
-        let edits = edit_runbook(&request.runbook);
+        let edits = list_possible_edits(&request.runbook);
         let set = ScenarioSet::from_visits(&undisturbed.visits, &edits, &request)
             .expect("no scenario was asked for");
         let mut violated = |scenario: &scenario::Scenario| -> Result<Option<&'static str>, Refusal> {

@@ -74,7 +74,7 @@ impl<'a> RunbookChecker<'a> {
                     self.check_call(file, call, *at);
                 }
                 Some(ASTNode::Expr(Expr::Dot(dot, ..))) => {
-                    self.check_param_property(file, &dot.lhs, &dot.rhs);
+                    self.check_param_is_declared(file, &dot.lhs, &dot.rhs);
                 }
                 _ => {}
             }
@@ -98,7 +98,7 @@ impl<'a> RunbookChecker<'a> {
                 .any(|op| op.area() == namespace.split("::").next().unwrap_or_default()) =>
             {
                 let known: Vec<String> = ops::all_operations().map(Operation::path).collect();
-                let hint = suggest::suggest_name(
+                let hint = suggest::suggest_name_or_list_known(
                     &name,
                     known.iter().map(String::as_str).filter(|k| k.starts_with(namespace)).collect::<Vec<_>>(),
                 );
@@ -165,7 +165,7 @@ impl<'a> RunbookChecker<'a> {
             Some(Expr::Map(map, _)) => {
                 let keys: Vec<&str> = map.0.iter().map(|(key, _)| key.name.as_str()).collect();
                 if let Some(unknown) = keys.iter().find(|k| !op.option_params().any(|o| o.name == **k)) {
-                    let hint = suggest::suggest_name(
+                    let hint = suggest::suggest_name_or_list_known(
                         unknown,
                         op.option_params().map(|o| o.name).collect::<Vec<_>>(),
                     );
@@ -211,12 +211,12 @@ impl<'a> RunbookChecker<'a> {
     }
 
     /// Checks that `params.name` is a declared parameter.
-    fn check_param_property(&mut self, file: &str, lhs: &Expr, rhs: &Expr) {
+    fn check_param_is_declared(&mut self, file: &str, lhs: &Expr, rhs: &Expr) {
         let (Expr::Variable(variable, ..), Expr::Property(property, at)) = (lhs, rhs) else { return };
         let name = property.2.as_str();
         if variable.1.as_str() == "params" && !self.runbook.header.params.contains_key(name) {
             let known: Vec<_> = self.runbook.header.params.keys().map(String::as_str).collect();
-            let hint = suggest::suggest_name(name, known);
+            let hint = suggest::suggest_name_or_list_known(name, known);
             self.add_finding(
                 Severity::Error,
                 file,

@@ -27,7 +27,7 @@ impl RunbookChecker<'_> {
     }
 
     /// Warns of what the header lets stay and no operation of the runbook can leave.
-    pub(super) fn report_idle_leaves(&mut self) {
+    pub(super) fn report_unneeded_leaves(&mut self) {
         let can_be_left = |rule: &RemainderRule| self.called.iter().any(|name| rule.can_be_left_by(name));
         let idle: Vec<String> = self
             .runbook

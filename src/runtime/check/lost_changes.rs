@@ -48,14 +48,14 @@ pub(super) fn find_lost_changes(ast: &AST) -> Vec<LostChange> {
 fn list_closures(expr: &Expr) -> Vec<(String, BTreeSet<String>)> {
     let mut closures = Vec::new();
     expr.walk(&mut Vec::new(), &mut |path: &[ASTNode<'_>]| {
-        closures.extend(path.last().and_then(read_closure));
+        closures.extend(path.last().and_then(read_capturing_closure));
         true
     });
     closures
 }
 
 /// Reads a closure that captures something, which the parser writes as the currying of a function.
-fn read_closure(node: &ASTNode<'_>) -> Option<(String, BTreeSet<String>)> {
+fn read_capturing_closure(node: &ASTNode<'_>) -> Option<(String, BTreeSet<String>)> {
     let (ASTNode::Expr(Expr::FnCall(curry, _)) | ASTNode::Stmt(Stmt::FnCall(curry, _))) = node else {
         return None;
     };
@@ -79,7 +79,7 @@ fn find_changes(
         return Vec::new();
     }
     let mut changes = Vec::new();
-    walk_closure(ast, closure, &mut |node| {
+    visit_closure_nodes(ast, closure, &mut |node| {
         let target = match node {
             ASTNode::Stmt(Stmt::Assignment(assignment)) => Some(&assignment.1.lhs),
             ASTNode::Expr(Expr::Dot(dot, ..)) => match &dot.rhs {
@@ -91,7 +91,7 @@ fn find_changes(
             _ => None,
         };
         changes.extend(target.and_then(root_variable).filter(|(name, _)| captured.contains(name)));
-        if let Some((inner, its_own)) = read_closure(node) {
+        if let Some((inner, its_own)) = read_capturing_closure(node) {
             let shared = its_own.intersection(captured).cloned().collect::<BTreeSet<_>>();
             if !shared.is_empty() {
                 changes.extend(find_changes(ast, &inner, &shared, seen));
@@ -115,7 +115,7 @@ fn root_variable(changed: &Expr) -> Option<(String, Position)> {
 /// Returns the variables that a closure declares itself: they hide what it captures.
 fn list_own_variables(ast: &AST, closure: &str) -> BTreeSet<String> {
     let mut own = BTreeSet::new();
-    walk_closure(ast, closure, &mut |node| {
+    visit_closure_nodes(ast, closure, &mut |node| {
         if let ASTNode::Stmt(Stmt::Var(declared, ..)) = node {
             own.insert(declared.0.name.to_string());
         }
@@ -124,7 +124,7 @@ fn list_own_variables(ast: &AST, closure: &str) -> BTreeSet<String> {
 }
 
 /// Visits what stands in a closure.
-fn walk_closure(ast: &AST, closure: &str, on_node: &mut dyn FnMut(&ASTNode<'_>)) {
+fn visit_closure_nodes(ast: &AST, closure: &str, on_node: &mut dyn FnMut(&ASTNode<'_>)) {
     let alone = ast.clone_functions_only_filtered(|_, _, _, name, _| name == closure);
     alone.walk(&mut |path: &[ASTNode<'_>]| {
         if let Some(node) = path.last() {

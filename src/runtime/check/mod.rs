@@ -30,7 +30,7 @@ pub fn check_runbook(runbook: &Runbook) -> Vec<CheckFinding> {
         }
     }
     checker.report_unused_needs();
-    checker.report_idle_leaves();
+    checker.report_unneeded_leaves();
     checker.findings
 }
 

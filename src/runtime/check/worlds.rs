@@ -56,7 +56,7 @@ impl RunbookChecker<'_> {
         for (name, at) in returned {
             if !self.runbook.header.params.contains_key(&name) {
                 let known: Vec<_> = self.runbook.header.params.keys().map(String::as_str).collect();
-                let hint = suggest::suggest_name(&name, known);
+                let hint = suggest::suggest_name_or_list_known(&name, known);
                 let message = format!("the fixture returns `{name}`, and the header has no such parameter");
                 self.add_finding(Severity::Error, &path, at, message, Some(hint));
             }
@@ -104,7 +104,10 @@ impl RunbookChecker<'_> {
             }
             None => {
                 let known = WORLD_NATIVES.iter().map(|(name, _)| *name);
-                (format!("there is no function `{name}`"), Some(suggest::suggest_name(&call.name, known)))
+                (
+                    format!("there is no function `{name}`"),
+                    Some(suggest::suggest_name_or_list_known(&call.name, known)),
+                )
             }
         };
         self.add_finding(Severity::Error, file, at, message, hint);

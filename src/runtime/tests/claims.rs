@@ -35,7 +35,7 @@ impl ClaimingRun {
         });
         let listener = Arc::new(Listener::default());
         let heard = Arc::clone(&listener) as Arc<dyn RunObserver>;
-        let setup = env.runtime.setup_run(journal, run.expect("a run"), None, heard);
+        let setup = env.runtime.prepare_run_setup(journal, run.expect("a run"), None, heard);
         let (time, target) = (Arc::clone(clock) as Arc<dyn Clock>, env.env.open_target(SANDBOX));
         let fleet = Arc::new(Fleet::with_one_target(SANDBOX, target, time));
         let context = RunContext::new(RunSetup { fleet, ..setup });
@@ -57,7 +57,7 @@ impl ClaimingRun {
             let host = HostedCall { context: &self.context, name: call, op: "op".into() };
             let thing = |part: &ThingPart| Thing { place: SANDBOX.into(), part: part.clone() };
             let things: Vec<Thing> = parts.iter().map(thing).collect();
-            host.claim_things(&things, limit).await
+            host.wait_and_claim_things(&things, limit).await
         }
         .boxed()
     }

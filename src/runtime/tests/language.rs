@@ -27,7 +27,7 @@ fn a_refusal_cannot_be_swallowed() {
 
 #[test]
 fn a_name_to_confirm_is_quoted_where_a_run_is_refused() {
-    let (_, hint) = super::super::permit::unconfirmed_message("it's mine");
+    let (_, hint) = super::super::permit::unconfirmed_message_and_hint("it's mine");
     assert!(hint.contains(r"`--confirm 'it'\''s mine'`"), "{hint}");
 }
 
@@ -49,7 +49,7 @@ fn an_endless_loop_is_interrupted() {
         };
         let run = journal.create_run(&new).expect("a run");
         let context =
-            RunContext::new(env.runtime.setup_run(journal, run, None, Arc::new(Listener::default())));
+            RunContext::new(env.runtime.prepare_run_setup(journal, run, None, Arc::new(Listener::default())));
         let other = Arc::clone(&context);
         let interrupter = std::thread::spawn(move || {
             std::thread::sleep(std::time::Duration::from_millis(100));

@@ -89,7 +89,7 @@ impl LostEnv {
         let runbook = Runbook::from_text("lost.rhai", script.to_owned()).expect("it parses");
         let config = TestEnv::new().load_config();
         let now = self.fleet.clock().now();
-        let admitted = ScriptRunner::admit_runbook(&runbook, &BTreeMap::new(), &config, now);
+        let admitted = ScriptRunner::check_and_resolve_params(&runbook, &BTreeMap::new(), &config, now);
         let params = admitted.expect("it may run").values;
         let mut runner = ScriptRunner::new(&runbook, params).expect("an engine");
         let resources = RunResources {

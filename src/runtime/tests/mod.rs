@@ -190,7 +190,7 @@ impl ScriptEnv {
             })
             .expect("a run");
         let listener = Arc::new(Listener::default());
-        let context = RunContext::new(self.runtime.setup_run(journal, run, Some(vec![]), listener));
+        let context = RunContext::new(self.runtime.prepare_run_setup(journal, run, Some(vec![]), listener));
         evaluate::run_on_thread(&self.runtime.tokio, &context, runbook, params).expect("it is driven").stop
     }
 }

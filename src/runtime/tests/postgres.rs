@@ -102,9 +102,10 @@ impl LabEnv {
     fn die_once(&self, script: &str, at: usize) -> Option<String> {
         let runbook = Runbook::from_text("windows.rhai", script.to_owned()).expect("it parses");
         let (given, now) = (BTreeMap::new(), SystemClock.now());
-        let params = ScriptRunner::admit_runbook(&runbook, &given, &self.lab.env.load_config(), now)
-            .expect("it may run")
-            .values;
+        let params =
+            ScriptRunner::check_and_resolve_params(&runbook, &given, &self.lab.env.load_config(), now)
+                .expect("it may run")
+                .values;
         let mut runner = ScriptRunner::new(&runbook, params).expect("an engine");
         let reaper = CrashAtRecord::new(at);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);

@@ -247,7 +247,7 @@ impl Sequence {
     fn decide_gate(&self, approves: bool) -> Option<()> {
         let journal = self.journal();
         let run = journal.acquire_run(&self.id).ok().filter(|run| !run.status().is_final())?;
-        for approval in OpenApproval::list_in_run(&run).expect("it reads") {
+        for approval in OpenApproval::list_open_approvals(&run).expect("it reads") {
             approval.record_decision(&run, approves, "bob").expect("written");
         }
         Some(())
@@ -344,7 +344,7 @@ impl Sequence {
         let allowed = records.iter().any(|record| matches!(record, Record::EditAllowed { missing, .. } if missing.iter().any(|name| name.contains("defer"))));
         // What was recorded under an edit that was dropped is no record of the run's.
         let entries = self.journal().read_records(&self.id).expect("its records");
-        let (fold, _) = journal::RunFold::from_entries(&entries);
+        let (fold, _) = journal::RunFold::fold_until_illegal(&entries);
         let deferred = fold.calls().any(|(_, call)| call.op == "defer");
         let undone = deferred && count("backup.create", "end") + count("backup.create", "fine") == 0;
         fails(undone && !allowed && !named.contains("defer"), "clean-up is lost and not named", left_behind)

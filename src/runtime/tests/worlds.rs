@@ -191,7 +191,7 @@ fn a_fixture_prepares_worlds_and_returns_parameters() {
     let (draft, params) = call_fixture(body).expect("it is called");
     assert_eq!(params, BTreeMap::from([("n".into(), "6".into()), ("to".into(), "-5m".into())]));
     let world = draft.open_world(draft.now()).expect("it is made");
-    let shown = world.world_overview().expect("it is shown");
+    let shown = world.overview_for_people().expect("it is shown");
     assert_eq!(shown["tables"]["order_items"]["rows"], 0, "{shown}");
     let lines = world.read_log(None).expect("its log");
     assert_eq!(lines.last().expect("a line").what, "delete from order_items");

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::{
-    ops::protocol::{JobEffect, perform_job},
+    ops::protocol::{JobEffect, begin_or_continue_job},
     provider::{
         Backups, Branches, PlannedJob, Security, Sql,
-        model::{Identity, Job, JobStatus, Landing, Project},
+        model::{Identity, Job, JobStatus, LandingLimit, Project},
     },
 };
 
@@ -39,7 +39,7 @@ impl<L: Fn(usize) -> Result<JobStatus> + Send + Sync> Provider for LookedAtJobs<
         (self.look)(self.looks.fetch_add(1, Ordering::Relaxed))
     }
 
-    async fn discard_failed(&self, _: &Job, error: Error) -> Error {
+    async fn remove_what_failed_job_made(&self, _: &Job, error: Error) -> Error {
         error.with_left_behind(LEFT)
     }
 
@@ -47,8 +47,8 @@ impl<L: Fn(usize) -> Result<JobStatus> + Send + Sync> Provider for LookedAtJobs<
         Err(Error::new(self.refusal, "not now").with_hint("ask the platform"))
     }
 
-    fn landing(&self, _: EffectKind) -> Landing {
-        Landing::Assumed(LANDING_BOUND)
+    fn landing_limit(&self, _: EffectKind) -> LandingLimit {
+        LandingLimit::Assumed(LANDING_BOUND)
     }
 
     async fn let_time_pass(&self, clock: &dyn Clock, span: Span) {
@@ -79,7 +79,7 @@ struct AcceptedBranch {
 
 #[async_trait]
 impl JobEffect for AcceptedBranch {
-    fn subject(&self) -> String {
+    fn subject_for_messages(&self) -> String {
         "the branch".into()
     }
 
@@ -87,7 +87,7 @@ impl JobEffect for AcceptedBranch {
         EffectKind::Branch
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         Vec::new()
     }
 
@@ -109,8 +109,8 @@ async fn take_branch(
     let args = decode_args("branch::create", None, json!({"into": "drill", "timeout": timeout}));
     let (host, began) = (MemoryHost::default(), fleet.clock().uptime());
     let branch = AcceptedBranch { believed_after: Span::ZERO };
-    let taken = perform_job(&call_context(&fleet, &host, None), &args, &jobs, &branch).await;
-    (taken, fleet.clock().uptime().since(&began).expect("one boot"))
+    let taken = begin_or_continue_job(&call_context(&fleet, &host, None), &args, &jobs, &branch).await;
+    (taken, fleet.clock().uptime().since_in_same_boot(&began).expect("one boot"))
 }
 
 fn at_work() -> JobStatus {
@@ -187,7 +187,8 @@ async fn a_job_whose_end_the_call_could_never_know_is_not_asked_for() {
     for (timeout, is_asked) in [("1m", false), ("61s", true)] {
         let args = decode_args("branch::create", None, json!({"into": "drill", "timeout": timeout}));
         let (host, branch) = (MemoryHost::default(), AcceptedBranch { believed_after: LANDING_BOUND });
-        let taken = perform_job(&call_context(&fleet, &host, None), &args, &*provider, &branch).await;
+        let taken =
+            begin_or_continue_job(&call_context(&fleet, &host, None), &args, &*provider, &branch).await;
         assert_eq!(lock_unpoisoned(&host.evidence).is_empty(), !is_asked, "{timeout}: {taken:?}");
         if !is_asked {
             let Err(EffectFailure::Failed(error)) = taken else { panic!("it was not asked for: {taken:?}") };

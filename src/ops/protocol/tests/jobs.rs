@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     ops::{
-        protocol::{JobEffect, perform_job},
+        protocol::{JobEffect, begin_or_continue_job},
         spec::ThingPart,
     },
     provider::PlannedJob,
@@ -19,15 +19,16 @@ async fn take_pause(
     take_attempt_at_pause(fleet, host, timeout, recorded, false).await
 }
 
-/// Does what [`take_pause`] does; `is_redone` is of an attempt that is not the first one.
+/// Does what [`take_pause`] does; `is_to_be_redone` is of an attempt that is not the first one.
 async fn take_attempt_at_pause(
     fleet: &Fleet,
     host: &MemoryHost,
     timeout: &str,
     recorded: Option<Evidence>,
-    is_redone: bool,
+    is_to_be_redone: bool,
 ) -> EffectResult<Value> {
-    let cx = CallContext { attempts: if is_redone { 2 } else { 1 }, ..call_context(fleet, host, recorded) };
+    let cx =
+        CallContext { attempts: if is_to_be_redone { 2 } else { 1 }, ..call_context(fleet, host, recorded) };
     perform_operation(&cx, "project::pause", None, json!({"timeout": timeout})).await
 }
 
@@ -102,7 +103,7 @@ async fn a_pause_that_the_first_look_calls_done_is_believed_when_no_look_lags_so
     let host = MemoryHost::default();
     take_pause(&fleet, &host, "10m", None).await.expect("it is paused");
     let accepted_at = fleet.clock().uptime();
-    let passed = || fleet.clock().uptime().since(&accepted_at).expect("one boot");
+    let passed = || fleet.clock().uptime().since_in_same_boot(&accepted_at).expect("one boot");
     let host = MemoryHost::default();
     take_pause(&fleet, &host, "10m", None).await.expect("it is paused");
     assert!(passed() >= LANDING_BOUND, "{}", passed());
@@ -125,7 +126,7 @@ async fn a_resume_that_the_first_look_calls_done_is_believed_when_no_look_lags_s
         let cx = CallContext { key: &key, ..call_context(&fleet, &host, None) };
         let resumed = perform_operation(&cx, "project::resume", None, json!({"timeout": "10m"})).await;
         resumed.expect("it is up");
-        fleet.clock().uptime().since(&began).expect("one boot")
+        fleet.clock().uptime().since_in_same_boot(&began).expect("one boot")
     };
     resume().await;
     let waited = resume().await;
@@ -161,7 +162,7 @@ async fn create_branch(fates: &Fates, timeout: &str) -> (EffectResult<Value>, Sp
     let (host, began) = (MemoryHost::default(), fleet.clock().uptime());
     let options = json!({"into": "look", "timeout": timeout});
     let taken = perform_operation(&call_context(&fleet, &host, None), "branch::create", None, options).await;
-    (taken, fleet.clock().uptime().since(&began).expect("one boot"))
+    (taken, fleet.clock().uptime().since_in_same_boot(&began).expect("one boot"))
 }
 
 #[tokio::test]
@@ -224,7 +225,7 @@ struct RefusedPause;
 
 #[async_trait]
 impl JobEffect for RefusedPause {
-    fn subject(&self) -> String {
+    fn subject_for_messages(&self) -> String {
         "the pause".into()
     }
 
@@ -232,11 +233,11 @@ impl JobEffect for RefusedPause {
         EffectKind::Power
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         Vec::new()
     }
 
-    fn may_have_been_so_before(&self) -> bool {
+    fn may_hold_before_request(&self) -> bool {
         true
     }
 
@@ -256,10 +257,10 @@ async fn a_refused_pause_is_done_when_it_is_shown_until_no_look_lags_so_far_behi
         let host = MemoryHost::default();
         let args = decode_args("project::pause", None, json!({"timeout": timeout}));
         let cx = CallContext { key, ..call_context(&fleet, &host, None) };
-        let taken = perform_job(&cx, &args, &*provider, &RefusedPause).await;
+        let taken = begin_or_continue_job(&cx, &args, &*provider, &RefusedPause).await;
         if done {
             taken.expect("it is paused");
-            assert!(fleet.clock().uptime().since(&accepted_at) >= Some(LANDING_BOUND));
+            assert!(fleet.clock().uptime().since_in_same_boot(&accepted_at) >= Some(LANDING_BOUND));
         } else {
             let Err(EffectFailure::Failed(error)) = taken else { panic!("it was refused: {taken:?}") };
             assert_eq!((error.code, error.side_effects), (Code::Refused, SideEffects::None));

@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test]
 async fn what_was_so_before_is_kept_until_the_answered_request_must_have_landed() {
     for (was_on, sandbox) in [(true, slow_sandbox()), (false, slow_sandbox()), (false, sandbox())] {
-        let (host, bound) = (MemoryHost::default(), sandbox.1.landing(EffectKind::Tls).max_delay());
+        let (host, bound) = (MemoryHost::default(), sandbox.1.landing_limit(EffectKind::Tls).max_delay());
         let switch = Switch { is_on: was_on.into(), ..Switch::answering(Answer::Obeyed) };
         let began = sandbox.0.clock().uptime();
         take_switch(&sandbox, &host, &switch).await.expect("it is on");

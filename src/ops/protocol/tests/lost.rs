@@ -1,10 +1,10 @@
 //! A lost request that is looked for, and a person who may end the looking.
 
 use super::{
-    super::{MakeEffect, failure::never_landed_error, perform_make},
+    super::{MakeEffect, begin_or_continue_make, failure::never_landed_error},
     *,
 };
-use crate::provider::model::Landing;
+use crate::provider::model::LandingLimit;
 
 /// Longer than a lost request is looked for before anything else is done about it.
 const BOUND: Span = Span::from_secs(300);
@@ -54,7 +54,7 @@ async fn what_comes_while_the_question_stands_is_not_lost() {
     });
     let args = decode_args("backup::pitr::mark", Some(json!("weekly")), json!({}));
     let (cx, making) = (call_context(&fleet, &host, None), LateMaking(is_there));
-    let taken = perform_make(&cx, &args, &*provider, &making).await;
+    let taken = begin_or_continue_make(&cx, &args, &*provider, &making).await;
     assert_eq!(taken, Ok(json!("weekly")));
     assert_eq!(lock_unpoisoned(&host.questions).len(), 1);
 }
@@ -64,7 +64,7 @@ struct LateMaking(Arc<AtomicBool>);
 
 #[async_trait]
 impl MakeEffect for LateMaking {
-    fn subject(&self) -> String {
+    fn subject_for_messages(&self) -> String {
         "the restore point `weekly`".into()
     }
 
@@ -72,7 +72,7 @@ impl MakeEffect for LateMaking {
         EffectKind::RestorePoint
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         Vec::new()
     }
 
@@ -109,9 +109,9 @@ async fn nobody_is_asked_where_the_bound_is_near_or_the_run_is_given_up() {
 fn that_nothing_comes_any_more_is_certain_only_where_somebody_says_so() {
     let bound = Span::from_secs(60);
     for (landing, side_effects) in [
-        (Landing::Assumed(bound), SideEffects::Unknown),
-        (Landing::Bounded(bound, "the server says so"), SideEffects::None),
-        (Landing::Fenced("it is gone"), SideEffects::None),
+        (LandingLimit::Assumed(bound), SideEffects::Unknown),
+        (LandingLimit::Bounded(bound, "the server says so"), SideEffects::None),
+        (LandingLimit::Fenced("it is gone"), SideEffects::None),
     ] {
         assert_eq!(never_landed_error("the switch", landing).side_effects, side_effects, "{landing:?}");
     }

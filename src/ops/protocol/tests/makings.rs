@@ -1,7 +1,7 @@
 //! Something that was to be made at once, answered, and is not seen.
 
 use super::{
-    super::{MakeEffect, perform_make},
+    super::{MakeEffect, begin_or_continue_make},
     *,
 };
 
@@ -21,7 +21,7 @@ impl UnseenMaking {
 
 #[async_trait]
 impl MakeEffect for UnseenMaking {
-    fn subject(&self) -> String {
+    fn subject_for_messages(&self) -> String {
         "the restore point `weekly`".into()
     }
 
@@ -29,7 +29,7 @@ impl MakeEffect for UnseenMaking {
         EffectKind::RestorePoint
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         Vec::new()
     }
 
@@ -55,7 +55,7 @@ async fn what_was_not_made_whole_has_failed_and_is_named_also_where_its_request_
         find: || Err(Error::new(Code::Tool, "it is FAILED").with_left_behind("restore point weekly")),
         ..UnseenMaking::answering(|| Err(Error::new(Code::Unknown, "no answer")))
     };
-    let taken = perform_make(&call_context(&fleet, &host, None), &args, &*provider, &failed).await;
+    let taken = begin_or_continue_make(&call_context(&fleet, &host, None), &args, &*provider, &failed).await;
     let Err(EffectFailure::Failed(error)) = taken else { panic!("it is known: {taken:?}") };
     assert_eq!((error.code, error.left_behind), (Code::Tool, vec!["restore point weekly".to_owned()]));
 }
@@ -69,7 +69,8 @@ async fn a_look_that_failed_says_nothing_of_what_was_answered() {
         find: || Err(Error::new(Code::Tool, "`pg_waldump` failed")),
         ..UnseenMaking::answering(|| Ok(json!("weekly")))
     };
-    let taken = perform_make(&call_context(&fleet, &host, None), &args, &*provider, &unreadable).await;
+    let taken =
+        begin_or_continue_make(&call_context(&fleet, &host, None), &args, &*provider, &unreadable).await;
     assert!(matches!(taken, Err(EffectFailure::Undecided(_))), "it may be there: {taken:?}");
 }
 
@@ -87,7 +88,8 @@ async fn what_can_come_no_more_is_not_said_to_be_left_behind() {
         let host = MemoryHost::default();
         let args = decode_args("backup::pitr::mark", Some(json!("weekly")), json!({"timeout": "10s"}));
         let answered = UnseenMaking::answering(|| Ok(json!("weekly")));
-        let taken = perform_make(&call_context(&fleet, &host, None), &args, &*provider, &answered).await;
+        let taken =
+            begin_or_continue_make(&call_context(&fleet, &host, None), &args, &*provider, &answered).await;
         let Err(EffectFailure::Failed(error)) = taken else { panic!("it is not there: {taken:?}") };
         assert_eq!((error.code, error.side_effects), (Code::NotApplied, side_effects), "{error:?}");
         assert_eq!(error.left_behind, left_behind);

@@ -13,7 +13,7 @@ mod statements;
 mod taken_up;
 mod unasked;
 
-use super::{EffectFailure, EffectResult, SetEffect, SetLook, perform_set, sending::SENDING_TIME};
+use super::{EffectFailure, EffectResult, SetEffect, SetLook, begin_or_continue_set, sending::SENDING_TIME};
 use crate::{
     base::{
         clock::{Clock, Uptime, VirtualClock},
@@ -85,7 +85,7 @@ impl CallHost for MemoryHost {
         Ok(())
     }
 
-    async fn claim_things(&self, things: &[Thing], _: Option<Span>) -> Result<ThingClaim> {
+    async fn wait_and_claim_things(&self, things: &[Thing], _: Option<Span>) -> Result<ThingClaim> {
         lock_unpoisoned(&self.claimed).extend_from_slice(things);
         let (open_since, is_at_work) = (self.open_since.clone(), self.is_at_work);
         Ok(ThingClaim { open_since, is_at_work, ..ThingClaim::default() })
@@ -296,7 +296,7 @@ impl Switch {
 
 #[async_trait]
 impl SetEffect for Switch {
-    fn subject(&self) -> &'static str {
+    fn subject_for_messages(&self) -> &'static str {
         "the switch"
     }
 
@@ -304,7 +304,7 @@ impl SetEffect for Switch {
         EffectKind::Tls
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         vec![switch_thing()]
     }
 
@@ -438,7 +438,7 @@ async fn take_switch_within(
 ) -> EffectResult<Value> {
     let args = decode_args("network::ssl::set", Some(true.into()), json!({"timeout": timeout}));
     let cx = CallContext { settles_only: recorded.is_some(), ..call_context(fleet, host, recorded) };
-    perform_set(&cx, &args, &**provider, switch).await
+    begin_or_continue_set(&cx, &args, &**provider, switch).await
 }
 
 #[tokio::test]
@@ -483,7 +483,7 @@ async fn what_was_refused_and_is_as_wanted_is_done_when_no_look_lags_so_far_behi
         let taken = take_switch_within(&sandbox, &host, &switch, None, timeout).await;
         if done {
             taken.expect("it is on");
-            assert!(sandbox.0.clock().uptime().since(&began) >= Some(LANDING_BOUND));
+            assert!(sandbox.0.clock().uptime().since_in_same_boot(&began) >= Some(LANDING_BOUND));
         } else {
             let Err(EffectFailure::Failed(error)) = taken else { panic!("it was refused: {taken:?}") };
             assert_eq!((error.code, error.side_effects), (Code::Conflict, SideEffects::None));
@@ -499,7 +499,7 @@ async fn a_lost_request_for_what_a_look_calls_done_is_asked_again_and_waited_for
     let began = sandbox.0.clock().uptime();
     take_switch(&sandbox, &host, &switch).await.expect("it is on when nothing can come any more");
     assert_eq!(switch.asked.into_inner(), 2);
-    assert!(sandbox.0.clock().uptime().since(&began) >= Some(LANDING_BOUND));
+    assert!(sandbox.0.clock().uptime().since_in_same_boot(&began) >= Some(LANDING_BOUND));
 }
 
 #[tokio::test]
@@ -509,7 +509,7 @@ async fn a_quarantine_counts_from_when_a_lost_request_was_sent() {
     take_switch(&slow_sandbox(), &host, &switch).await.expect_err("it is not on");
     let sent_by = host.quarantines.into_inner().expect("nobody panicked");
     let [(planned, _), (lost, _), ..] = sent_by.as_slice() else { panic!("{sent_by:?}") };
-    assert_eq!(planned.since(lost), Some(SENDING_TIME), "{sent_by:?}");
+    assert_eq!(planned.since_in_same_boot(lost), Some(SENDING_TIME), "{sent_by:?}");
     assert!(told().is_some_and(|told| sent_by.iter().any(|(planned, _)| *planned == told)), "{:?}", told());
 }
 

@@ -1,7 +1,7 @@
 //! A removal that gets no answer, on a platform where a look may lag behind.
 
 use super::{
-    super::{RemoveEffect, perform_remove},
+    super::{RemoveEffect, begin_or_continue_removal},
     *,
 };
 
@@ -31,7 +31,7 @@ impl Lagging {
 
     /// Returns how long ago the removal began.
     fn passed(&self) -> Span {
-        self.fleet.clock().uptime().since(&self.began).expect("one boot")
+        self.fleet.clock().uptime().since_in_same_boot(&self.began).expect("one boot")
     }
 }
 
@@ -39,7 +39,7 @@ impl Lagging {
 impl RemoveEffect for Lagging {
     type Gone = String;
 
-    fn subject(&self) -> String {
+    fn subject_for_messages(&self) -> String {
         "the backup".into()
     }
 
@@ -47,7 +47,7 @@ impl RemoveEffect for Lagging {
         EffectKind::BackupDeletion
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         Vec::new()
     }
 
@@ -55,7 +55,7 @@ impl RemoveEffect for Lagging {
         Ok("b1".into())
     }
 
-    async fn is_there(&self, _: &String) -> Result<bool> {
+    async fn is_any_left(&self, _: &String) -> Result<bool> {
         Ok(self.passed() >= self.hidden_for)
     }
 
@@ -79,7 +79,8 @@ async fn remove_refused_later(hidden_for: Span, is_refused_later: bool) -> (Effe
     let removal = Lagging { is_refused_later, ..Lagging::new(&fleet, hidden_for) };
     let host = MemoryHost::default();
     let args = decode_args("backup::delete", Some(json!("b1")), json!({}));
-    let taken = perform_remove(&call_context(&fleet, &host, None), &args, &*provider, &removal).await;
+    let taken =
+        begin_or_continue_removal(&call_context(&fleet, &host, None), &args, &*provider, &removal).await;
     (taken, removal)
 }
 

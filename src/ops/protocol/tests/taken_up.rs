@@ -2,14 +2,13 @@
 
 use super::{
     super::{
-        JobEffect,
+        JobEffect, begin_or_continue_job, begin_or_continue_make,
         failure::{never_landed_error, refused_after_loss_error},
-        perform_job, perform_make,
     },
     makings::UnseenMaking,
     *,
 };
-use crate::provider::{PlannedJob, model::Landing};
+use crate::provider::{PlannedJob, model::LandingLimit};
 
 /// Asserts that an error tells of the request that got no answer, which is known to have done nothing, and is the refusal of
 /// the later one.
@@ -88,7 +87,7 @@ async fn a_refusal_says_nothing_of_a_making_that_got_no_answer_before() {
     let args = decode_args("backup::pitr::mark", Some(json!("weekly")), json!({}));
     let lost = Some(Evidence::Make { before: Value::Null, sent_by });
     let refused = UnseenMaking::answering(|| Err(Error::new(Code::Refused, "not now")));
-    let taken = perform_make(&call_context(&fleet, &host, lost), &args, &*provider, &refused).await;
+    let taken = begin_or_continue_make(&call_context(&fleet, &host, lost), &args, &*provider, &refused).await;
     assert_loss_is_told(taken, Code::Refused, "not now");
 }
 
@@ -97,7 +96,7 @@ struct UnplannedBranch;
 
 #[async_trait]
 impl JobEffect for UnplannedBranch {
-    fn subject(&self) -> String {
+    fn subject_for_messages(&self) -> String {
         "the branch".into()
     }
 
@@ -105,7 +104,7 @@ impl JobEffect for UnplannedBranch {
         EffectKind::Branch
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         Vec::new()
     }
 
@@ -121,7 +120,8 @@ async fn what_cannot_be_planned_again_is_not_said_to_have_been_asked_for_again()
     let (host, lost) = (MemoryHost::default(), Evidence::Job { traces: Value::Null, sent_by });
     let args = decode_args("branch::create", None, json!({"into": "look"}));
     let taken =
-        perform_job(&call_context(&fleet, &host, Some(lost)), &args, &*provider, &UnplannedBranch).await;
+        begin_or_continue_job(&call_context(&fleet, &host, Some(lost)), &args, &*provider, &UnplannedBranch)
+            .await;
     let Err(EffectFailure::Failed(error)) = &taken else { panic!("it is known: {taken:?}") };
     assert!(error.message.contains("it was not asked for again: it is PAUSING"), "{error}");
     assert_loss_is_told(taken, Code::Refused, "it is PAUSING");
@@ -129,7 +129,7 @@ async fn what_cannot_be_planned_again_is_not_said_to_have_been_asked_for_again()
 
 #[test]
 fn where_a_lost_request_may_still_come_its_error_stays_that_of_the_call() {
-    let lost = never_landed_error("the branch", Landing::Assumed(LANDING_BOUND));
+    let lost = never_landed_error("the branch", LandingLimit::Assumed(LANDING_BOUND));
     let error = refused_after_loss_error(lost, Error::new(Code::Denied, "not allowed").with_hint("ask"));
     assert_eq!((error.code, error.side_effects), (Code::Unavailable, SideEffects::Unknown));
     assert!(error.hint.is_some_and(|hint| hint.contains("before you ask again") && hint.ends_with("; ask")));

@@ -26,7 +26,7 @@ impl Override {
     }
 
     fn passed(&self) -> Span {
-        self.clock.uptime().since(&self.began).expect("one boot")
+        self.clock.uptime().since_in_same_boot(&self.began).expect("one boot")
     }
 
     /// Returns what a look shows of the override.
@@ -45,7 +45,7 @@ impl Override {
 
 #[async_trait]
 impl SetEffect for Override {
-    fn subject(&self) -> &'static str {
+    fn subject_for_messages(&self) -> &'static str {
         "the override"
     }
 
@@ -53,7 +53,7 @@ impl SetEffect for Override {
         EffectKind::Settings
     }
 
-    fn things(&self) -> Vec<Thing> {
+    fn changed_things(&self) -> Vec<Thing> {
         Vec::new()
     }
 
@@ -77,13 +77,13 @@ impl SetEffect for Override {
         Ok(SetLook { elements, unapplied: None, shown: Value::Null })
     }
 
-    fn list_unasked(&self, changes: &ElementChanges) -> Vec<String> {
+    fn list_elements_not_requested(&self, changes: &ElementChanges) -> Vec<String> {
         let is_shown = !changes["work_mem"].before.is_null();
         if is_shown { Vec::new() } else { vec!["work_mem".into()] }
     }
 
     async fn send_request(&self, changes: &ElementChanges) -> Result<()> {
-        let takes_away = self.list_unasked(changes).is_empty();
+        let takes_away = self.list_elements_not_requested(changes).is_empty();
         lock_unpoisoned(&self.asked).push(takes_away);
         Ok(())
     }
@@ -102,7 +102,7 @@ async fn take_away(
     let (fleet, provider) = slow_sandbox();
     let (host, change) = (MemoryHost::default(), Override::new(&fleet, hidden_for, has_other));
     let args = decode_args("network::ssl::set", Some(true.into()), json!({"timeout": timeout}));
-    let taken = perform_set(&call_context(&fleet, &host, None), &args, &*provider, &change).await;
+    let taken = begin_or_continue_set(&call_context(&fleet, &host, None), &args, &*provider, &change).await;
     let asked = lock_unpoisoned(&change.asked).clone();
     (taken, asked, change.passed())
 }
@@ -146,7 +146,7 @@ async fn an_attempt_that_asks_for_nothing_says_that_an_earlier_one_may_still_com
         let change = Override { plans_max: 1, ..Override::new(&fleet, hidden_for, true) };
         let args = decode_args("network::ssl::set", Some(true.into()), json!({"timeout": timeout}));
         let cx = CallContext { attempts: 2, ..call_context(&fleet, &host, None) };
-        let taken = perform_set(&cx, &args, &*provider, &change).await;
+        let taken = begin_or_continue_set(&cx, &args, &*provider, &change).await;
         let Err(EffectFailure::Failed(error)) = taken else { panic!("it was not asked for: {taken:?}") };
         assert_eq!((error.code, error.side_effects), (code, SideEffects::Unknown), "{error:?}");
         assert!(error.message.ends_with("what was asked for before may still take effect"), "{error}");

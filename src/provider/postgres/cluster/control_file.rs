@@ -57,7 +57,7 @@ impl ControlFile {
     }
 
     /// Raises the minima to those of another control file of the same cluster.
-    pub(in super::super) fn raise_minima(&mut self, other: &ControlFile) {
+    pub(in super::super) fn raise_minimum_settings(&mut self, other: &ControlFile) {
         for (setting, value) in &other.minima {
             let own = self.minima.entry(setting.clone()).or_insert(*value);
             *own = (*own).max(*value);
@@ -86,7 +86,7 @@ Bytes per WAL segment:                16777216
         let mut control = ControlFile::parse(TEXT).expect("reads");
         assert_eq!((control.timeline, control.minima["max_connections"]), (3, 300));
         let later = TEXT.replace("300", "200").replace("         64", "        128");
-        control.raise_minima(&ControlFile::parse(&later).expect("reads"));
+        control.raise_minimum_settings(&ControlFile::parse(&later).expect("reads"));
         assert_eq!(control.minima["max_connections"], 300);
         assert_eq!(control.minima["max_locks_per_transaction"], 128);
         assert_eq!(ControlFile::parse("Database cluster state: x"), None);

@@ -142,7 +142,7 @@ impl Cluster {
         }
         let folder = match field("library").as_str() {
             "basic_archive" => Some(field("folder")).filter(|f| !f.is_empty()),
-            "" => parse_archive_command(&field("command")),
+            "" => folder_of_archive_command(&field("command")),
             _ => None,
         };
         folder.map(PathBuf::from).ok_or_else(|| {
@@ -170,21 +170,21 @@ impl Cluster {
     /// recovery would otherwise reach the end of WAL before it notices its target.
     ///
     /// # Errors
-    /// As for [`Cluster::archive_now`].
-    pub(super) async fn archive_marker(&self) -> Result<()> {
+    /// As for [`Cluster::switch_wal_and_await_archiving`].
+    pub(super) async fn commit_and_archive_fence(&self) -> Result<()> {
         if let Some(why) = self.archiver_failure().await? {
             return Err(archiver_error(&why));
         }
         let client = self.address.connect().await?;
         sql::fetch_text(&client, "select pg_logical_emit_message(true, 'redrill', 'fence')").await?;
-        self.archive_now().await
+        self.switch_wal_and_await_archiving().await
     }
 
     /// Switches to a new WAL segment and returns when the old one is archived.
     ///
     /// # Errors
     /// [`Code::Refused`] when the archiver fails, before anything is done; [`Code::Timeout`].
-    pub(super) async fn archive_now(&self) -> Result<()> {
+    pub(super) async fn switch_wal_and_await_archiving(&self) -> Result<()> {
         if let Some(why) = self.archiver_failure().await? {
             return Err(archiver_error(&why));
         }
@@ -195,7 +195,7 @@ impl Cluster {
 
     async fn wait_until_archived(&self, segment: &str) -> Result<()> {
         for _ in 0..ARCHIVE_POLLS_MAX {
-            if self.is_archived(segment).await? {
+            if self.is_segment_archived(segment).await? {
                 return Ok(());
             }
             if let Some(why) = self.archiver_failure().await? {
@@ -211,7 +211,7 @@ impl Cluster {
     ///
     /// # Errors
     /// As for [`DatabaseAddress::connect`].
-    async fn is_archived(&self, segment: &str) -> Result<bool> {
+    async fn is_segment_archived(&self, segment: &str) -> Result<bool> {
         let client = self.address.connect().await?;
         let last = sql::fetch_text(&client, "select last_archived_wal from pg_stat_archiver").await?;
         // Names of later segments sort later; a `.history` file says nothing about segments.
@@ -254,7 +254,7 @@ fn list_waiting_wal(data: &Path) -> Vec<String> {
 }
 
 /// Returns the folder of a plain `cp %p FOLDER/%f`, with or without a test before it.
-fn parse_archive_command(command: &str) -> Option<String> {
+fn folder_of_archive_command(command: &str) -> Option<String> {
     let copy = command.rsplit("&&").next()?.trim();
     let words: Vec<&str> = copy.split_whitespace().map(|w| w.trim_matches(['"', '\''])).collect();
     let ["cp", rest @ ..] = words.as_slice() else { return None };
@@ -278,7 +278,7 @@ mod tests {
             ("pgbackrest archive-push %p", None),
             ("cp %p relative/%f", None),
         ] {
-            assert_eq!(parse_archive_command(command).as_deref(), folder, "{command}");
+            assert_eq!(folder_of_archive_command(command).as_deref(), folder, "{command}");
         }
     }
 }

@@ -67,7 +67,9 @@ pub(in super::super) async fn wait_until_ready(clock: &dyn Clock, data: &Path) -
             return Ok(());
         }
         // A server takes a moment to write `postmaster.pid`.
-        if step > 20 && find_server(data).is_none() && process::find_started_with(data.as_os_str()).is_none()
+        if step > 20
+            && find_server(data).is_none()
+            && process::find_program_started_with(data.as_os_str()).is_none()
         {
             break;
         }
@@ -122,7 +124,7 @@ pub(in super::super) async fn stop_server(clock: &dyn Clock, data: &Path, mode: 
         });
     }
     for step in 0..STOP_POLLS_MAX {
-        let left = process::list_working_in(data);
+        let left = process::list_processes_working_in(data);
         if left.is_empty() && find_server(data).is_none() {
             return Ok(());
         }

@@ -72,14 +72,14 @@ pub(in super::super) async fn delete_backup(cluster: &Cluster, plan: &BackupDele
     }
     engine.delete_backup(&plan.id)?;
     match deleted {
-        Some(deleted) => clean_archive(cluster, &all, deleted).await,
+        Some(deleted) => remove_unneeded_wal(cluster, &all, deleted).await,
         None => Ok(()),
     }
 }
 
 /// Removes the WAL that no backup needs any more. When no backup is left, nothing is removed:
 /// another tool may have a backup of its own.
-async fn clean_archive(cluster: &Cluster, all: &[StoredBackup], deleted: &StoredBackup) -> Result<()> {
+async fn remove_unneeded_wal(cluster: &Cluster, all: &[StoredBackup], deleted: &StoredBackup) -> Result<()> {
     let rest: Vec<&StoredBackup> = all.iter().filter(|stored| stored.id != deleted.id).collect();
     let Ok(view) = ArchiveView::read_archive(cluster, all).await else { return Ok(()) };
     let archive = &view.archive;
@@ -102,7 +102,11 @@ fn first_kept_segment(
     deleted: &StoredBackup,
     rest: &[&StoredBackup],
 ) -> Option<u64> {
-    if !BuiltinEngine::for_cluster(cluster).and_then(|engine| engine.unreadable_backups()).ok()?.is_empty() {
+    if !BuiltinEngine::for_cluster(cluster)
+        .and_then(|engine| engine.describe_unreadable_backups())
+        .ok()?
+        .is_empty()
+    {
         // Nobody knows what a backup needs that cannot be read, and it is not among the others.
         return None;
     }

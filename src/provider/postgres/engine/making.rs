@@ -86,10 +86,10 @@ impl BuiltinEngine<'_> {
             damaged: None,
             names: None,
         };
-        self.create_folder(&programs, &stored)?;
+        self.create_backup_folder(&programs, &stored)?;
         self.start_copy(&programs, stored.clone())
             .await
-            .inspect_err(|_| drop(self.abort_backup(&stored.id)))?;
+            .inspect_err(|_| drop(self.stop_and_remove_backup(&stored.id)))?;
         Ok(stored.id)
     }
 
@@ -108,7 +108,7 @@ impl BuiltinEngine<'_> {
     }
 
     /// Creates the folder of a backup, with its description inside from the start.
-    fn create_folder(&self, programs: &Programs, stored: &StoredBackup) -> Result<()> {
+    fn create_backup_folder(&self, programs: &Programs, stored: &StoredBackup) -> Result<()> {
         let failed = |e: std::io::Error| {
             Error::new(Code::Tool, format!("`{}` cannot be written: {e}", self.folder.display()))
         };
@@ -141,11 +141,15 @@ impl BuiltinEngine<'_> {
             ["-w", "-Fp", "-Xstream", "-cfast", "--manifest-checksums=SHA256", "--no-slot"]
                 .map(OsString::from),
         );
-        for (oid, location) in self.list_tablespaces().await? {
+        for (oid, location) in self.list_outside_tablespaces().await? {
             let to = files.join("tablespaces").join(oid);
             args.push(
-                format!("-T{}={}", escape_mapping(&location), escape_mapping(&to.display().to_string()))
-                    .into(),
+                format!(
+                    "-T{}={}",
+                    escape_tablespace_mapping(&location),
+                    escape_tablespace_mapping(&to.display().to_string())
+                )
+                .into(),
             );
         }
         let password = match &address.password {
@@ -164,7 +168,7 @@ impl BuiltinEngine<'_> {
     }
 
     /// Returns the number and the folder of every tablespace that lies outside the data folder.
-    async fn list_tablespaces(&self) -> Result<Vec<(String, String)>> {
+    async fn list_outside_tablespaces(&self) -> Result<Vec<(String, String)>> {
         let client = self.cluster.address.connect().await?;
         let rows = sql::fetch_rows(
             &client,
@@ -189,7 +193,7 @@ impl BuiltinEngine<'_> {
             BackupPhase::Verifying => self.poll_verification(&programs, stored),
             BackupPhase::Archiving => self.poll_archiving(&programs, stored).await,
         };
-        looked.map_err(|error| match self.abort_backup(id) {
+        looked.map_err(|error| match self.stop_and_remove_backup(id) {
             Ok(()) => error,
             Err(left) => Error { left_behind: left.left_behind, ..error }.with_side_effects(),
         })
@@ -199,8 +203,8 @@ impl BuiltinEngine<'_> {
         let files = self.files_folder(&stored.id);
         let data = files.join("data");
         let at_work = stored.child.as_ref().is_some_and(TrackedProcess::is_alive);
-        if at_work || process::find_started_with(data.as_os_str()).is_some() {
-            let done = disk::measure_folder(&files);
+        if at_work || process::find_program_started_with(data.as_os_str()).is_some() {
+            let done = disk::folder_size_in_bytes(&files);
             return Ok(BackupPoll::Running(Progress::with_bytes(
                 "copying",
                 done,
@@ -272,7 +276,7 @@ impl BuiltinEngine<'_> {
         // A file's time lags behind the clock by up to a tick; the end of the backup must not come out too early.
         let written = manifest.ok().and_then(|time| jiff::Timestamp::try_from(time).ok()).map(Moment);
         stored.finished_at = written.map(|time| time.saturating_add(KERNEL_TICK));
-        stored.bytes = disk::measure_folder(&files);
+        stored.bytes = disk::folder_size_in_bytes(&files);
         // Table names are only a convenience for later; a source that is gone by now does not spoil the
         // backup.
         if let Ok(client) = self.cluster.address.connect().await {
@@ -312,7 +316,7 @@ fn find_copy_error(said: &[u8]) -> Option<Error> {
 }
 
 /// Escapes the `=` that separates the two folders of a mapping.
-fn escape_mapping(path: &str) -> String {
+fn escape_tablespace_mapping(path: &str) -> String {
     path.replace('=', "\\=")
 }
 

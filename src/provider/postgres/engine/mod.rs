@@ -43,7 +43,7 @@ const SIDECAR_FILE: &str = "redrill.json";
 
 /// Returns the file with what is known of the backup in `folder`.
 fn sidecar_path(folder: &Path) -> PathBuf {
-    former_name::find_existing_path(folder.join(SIDECAR_FILE))
+    former_name::fall_back_to_former_path(folder.join(SIDECAR_FILE))
 }
 
 /// The phase of a backup.
@@ -166,7 +166,7 @@ impl<'a> BuiltinEngine<'a> {
     /// [`Code::Unavailable`] when the folder cannot be read.
     pub(super) fn list_backups(&self) -> Result<Vec<StoredBackup>> {
         let stored = self
-            .list_folders()?
+            .list_backup_folders()?
             .into_iter()
             .map(|folder| record_file::read_record::<StoredBackup>(&sidecar_path(&folder)));
         let mut all: Vec<StoredBackup> = stored.filter_map(|read| read.ok().flatten()).collect();
@@ -178,15 +178,15 @@ impl<'a> BuiltinEngine<'a> {
     ///
     /// # Errors
     /// [`Code::Unavailable`] when the folder cannot be read.
-    pub(super) fn unreadable_backups(&self) -> Result<Vec<String>> {
+    pub(super) fn describe_unreadable_backups(&self) -> Result<Vec<String>> {
         let read = self
-            .list_folders()?
+            .list_backup_folders()?
             .into_iter()
             .map(|folder| record_file::read_record::<StoredBackup>(&sidecar_path(&folder)));
         Ok(read.filter_map(|read| read.err().map(|e| e.message)).collect())
     }
 
-    fn list_folders(&self) -> Result<Vec<PathBuf>> {
+    fn list_backup_folders(&self) -> Result<Vec<PathBuf>> {
         let unreadable = |e: io::Error| {
             let message = format!("the backups in `{}` cannot be read: {e}", self.folder.display());
             Error::new(Code::Unavailable, message)
@@ -219,7 +219,7 @@ impl<'a> BuiltinEngine<'a> {
     /// # Errors
     /// [`Code::Unavailable`] when the folder cannot be read, [`Code::Internal`] when what may be that backup cannot.
     pub(super) fn find_backup_by_key(&self, key: &CallKey) -> Result<Option<StoredBackup>> {
-        let folders = self.list_folders()?;
+        let folders = self.list_backup_folders()?;
         let is_its = |folder: &&PathBuf| {
             folder.file_name().is_some_and(|name| name.to_string_lossy().ends_with(&format!("-{key}")))
         };
@@ -253,7 +253,7 @@ impl<'a> BuiltinEngine<'a> {
     ///
     /// # Errors
     /// [`Code::Tool`] naming what is left.
-    pub(super) fn abort_backup(&self, id: &str) -> Result<()> {
+    pub(super) fn stop_and_remove_backup(&self, id: &str) -> Result<()> {
         if let Ok(Some(child)) = self.find_worker(id) {
             child.signal_group(Signal::KILL);
             child.signal(Signal::KILL);
@@ -273,7 +273,7 @@ impl<'a> BuiltinEngine<'a> {
         let stored = self.get_backup(id)?;
         let data = self.files_folder(id).join("data");
         let child = stored.child.filter(TrackedProcess::is_alive);
-        Ok(child.or_else(|| process::find_started_with(data.as_os_str())))
+        Ok(child.or_else(|| process::find_program_started_with(data.as_os_str())))
     }
 
     /// Deletes a backup. It is unlisted at once; deleting one that is gone already is no error.

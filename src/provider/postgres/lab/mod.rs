@@ -63,30 +63,30 @@ impl LabLocation {
         state.join("lab.json")
     }
 
-    fn data(&self) -> PathBuf {
+    fn data_folder(&self) -> PathBuf {
         self.folder.join("data")
     }
 
     /// Where the data is while it is being made.
-    fn partial(&self) -> PathBuf {
+    fn unfinished_data_folder(&self) -> PathBuf {
         self.folder.join("data.partial")
     }
 
-    fn socket(&self) -> PathBuf {
+    fn socket_folder(&self) -> PathBuf {
         self.folder.join("socket")
     }
 
-    fn archive(&self) -> PathBuf {
+    fn archive_folder(&self) -> PathBuf {
         self.folder.join("archive")
     }
 
-    fn backups(&self) -> PathBuf {
+    fn backups_folder(&self) -> PathBuf {
         self.folder.join("backups")
     }
 
     fn address(&self) -> DatabaseAddress {
         DatabaseAddress {
-            host: self.socket().display().to_string(),
+            host: self.socket_folder().display().to_string(),
             port: PORT,
             user: "postgres".into(),
             database: "postgres".into(),
@@ -111,13 +111,13 @@ pub async fn start_lab(state: &Path) -> Result<LabStatus> {
     let programs = Programs::for_new_cluster(None)?;
     let location = load_or_choose_location(state, &programs).await?;
     disk::make_private_folder(&programs, &location.folder)?;
-    for folder in [location.socket(), location.archive(), location.backups()] {
+    for folder in [location.socket_folder(), location.archive_folder(), location.backups_folder()] {
         disk::make_private_folder(&programs, &folder)?;
     }
     make_cluster(&programs, &location).await?;
     start_server(&programs, &location).await?;
-    populate_shop(&location).await?;
-    write_target(state, &location)?;
+    populate_shop_if_missing(&location).await?;
+    write_target_entry(state, &location)?;
     lab_status(state)
 }
 
@@ -126,21 +126,26 @@ pub async fn start_lab(state: &Path) -> Result<LabStatus> {
 /// # Errors
 /// What could not be stopped or removed.
 pub async fn remove_lab(state: &Path) -> Result<LabStatus> {
-    record_file::remove_file(&config::lab_file(state))?;
+    record_file::remove_file(&config::lab_target_path(state))?;
     let records = TargetRecords::for_target(state, LAB);
     for branch in records.list_branches()? {
         remove_branch(&branch).await?;
-        records.forget_branch(&branch.name)?;
+        records.remove_branch_record(&branch.name)?;
     }
-    disk::remove_folder(records.home())?;
+    disk::remove_folder(records.target_folder())?;
     if let Some(location) = record_file::read_record::<LabLocation>(&LabLocation::record_path(state))? {
-        if let Some(starting) = process::find_started_with(location.data().as_os_str()) {
+        if let Some(starting) = process::find_program_started_with(location.data_folder().as_os_str()) {
             starting.signal(rustix::process::Signal::QUIT);
         }
-        server::stop_server(&SystemClock, &location.data(), server::ShutdownMode::Immediate).await?;
-        kill_processes_below(&location.folder).await;
+        server::stop_server(&SystemClock, &location.data_folder(), server::ShutdownMode::Immediate).await?;
+        kill_processes_below_and_wait(&location.folder).await;
         // What `initdb` had started is not named after the folder, and works in it.
-        server::stop_server(&SystemClock, &location.partial(), server::ShutdownMode::Immediate).await?;
+        server::stop_server(
+            &SystemClock,
+            &location.unfinished_data_folder(),
+            server::ShutdownMode::Immediate,
+        )
+        .await?;
         disk::remove_folder(&location.folder)?;
         record_file::remove_file(&LabLocation::record_path(state))?;
     }
@@ -162,10 +167,11 @@ pub fn lab_status(state: &Path) -> Result<LabStatus> {
     let Some(location) = record_file::read_record::<LabLocation>(&LabLocation::record_path(state))? else {
         return Ok(LabStatus { status: "down", folder: None, host: None, port: None, branches });
     };
-    let runs = server::find_server(&location.data()).is_some() && config::lab_file(state).is_file();
+    let runs =
+        server::find_server(&location.data_folder()).is_some() && config::lab_target_path(state).is_file();
     Ok(LabStatus {
         status: if runs { "up" } else { "stopped" },
-        host: Some(location.socket()),
+        host: Some(location.socket_folder()),
         port: Some(PORT),
         folder: Some(location.folder),
         branches,
@@ -182,11 +188,12 @@ async fn load_or_choose_location(state: &Path, programs: &Programs) -> Result<La
     fs::create_dir_all(state).map_err(failed)?;
     let state = fs::canonicalize(state).map_err(failed)?;
     let own = state.join("lab");
-    let folder = if server::fits_socket(&own.join("socket")) && disk::is_reachable(programs, &state).await {
-        own
-    } else {
-        random_lab_folder()?
-    };
+    let folder =
+        if server::fits_socket(&own.join("socket")) && disk::can_os_user_enter(programs, &state).await {
+            own
+        } else {
+            random_lab_folder()?
+        };
     let location = LabLocation { folder };
     record_file::write_record(&path, &location)?;
     Ok(location)
@@ -201,11 +208,11 @@ fn random_lab_folder() -> Result<PathBuf> {
 }
 
 async fn make_cluster(programs: &Programs, location: &LabLocation) -> Result<()> {
-    let data = location.data();
+    let data = location.data_folder();
     if data.is_dir() {
         return Ok(());
     }
-    let partial = location.partial();
+    let partial = location.unfinished_data_folder();
     disk::remove_folder(&partial)?;
     let fixed = [
         "--no-sync",
@@ -233,7 +240,7 @@ async fn make_cluster(programs: &Programs, location: &LabLocation) -> Result<()>
 }
 
 fn render_settings(programs: &Programs, location: &LabLocation) -> String {
-    let archive = location.archive().display().to_string().replace('\'', "''");
+    let archive = location.archive_folder().display().to_string().replace('\'', "''");
     let (library, command) = if programs.has_library("basic_archive") {
         ("archive_library = 'basic_archive'", format!("basic_archive.archive_directory = '{archive}'"))
     } else {
@@ -260,19 +267,19 @@ fn render_settings(programs: &Programs, location: &LabLocation) -> String {
          log_timezone = 'UTC'\n\
          timezone = 'UTC'\n\
          lc_messages = 'C'\n",
-        location.socket().display().to_string().replace('\'', "''"),
+        location.socket_folder().display().to_string().replace('\'', "''"),
         server_log::LOG_PREFIX,
     )
 }
 
 async fn start_server(programs: &Programs, location: &LabLocation) -> Result<()> {
-    let (data, log) = (location.data(), location.folder.join("server.log"));
+    let (data, log) = (location.data_folder(), location.folder.join("server.log"));
     for step in 0..START_POLLS_MAX {
         if server::find_server(&data).is_some() {
             if location.address().connect().await.is_ok() {
                 return Ok(());
             }
-        } else if process::find_started_with(data.as_os_str()).is_none() {
+        } else if process::find_program_started_with(data.as_os_str()).is_none() {
             if step > 0 {
                 break;
             }
@@ -290,7 +297,7 @@ async fn start_server(programs: &Programs, location: &LabLocation) -> Result<()>
 }
 
 /// Makes the shop, all of it or nothing, unless it is there.
-async fn populate_shop(location: &LabLocation) -> Result<()> {
+async fn populate_shop_if_missing(location: &LabLocation) -> Result<()> {
     let client = location.address().connect().await?;
     if sql::fetch_text(&client, "select to_regclass('public.orders')").await?.is_some() {
         return Ok(());
@@ -299,7 +306,7 @@ async fn populate_shop(location: &LabLocation) -> Result<()> {
 }
 
 /// Writes the configuration entry of the target `lab`.
-fn write_target(state: &Path, location: &LabLocation) -> Result<()> {
+fn write_target_entry(state: &Path, location: &LabLocation) -> Result<()> {
     #[derive(Serialize)]
     struct Entry {
         provider: &'static str,
@@ -314,15 +321,15 @@ fn write_target(state: &Path, location: &LabLocation) -> Result<()> {
     let address = location.address();
     let entry = Entry {
         provider: "postgres",
-        data_dir: location.data(),
-        host: location.socket(),
+        data_dir: location.data_folder(),
+        host: location.socket_folder(),
         port: PORT,
         user: address.user,
         database: address.database,
-        backup_dir: location.backups(),
-        archive_dir: location.archive(),
+        backup_dir: location.backups_folder(),
+        archive_dir: location.archive_folder(),
     };
-    let path = config::lab_file(state);
+    let path = config::lab_target_path(state);
     let text =
         toml::to_string(&entry).map_err(|e| Error::new(Code::Internal, format!("the lab's entry: {e}")))?;
     file::write_atomic(&path, text.as_bytes())
@@ -331,15 +338,15 @@ fn write_target(state: &Path, location: &LabLocation) -> Result<()> {
 
 /// Removes a branch of a lab that goes away as a whole.
 async fn remove_branch(branch: &BranchRecord) -> Result<()> {
-    kill_processes_below(&branch.copy.folder).await;
+    kill_processes_below_and_wait(&branch.copy.folder).await;
     server::stop_server(&SystemClock, &branch.copy.data_folder(), server::ShutdownMode::Immediate).await?;
     disk::remove_folder(&branch.copy.folder)?;
     disk::remove_folder(&branch.copy.socket)
 }
 
 /// Ends every process that was started for something in `folder`, and returns when none is left.
-async fn kill_processes_below(folder: &Path) {
-    while let Some(child) = process::find_started_below(folder) {
+async fn kill_processes_below_and_wait(folder: &Path) {
+    while let Some(child) = process::find_program_started_below(folder) {
         child.signal_group(rustix::process::Signal::KILL);
         child.signal(rustix::process::Signal::KILL);
         SystemClock.sleep(POLL_INTERVAL).await;

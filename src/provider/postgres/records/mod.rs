@@ -33,7 +33,7 @@ impl TargetRecords {
     }
 
     /// Returns the folder of everything of this target in the state folder.
-    pub(super) fn home(&self) -> &Path {
+    pub(super) fn target_folder(&self) -> &Path {
         &self.home
     }
 
@@ -48,7 +48,7 @@ impl TargetRecords {
     /// # Errors
     /// [`Code::Internal`] when it cannot be read.
     pub(super) fn read_branch(&self, name: &str) -> Result<Option<BranchRecord>> {
-        record_file::read_record(&self.branch_path(name))
+        record_file::read_record(&self.branch_record_path(name))
     }
 
     /// Returns every branch, oldest first.
@@ -65,8 +65,8 @@ impl TargetRecords {
     ///
     /// # Errors
     /// [`Code::Conflict`] when the name is taken, also by somebody who was a moment faster.
-    pub(super) fn claim_branch(&self, record: &BranchRecord) -> Result<()> {
-        let path = self.branch_path(&record.name);
+    pub(super) fn claim_branch_name(&self, record: &BranchRecord) -> Result<()> {
+        let path = self.branch_record_path(&record.name);
         record_file::write_new_record(&path, record).map_err(|e| match e.kind() {
             io::ErrorKind::AlreadyExists => {
                 Error::new(Code::Conflict, format!("there is already a branch `{}`", record.name))
@@ -81,18 +81,18 @@ impl TargetRecords {
     /// # Errors
     /// [`Code::Internal`].
     pub(super) fn save_branch(&self, record: &BranchRecord) -> Result<()> {
-        record_file::write_record(&self.branch_path(&record.name), record)
+        record_file::write_record(&self.branch_record_path(&record.name), record)
     }
 
     /// Removes the record of a branch; one that is gone is no error.
     ///
     /// # Errors
     /// [`Code::Internal`].
-    pub(super) fn forget_branch(&self, name: &str) -> Result<()> {
-        record_file::remove_file(&self.branch_path(name))
+    pub(super) fn remove_branch_record(&self, name: &str) -> Result<()> {
+        record_file::remove_file(&self.branch_record_path(name))
     }
 
-    fn branch_path(&self, name: &str) -> PathBuf {
+    fn branch_record_path(&self, name: &str) -> PathBuf {
         self.home.join("branches").join(format!("{name}.json"))
     }
     /// Returns the branch that was made with `key`.
@@ -108,7 +108,7 @@ impl TargetRecords {
     /// # Errors
     /// [`Code::Internal`] when it cannot be read.
     pub(super) fn read_restore(&self, key: &str) -> Result<Option<RestoreRecord>> {
-        record_file::read_record(&self.restore_path(key))
+        record_file::read_record(&self.restore_record_path(key))
     }
 
     /// Returns every restore in place, in no order.
@@ -124,19 +124,19 @@ impl TargetRecords {
     /// # Errors
     /// [`Code::Internal`].
     pub(super) fn save_restore(&self, record: &RestoreRecord) -> Result<()> {
-        record_file::write_record(&self.restore_path(&record.key.0), record)
+        record_file::write_record(&self.restore_record_path(&record.key.0), record)
     }
 
     /// Removes the record of a restore in place; one that is gone is no error.
     ///
     /// # Errors
     /// [`Code::Internal`].
-    pub(super) fn forget_restore(&self, key: &str) -> Result<()> {
-        record_file::remove_file(&self.restore_path(key))
+    pub(super) fn remove_restore_record(&self, key: &str) -> Result<()> {
+        record_file::remove_file(&self.restore_record_path(key))
     }
 
     /// Returns the file of a restore's record.
-    pub(super) fn restore_path(&self, key: &str) -> PathBuf {
+    pub(super) fn restore_record_path(&self, key: &str) -> PathBuf {
         self.home.join("restores").join(format!("{key}.json"))
     }
 

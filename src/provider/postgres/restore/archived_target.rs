@@ -77,7 +77,7 @@ pub(super) async fn resolve_target(
     let target = match found {
         Ok(target) if is_exact => target,
         Ok(target) => ArchivedTarget { unseen: search.describe_unsearched(backups).await?, ..target },
-        Err(error) => return Err(search.explain_failure(error).await?),
+        Err(error) => return Err(search.add_unsearched_to_error(error).await?),
     };
     Ok((search.view, target))
 }
@@ -100,14 +100,16 @@ fn may_be_unarchived(cluster: &Cluster, at: &RecoveryTarget, code: Code) -> bool
 
 impl TargetSearch<'_> {
     async fn find_target(&self, to: &RecoveryPoint) -> Result<ArchivedTarget> {
-        self.check_timeline().await?;
+        self.check_timeline_is_known().await?;
         match &to.at {
-            RecoveryTarget::Time(time) => self.find_time(*time, to.inclusive).await,
-            RecoveryTarget::Latest => self.find_latest().await,
-            RecoveryTarget::Lsn(text) => self.find_lsn(Lsn::parse(text)?).await,
-            RecoveryTarget::Xid(text) => self.find_xid(restore_points::parse_xid(text)?).await,
-            RecoveryTarget::Name(name) => self.find_name(name).await,
-            RecoveryTarget::Point(point) => self.find_point(point).await,
+            RecoveryTarget::Time(time) => self.find_target_at_time(*time, to.inclusive).await,
+            RecoveryTarget::Latest => self.find_latest_target().await,
+            RecoveryTarget::Lsn(text) => self.find_target_at_lsn(Lsn::parse(text)?).await,
+            RecoveryTarget::Xid(text) => {
+                self.find_target_at_transaction(restore_points::parse_xid(text)?).await
+            }
+            RecoveryTarget::Name(name) => self.find_named_restore_point(name).await,
+            RecoveryTarget::Point(point) => self.find_recorded_restore_point(point).await,
             RecoveryTarget::BackupEnd => {
                 Err(Error::new(Code::Internal, "the end of a backup is not looked for in the archive"))
             }
@@ -115,7 +117,7 @@ impl TargetSearch<'_> {
     }
 
     /// Refuses a timeline that neither the archive nor the cluster knows.
-    async fn check_timeline(&self) -> Result<()> {
+    async fn check_timeline_is_known(&self) -> Result<()> {
         let Some(asked) = self.asked else { return Ok(()) };
         let archived = &self.view.archive.timelines;
         if archived.contains_key(&asked) || self.cluster.current_timeline().await == Some(asked) {
@@ -125,21 +127,21 @@ impl TargetSearch<'_> {
         Err(restore_points::unknown_timeline_error(&self.cluster.name, asked, &known))
     }
 
-    async fn find_time(&self, time: Moment, inclusive: bool) -> Result<ArchivedTarget> {
+    async fn find_target_at_time(&self, time: Moment, inclusive: bool) -> Result<ArchivedTarget> {
         let view = self.view;
         let found = match self.asked {
             Some(asked) => Some(asked),
-            None => only_timeline(&view.timelines_holding_time(time).await?, "the moment")?,
+            None => require_at_most_one_timeline(&view.timelines_holding_time(time).await?, "the moment")?,
         };
         let Some(timeline) = found else {
-            return Err(hint_at_timelines(
-                after_window_error(view.last_commit_anywhere().await?.as_ref()),
+            return Err(add_hint_on_timelines(
+                after_window_error(view.last_commit_in_archive().await?.as_ref()),
                 view,
             ));
         };
-        let last = view.last_commit_on(timeline).await?.filter(|last| time <= last.time);
+        let last = view.last_commit_on_timeline(timeline).await?.filter(|last| time <= last.time);
         let Some(last) = last else {
-            return Err(after_window_error(view.last_commit_on(timeline).await?.as_ref()));
+            return Err(after_window_error(view.last_commit_on_timeline(timeline).await?.as_ref()));
         };
         // Nothing comes after the last commit at which recovery could notice that it has gone far enough.
         if inclusive && time == last.time {
@@ -149,7 +151,7 @@ impl TargetSearch<'_> {
         Ok(ArchivedTarget { timeline, stop, time: Some(time), lsn: None, unseen: None })
     }
 
-    async fn find_latest(&self) -> Result<ArchivedTarget> {
+    async fn find_latest_target(&self) -> Result<ArchivedTarget> {
         let timeline = match self.asked {
             Some(asked) => asked,
             None => match self.cluster.current_timeline().await {
@@ -157,24 +159,27 @@ impl TargetSearch<'_> {
                 None => self.view.archive.timelines.keys().next_back().copied().unwrap_or(1),
             },
         };
-        let last = self.view.last_commit_on(timeline).await?.ok_or_else(|| after_window_error(None))?;
+        let last =
+            self.view.last_commit_on_timeline(timeline).await?.ok_or_else(|| after_window_error(None))?;
         Ok(ArchivedTarget::at_place(timeline, last.lsn))
     }
 
-    async fn find_lsn(&self, lsn: Lsn) -> Result<ArchivedTarget> {
+    async fn find_target_at_lsn(&self, lsn: Lsn) -> Result<ArchivedTarget> {
         let view = self.view;
         let found = match self.asked {
             // What is from before its fork is part of its history, too.
-            Some(asked) => view.last_commit_on(asked).await?.filter(|last| lsn <= last.lsn).map(|_| asked),
-            None => only_timeline(&view.timelines_holding_lsn(lsn).await?, "the place")?,
+            Some(asked) => {
+                view.last_commit_on_timeline(asked).await?.filter(|last| lsn <= last.lsn).map(|_| asked)
+            }
+            None => require_at_most_one_timeline(&view.timelines_holding_lsn(lsn).await?, "the place")?,
         };
         match found {
             Some(timeline) => Ok(ArchivedTarget::at_place(timeline, lsn)),
-            None => Err(after_window_error(view.last_commit_anywhere().await?.as_ref())),
+            None => Err(after_window_error(view.last_commit_in_archive().await?.as_ref())),
         }
     }
 
-    async fn find_xid(&self, full: u64) -> Result<ArchivedTarget> {
+    async fn find_target_at_transaction(&self, full: u64) -> Result<ArchivedTarget> {
         // With its epoch an id has 64 bits; WAL has the lower 32.
         let xid = u32::try_from(full & u64::from(u32::MAX)).map_err(|e| {
             Error::new(Code::Internal, format!("transaction {full} cannot be looked for: {e}"))
@@ -182,7 +187,7 @@ impl TargetSearch<'_> {
         let commits = self.view.archive.find_commits(&self.view.programs, xid).await?;
         let commits = self.prefer_reachable(commits, |(timeline, commit)| (*timeline, commit.lsn));
         let timelines: Vec<u32> = commits.iter().map(|(timeline, _)| *timeline).collect();
-        let only = only_timeline(&timelines, "the transaction")?;
+        let only = require_at_most_one_timeline(&timelines, "the transaction")?;
         let (Some(on), [(_, commit)]) = (only, commits.as_slice()) else {
             return Err(match commits.as_slice() {
                 [] => restore_points::unknown_transaction_error(&self.cluster.name, full),
@@ -194,7 +199,7 @@ impl TargetSearch<'_> {
         Ok(ArchivedTarget { timeline, stop, time: None, lsn: Some(commit.lsn), unseen: None })
     }
 
-    async fn find_name(&self, name: &str) -> Result<ArchivedTarget> {
+    async fn find_named_restore_point(&self, name: &str) -> Result<ArchivedTarget> {
         let all = self.view.archive.list_restore_points(&self.view.programs, 0..=u64::MAX).await?;
         let (named, others): (Vec<WalRestorePoint>, Vec<WalRestorePoint>) =
             all.into_iter().partition(|point| point.name == name);
@@ -214,7 +219,7 @@ impl TargetSearch<'_> {
     }
 
     /// Finds a restore point where it says that it is, and compares it with what the archive has there.
-    async fn find_point(&self, point: &RestorePoint) -> Result<ArchivedTarget> {
+    async fn find_recorded_restore_point(&self, point: &RestorePoint) -> Result<ArchivedTarget> {
         let (Some(text), Some(timeline)) = (&point.lsn, point.timeline) else {
             return Err(restore_points::placeless_point_error(point));
         };
@@ -229,18 +234,20 @@ impl TargetSearch<'_> {
         match found {
             Some(found) => Ok(ArchivedTarget::at_place(found.timeline, lsn)),
             // Whoever looks for a way to it says what is missing.
-            None if self.is_place_lost(timeline, lsn).await? => Ok(ArchivedTarget::at_place(timeline, lsn)),
+            None if self.is_place_unrecoverable(timeline, lsn).await? => {
+                Ok(ArchivedTarget::at_place(timeline, lsn))
+            }
             None => Err(restore_points::unknown_point_error(&self.cluster.name, point)),
         }
     }
 
     /// Returns whether a place lies before everything that can be restored, or in a hole of the archive.
-    async fn is_place_lost(&self, timeline: u32, lsn: Lsn) -> Result<bool> {
+    async fn is_place_unrecoverable(&self, timeline: u32, lsn: Lsn) -> Result<bool> {
         let archive = &self.view.archive;
         if archive.timelines.contains_key(&timeline) && !self.view.is_reachable(self.backups, timeline, lsn) {
             return Ok(true);
         }
-        let last = self.view.last_commit_on(timeline).await?;
+        let last = self.view.last_commit_on_timeline(timeline).await?;
         let is_missing = archive.first_missing_segment(timeline, lsn, Some(Lsn(lsn.0 + 1))).is_some();
         Ok(is_missing && last.is_some_and(|last| lsn < last.lsn))
     }
@@ -283,7 +290,7 @@ fn repeated_transaction_error(xid: u32, commits: &[(u32, Commit)]) -> Error {
 }
 
 /// Returns the only timeline, or `None` when there is none; refuses several.
-fn only_timeline(timelines: &[u32], what: &str) -> Result<Option<u32>> {
+fn require_at_most_one_timeline(timelines: &[u32], what: &str) -> Result<Option<u32>> {
     let distinct: BTreeSet<u32> = timelines.iter().copied().collect();
     let (Some(first), Some(last)) = (distinct.first(), distinct.last()) else { return Ok(None) };
     if first == last {
@@ -298,7 +305,7 @@ fn only_timeline(timelines: &[u32], what: &str) -> Result<Option<u32>> {
 }
 
 /// Adds to the hint the timelines to choose from, where there are several.
-fn hint_at_timelines(error: Error, view: &ArchiveView) -> Error {
+fn add_hint_on_timelines(error: Error, view: &ArchiveView) -> Error {
     let there: Vec<String> = view.archive.timelines.keys().map(|id| format!("`timeline={id}`")).collect();
     match &error.hint {
         Some(hint) if there.len() > 1 => {

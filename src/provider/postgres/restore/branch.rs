@@ -54,8 +54,8 @@ pub(in super::super) async fn choose_branch_folder(
     programs: &Programs,
     id: &str,
 ) -> PathBuf {
-    let home = cluster.records.home();
-    if fs::create_dir_all(home).is_ok() && disk::is_reachable(programs, home).await {
+    let home = cluster.records.target_folder();
+    if fs::create_dir_all(home).is_ok() && disk::can_os_user_enter(programs, home).await {
         home.join("data").join(id)
     } else {
         Path::new("/var/tmp").join(format!("redrill-branch-{}", cluster.records.unique_name(id)))
@@ -141,7 +141,7 @@ async fn configure_copy(cluster: &Cluster, programs: &Programs, record: &BranchR
     let mut control = ControlFile::read(programs, &record.copy.data_folder()).await?;
     // The source may have raised a setting after the backup; its WAL then wants the higher one.
     if let Ok(source) = cluster.read_control_file().await {
-        control.raise_minima(&source);
+        control.raise_minimum_settings(&source);
     }
     let isolation = IsolatedCopy {
         cluster_name: format!("branch:{}", record.name),
@@ -150,7 +150,7 @@ async fn configure_copy(cluster: &Cluster, programs: &Programs, record: &BranchR
         recovery: &record.copy.recovery,
         control: &control,
     };
-    isolation::write_configuration(programs, &record.copy.files_folder(), &isolation)
+    isolation::write_isolated_configuration(programs, &record.copy.files_folder(), &isolation)
 }
 
 async fn poll_recovery(
@@ -181,16 +181,16 @@ impl RestoredCopy for BranchRecord {
     }
 
     /// The marker in the folder says whose it is.
-    fn claim_folder(&self, _: &Cluster, programs: &Programs) -> Result<()> {
+    fn claim_and_make_folder(&self, _: &Cluster, programs: &Programs) -> Result<()> {
         let folder = &self.copy.folder;
         fs::create_dir_all(folder.parent().unwrap_or(Path::new("/")))
             .map_err(|e| Error::new(Code::Tool, format!("`{}` cannot be made: {e}", folder.display())))?;
         disk::make_private_folder(programs, folder)?;
-        record_file::write_record(&former_name::find_existing_path(folder.join(MARKER)), self)
+        record_file::write_record(&former_name::fall_back_to_former_path(folder.join(MARKER)), self)
     }
 
     /// A branch stays where it was laid down.
-    fn recovered_data(&self) -> PathBuf {
+    fn recovery_data_folder(&self) -> PathBuf {
         self.copy.data_folder()
     }
 
@@ -199,17 +199,17 @@ impl RestoredCopy for BranchRecord {
     }
 
     /// Its configuration was rewritten when it was complete, and has everything.
-    async fn prepare_server(&mut self, _: &Programs) -> Result<Vec<OsString>> {
+    async fn prepare_server_and_get_options(&mut self, _: &Programs) -> Result<Vec<OsString>> {
         Ok(Vec::new())
     }
 
     /// Nobody else knows of its folder.
-    fn check_server(&self) -> Result<()> {
+    fn check_server_is_own(&self) -> Result<()> {
         Ok(())
     }
 
     /// Replay may have just created a link into the source's folders.
-    fn check_isolation(&self) -> Result<()> {
+    fn check_still_isolated(&self) -> Result<()> {
         isolation::check_tablespace_links(&self.copy.files_folder())
     }
 }
@@ -248,10 +248,10 @@ pub(in super::super) async fn remove_branch(cluster: &Cluster, mut record: Branc
     record.phase = BranchPhase::Removing;
     cluster.records.save_branch(&record)?;
     copying::kill_copy(cluster, &record.copy).await;
-    restored_copy::stop_recovery(cluster, &record.copy.data_folder()).await?;
+    restored_copy::stop_recovering_server(cluster, &record.copy.data_folder()).await?;
     disk::remove_folder(&record.copy.folder)?;
     disk::remove_folder(&record.copy.socket)?;
-    cluster.records.forget_branch(&record.name)
+    cluster.records.remove_branch_record(&record.name)
 }
 
 /// Refuses a folder whose marker does not name this branch.
@@ -266,7 +266,9 @@ fn check_folder_ownership(cluster: &Cluster, record: &BranchRecord) -> Result<()
     if source.starts_with(&folder) || folder.starts_with(&source) {
         return Err(foreign("it is the source's own"));
     }
-    match record_file::read_record::<BranchRecord>(&former_name::find_existing_path(folder.join(MARKER)))? {
+    match record_file::read_record::<BranchRecord>(&former_name::fall_back_to_former_path(
+        folder.join(MARKER),
+    ))? {
         Some(marker) if marker.id == record.id && marker.name == record.name => Ok(()),
         Some(_) => Err(foreign("its marker names another branch")),
         // The marker was checked when the removal began and may be gone by now.

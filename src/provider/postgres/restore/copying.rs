@@ -58,11 +58,11 @@ pub(super) fn start_backup_copy(
 pub(super) fn poll_copy(cluster: &Cluster, copy: &CopyRecord) -> Result<CopyState> {
     let (files, backup) = (copy.files_folder(), &copy.recovery.backup);
     let partial = BuiltinEngine::partial_folder(&files);
-    if process::find_started_with(partial.as_os_str()).is_some() {
+    if process::find_program_started_with(partial.as_os_str()).is_some() {
         let total = BuiltinEngine::for_cluster(cluster)?.get_backup(backup).ok().map(|stored| stored.bytes);
         return Ok(CopyState::Running(Progress::with_bytes(
             "copying",
-            disk::measure_folder(&partial),
+            disk::folder_size_in_bytes(&partial),
             total,
         )));
     }
@@ -82,7 +82,7 @@ pub(super) fn poll_copy(cluster: &Cluster, copy: &CopyRecord) -> Result<CopyStat
 /// Kills the processes that copy a backup's files.
 pub(super) async fn kill_copy(cluster: &Cluster, copy: &CopyRecord) {
     let partial = BuiltinEngine::partial_folder(&copy.files_folder());
-    while let Some(copying) = process::find_started_with(partial.as_os_str()) {
+    while let Some(copying) = process::find_program_started_with(partial.as_os_str()) {
         copying.signal_group(Signal::KILL);
         copying.signal(Signal::KILL);
         cluster.clock.sleep(Span::from_millis(20)).await;

@@ -39,14 +39,14 @@ pub(super) struct IsolatedCopy<'a> {
 ///
 /// # Errors
 /// [`Code::Refused`] for a tablespace that leads out of the copy; [`Code::Tool`].
-pub(super) fn write_configuration(
+pub(super) fn write_isolated_configuration(
     programs: &Programs,
     files: &Path,
     isolation: &IsolatedCopy<'_>,
 ) -> Result<()> {
     let data = files.join("data");
     fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).map_err(|e| write_error(&data, &e))?;
-    link_tablespaces(files)?;
+    relink_tablespaces_inside(files)?;
     for stale in ["postmaster.pid", "postmaster.opts", "standby.signal"] {
         record_file::remove_file(&data.join(stale))?;
     }
@@ -110,7 +110,7 @@ fn render_settings(isolation: &IsolatedCopy<'_>) -> String {
 ///
 /// # Errors
 /// [`Code::Refused`] where the copy has no folder of its own for one.
-fn link_tablespaces(files: &Path) -> Result<()> {
+fn relink_tablespaces_inside(files: &Path) -> Result<()> {
     let links = files.join("data/pg_tblspc");
     let own = |oid: &Path| files.join("tablespaces").join(oid);
     for (oid, _) in list_tablespace_links(&files.join("data"))? {

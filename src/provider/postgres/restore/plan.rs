@@ -3,7 +3,7 @@
 //! - Recovery notices late, or never, that its target cannot be reached: it fails after minutes of replay, or comes up
 //!   on the wrong timeline with the wrong rows. So every refusal is made here.
 //! - The source is changed in one way: before a search by name, transaction or place, and for a target after the end of the
-//!   archive, a marker is committed and archived where its server runs ([`Cluster::archive_marker`]).
+//!   archive, a marker is committed and archived where its server runs ([`Cluster::commit_and_archive_fence`]).
 
 use super::{
     archived_target::{ArchivedTarget, resolve_target},
@@ -62,7 +62,7 @@ pub(in super::super) async fn plan_restore(
         return Err(Error::new(Code::Refused, format!("`{}` has no usable backup", cluster.name))
             .with_hint("make one with `backup create`"));
     };
-    let system_identifier = check_backup_and_folder(cluster, newest, folder).await?;
+    let system_identifier = check_and_identify_backup(cluster, newest, folder).await?;
     let (backup, view, target) = if request.to.at == RecoveryTarget::BackupEnd {
         let needed = archive_view::required_wal(newest)?;
         let own = needed.timeline;
@@ -77,13 +77,13 @@ pub(in super::super) async fn plan_restore(
             ArchivedTarget { timeline: own, stop: RecoveryStop::BackupEnd, time: None, lsn, unseen: None };
         (newest.clone(), ArchiveView::read_archive(cluster, &all).await?, target)
     } else {
-        check_not_before(&request.to.at, oldest)?;
+        check_not_before_oldest_backup(&request.to.at, oldest)?;
         let (view, target) = resolve_target(cluster, &all, &request.to).await?;
         let backup = choose_backup(&view, &candidates, &target).await?;
         (backup, view, target)
     };
     if backup.id != newest.id {
-        check_backup_and_folder(cluster, &backup, folder).await?;
+        check_and_identify_backup(cluster, &backup, folder).await?;
     }
     check_no_new_tablespace(&view, &backup, &target).await?;
     let recovery = RecoveryPlan {
@@ -98,7 +98,7 @@ pub(in super::super) async fn plan_restore(
 }
 
 /// Refuses a moment at which no backup was whole yet, whatever the archive holds.
-fn check_not_before(at: &RecoveryTarget, oldest: &StoredBackup) -> Result<()> {
+fn check_not_before_oldest_backup(at: &RecoveryTarget, oldest: &StoredBackup) -> Result<()> {
     match (at, oldest.finished_at) {
         (RecoveryTarget::Time(time), Some(earliest)) if *time < earliest => {
             Err(before_window_error(earliest))
@@ -115,7 +115,7 @@ async fn choose_backup(
 ) -> Result<StoredBackup> {
     let mut refusal = None;
     for stored in candidates.iter().rev() {
-        match find_objection(view, stored, target).await? {
+        match find_why_unreachable(view, stored, target).await? {
             None => return Ok(stored.clone()),
             // The refusal of the newest backup that is old enough says the most.
             Some(error) if error.code == Code::WalGap => refusal = refusal.or(Some(error)),
@@ -129,7 +129,7 @@ async fn choose_backup(
 }
 
 /// Returns why the target cannot be reached from a backup.
-async fn find_objection(
+async fn find_why_unreachable(
     view: &ArchiveView,
     stored: &StoredBackup,
     target: &ArchivedTarget,
@@ -145,7 +145,7 @@ async fn find_objection(
     let missing = if let Some(lsn) = target.lsn {
         view.archive.first_missing_segment(target.timeline, from, Some(Lsn(lsn.0 + 1)))
     } else {
-        let reach = view.find_recoverable(needed, target.timeline).await?;
+        let reach = view.find_recovery_end(needed, target.timeline).await?;
         let reached = reach.last.is_some_and(|last| target.time.is_some_and(|time| time <= last.time));
         reach.missing.filter(|_| !reached)
     };
@@ -186,7 +186,11 @@ async fn check_no_new_tablespace(
 }
 
 /// Checks the backup and the folder it would go to; returns the system identifier of its cluster.
-async fn check_backup_and_folder(cluster: &Cluster, backup: &StoredBackup, folder: &Path) -> Result<String> {
+async fn check_and_identify_backup(
+    cluster: &Cluster,
+    backup: &StoredBackup,
+    folder: &Path,
+) -> Result<String> {
     let files = BuiltinEngine::for_cluster(cluster)?.files_folder(&backup.id);
     let data = files.join("data");
     manifest::compare_with_manifest(&data)?;

@@ -56,9 +56,9 @@ impl RecoveringCopy<'_> {
     pub(super) async fn poll_recovery(&self) -> Result<RecoveryState> {
         let runs = server::find_server(self.data).is_some()
             || self.copy.child.as_ref().is_some_and(TrackedProcess::is_alive)
-            || process::find_started_with(self.data.as_os_str()).is_some()
+            || process::find_program_started_with(self.data.as_os_str()).is_some()
             // A server that is killed leaves its children for a moment, and the next could not start beside them.
-            || !process::list_working_in(self.data).is_empty();
+            || !process::list_processes_working_in(self.data).is_empty();
         // Read after the process was looked for: what it wrote before it ended is then complete.
         let log = ServerLog::read(&self.copy.recovery_log_path());
         if !runs {
@@ -75,7 +75,7 @@ impl RecoveringCopy<'_> {
         let client = match self.connect().await {
             Ok(client) => client,
             Err(error) if error.code == Code::Unavailable => return Ok(replaying()),
-            Err(error) => return Err(to_copy_error(error)),
+            Err(error) => return Err(blame_backup_for_corruption(error)),
         };
         let asked = sql::fetch_text(
             &client,
@@ -86,10 +86,12 @@ impl RecoveringCopy<'_> {
             Ok(Some(lsn)) => {
                 Ok(RecoveryState::Running(Progress::with_phase(format!("replaying WAL at {lsn}"))))
             }
-            Ok(None) => {
-                self.prove_recovery(&client, &log).await.map(RecoveryState::Proved).map_err(to_copy_error)
-            }
-            Err(error) if error.code == Code::CorruptSource => Err(to_copy_error(error)),
+            Ok(None) => self
+                .prove_recovery(&client, &log)
+                .await
+                .map(RecoveryState::Proved)
+                .map_err(blame_backup_for_corruption),
+            Err(error) if error.code == Code::CorruptSource => Err(blame_backup_for_corruption(error)),
             // It went away meanwhile; the next poll reads its log.
             Err(_) => Ok(replaying()),
         }
@@ -141,7 +143,7 @@ impl RecoveringCopy<'_> {
 }
 
 /// Converts an error from a copy's server: damaged data is the backup's, not the source's.
-fn to_copy_error(error: Error) -> Error {
+fn blame_backup_for_corruption(error: Error) -> Error {
     match error.code {
         Code::CorruptSource => {
             Error::new(Code::CorruptBackup, format!("the copy of the backup is damaged: {}", error.message))
@@ -217,13 +219,14 @@ mod tests {
 
     #[test]
     fn damage_in_a_copy_is_the_backups_and_not_the_users() {
-        let damaged =
-            to_copy_error(Error::new(Code::CorruptSource, "invalid page").with_hint("host `/x`, port 5"));
+        let damaged = blame_backup_for_corruption(
+            Error::new(Code::CorruptSource, "invalid page").with_hint("host `/x`, port 5"),
+        );
         assert_eq!(damaged.code, Code::CorruptBackup);
         assert!(damaged.hint.expect("a hint").contains("backup verify"));
-        let denied = to_copy_error(Error::new(Code::Denied, "no such role"));
+        let denied = blame_backup_for_corruption(Error::new(Code::Denied, "no such role"));
         assert!(denied.hint.expect("a hint").contains("`user`"));
-        assert_eq!(to_copy_error(Error::new(Code::Sql, "else")).hint, None);
+        assert_eq!(blame_backup_for_corruption(Error::new(Code::Sql, "else")).hint, None);
     }
 
     #[test]

@@ -39,17 +39,17 @@ pub(super) trait RestoredCopy: Send + Sync {
     /// Saves the record that it is part of.
     fn save(&self, cluster: &Cluster) -> Result<()>;
     /// Claims its folder and makes it; once more does no harm.
-    fn claim_folder(&self, cluster: &Cluster, programs: &Programs) -> Result<()>;
+    fn claim_and_make_folder(&self, cluster: &Cluster, programs: &Programs) -> Result<()>;
     /// Returns the data folder in which its server recovers.
-    fn recovered_data(&self) -> PathBuf;
+    fn recovery_data_folder(&self) -> PathBuf;
     /// Returns how to connect to its server, given how to connect to its source.
     fn address(&self, source: &DatabaseAddress) -> DatabaseAddress;
     /// Prepares the start of its server, and returns the options of the start.
-    async fn prepare_server(&mut self, programs: &Programs) -> Result<Vec<OsString>>;
+    async fn prepare_server_and_get_options(&mut self, programs: &Programs) -> Result<Vec<OsString>>;
     /// Checks, before a look at the recovery, that the server on the data is its own.
-    fn check_server(&self) -> Result<()>;
+    fn check_server_is_own(&self) -> Result<()>;
     /// Checks, after a look at the recovery and whatever that has shown, that the copy still reaches nothing outside.
-    fn check_isolation(&self) -> Result<()>;
+    fn check_still_isolated(&self) -> Result<()>;
 }
 
 /// Starts to lay the backup down.
@@ -61,7 +61,7 @@ pub(super) fn start_copying(
     programs: &Programs,
     restored: &mut impl RestoredCopy,
 ) -> Result<JobStatus> {
-    restored.claim_folder(cluster, programs)?;
+    restored.claim_and_make_folder(cluster, programs)?;
     let copy = restored.copy_mut();
     copy.starts += 1;
     copy.child = Some(copying::start_backup_copy(cluster, programs, copy)?);
@@ -105,7 +105,7 @@ pub(super) fn poll_copying(
 /// Starts the server that recovers the complete files, for the first time.
 ///
 /// # Errors
-/// As [`RestoredCopy::prepare_server`], and what the server's program says.
+/// As [`RestoredCopy::prepare_server_and_get_options`], and what the server's program says.
 pub(super) async fn begin_recovery(
     cluster: &Cluster,
     programs: &Programs,
@@ -120,11 +120,11 @@ async fn start_server(
     programs: &Programs,
     restored: &mut impl RestoredCopy,
 ) -> Result<JobStatus> {
-    let options = restored.prepare_server(programs).await?;
+    let options = restored.prepare_server_and_get_options(programs).await?;
     restored.copy_mut().starts += 1;
     // The count is saved first, because it names the log: an unread log would hide why the server died.
     restored.save(cluster)?;
-    let (data, log) = (restored.recovered_data(), restored.copy().recovery_log_path());
+    let (data, log) = (restored.recovery_data_folder(), restored.copy().recovery_log_path());
     restored.copy_mut().child = Some(server::start_server(programs, &data, &options, &log)?);
     restored.save(cluster)?;
     Ok(JobStatus::Running(Progress::with_phase("replaying WAL")))
@@ -140,14 +140,14 @@ pub(super) async fn poll_recovery(
     programs: &Programs,
     restored: &mut impl RestoredCopy,
 ) -> Result<Option<JobStatus>> {
-    restored.check_server()?;
+    restored.check_server_is_own()?;
     let recovering = RecoveringCopy {
-        data: &restored.recovered_data(),
+        data: &restored.recovery_data_folder(),
         address: &restored.address(&cluster.address),
         copy: restored.copy(),
     };
     let polled = recovering.poll_recovery().await;
-    restored.check_isolation()?;
+    restored.check_still_isolated()?;
     match polled? {
         RecoveryState::Running(progress) => Ok(Some(JobStatus::Running(progress))),
         RecoveryState::Killed => start_server(cluster, programs, restored).await.map(Some),
@@ -164,8 +164,8 @@ pub(super) async fn poll_recovery(
 ///
 /// # Errors
 /// [`crate::provider::Code::Timeout`] when it does not end.
-pub(super) async fn stop_recovery(cluster: &Cluster, data: &Path) -> Result<()> {
-    if let Some(starting) = process::find_started_with(data.as_os_str()) {
+pub(super) async fn stop_recovering_server(cluster: &Cluster, data: &Path) -> Result<()> {
+    if let Some(starting) = process::find_program_started_with(data.as_os_str()) {
         starting.signal(Signal::QUIT);
     }
     server::stop_server(cluster.clock.as_ref(), data, server::ShutdownMode::Immediate).await

@@ -159,7 +159,10 @@ impl OpenTransaction for PendingTransaction {
         let why = match tokio::time::timeout(self.answer_timeout, self.client.batch_execute("commit")).await {
             Ok(Ok(())) => return Ok(SqlOutcome { rows_affected: self.token.rows_affected }),
             Ok(Err(e)) if refusal::is_statement_refusal(&e) => {
-                return Err(statement::mark_lasting_effects(statement_error(&e, "commit"), &self.statement));
+                return Err(statement::add_lasting_effects_to_error(
+                    statement_error(&e, "commit"),
+                    &self.statement,
+                ));
             }
             Ok(Err(e)) => refusal::innermost_reason(&e),
             Err(_) => "no answer in time".into(),
@@ -180,7 +183,11 @@ pub(super) fn begin_sql(key: &CallKey) -> String {
 
 /// Takes back what a statement has set for its session, which a connection pool would give to somebody else, leaves a message
 /// in the WAL, and has the server end a session whose commit does not come.
-pub(super) async fn emit_commit_message(client: &Client, timeout: Span, key: &CallKey) -> Result<()> {
+pub(super) async fn reset_session_and_emit_message(
+    client: &Client,
+    timeout: Span,
+    key: &CallKey,
+) -> Result<()> {
     let sql = format!(
         "{}; set local statement_timeout = {}; set local idle_in_transaction_session_timeout = {}; \
          set local application_name = '{}'; \
@@ -199,7 +206,10 @@ impl Database {
     ///
     /// # Errors
     /// [`Code::Unknown`] when this server cannot know; as for connecting.
-    pub(in super::super) async fn settle_from_server(&self, token: &CommitToken) -> Result<ServerReading> {
+    pub(in super::super) async fn read_outcome_from_server(
+        &self,
+        token: &CommitToken,
+    ) -> Result<ServerReading> {
         let Some(xid) = token.xid else { return Ok(ServerReading::Settled(CommitState::NotCommitted)) };
         let client = self.address.connect().await?;
         let server = fetch_rows(&client, SERVER_SQL).await?;
@@ -215,9 +225,9 @@ impl Database {
         let started =
             started.ok_or_else(|| token.unknown_error("the server does not say since when it runs"))?;
         if same_timeline && started == token.postmaster_start {
-            return read_running_server(&client, token, xid).await.map(ServerReading::Settled);
+            return read_outcome_from_same_server(&client, token, xid).await.map(ServerReading::Settled);
         }
-        let status = match fetch_text(&client, &status_sql(xid)).await {
+        let status = match fetch_text(&client, &transaction_status_sql(xid)).await {
             Err(e) if e.message.contains("is in the future") => {
                 return Err(token.unknown_error("the server was put back to a moment before it"));
             }
@@ -239,7 +249,11 @@ impl Database {
 /// Why a server does not know an id.
 const FORGOTTEN: &str = "it is so old that the server has forgotten it";
 /// Asks the server that ran a transaction, which it has not stopped running since.
-async fn read_running_server(client: &Client, token: &CommitToken, xid: u64) -> Result<CommitState> {
+async fn read_outcome_from_same_server(
+    client: &Client,
+    token: &CommitToken,
+    xid: u64,
+) -> Result<CommitState> {
     // A session of a connection pool may long be at work for somebody else.
     let end = format!(
         "select pg_terminate_backend(pid) from pg_stat_activity \
@@ -249,7 +263,7 @@ async fn read_running_server(client: &Client, token: &CommitToken, xid: u64) -> 
         token.short_xid()
     );
     fetch_text(client, &end).await?;
-    match fetch_text(client, &status_sql(xid)).await?.as_deref() {
+    match fetch_text(client, &transaction_status_sql(xid)).await?.as_deref() {
         Some("committed") => Ok(token.committed_state()),
         Some("aborted") => Ok(CommitState::NotCommitted),
         Some(_) => Ok(CommitState::Open(format!("transaction {xid} is still in progress"))),
@@ -257,6 +271,6 @@ async fn read_running_server(client: &Client, token: &CommitToken, xid: u64) -> 
     }
 }
 
-fn status_sql(xid: u64) -> String {
+fn transaction_status_sql(xid: u64) -> String {
     format!("select pg_xact_status('{xid}')")
 }

@@ -193,10 +193,11 @@ impl std::fmt::Display for DatabaseAddress {
 async fn connect_as_owner(socket: PathBuf) -> io::Result<UnixStream> {
     let (answer, answered) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("redrill-connect".into()).spawn(move || {
-        let stream = become_owner_of(&socket).and_then(|()| UnixStream::connect(&socket)).and_then(|s| {
-            s.set_nonblocking(true)?;
-            Ok(s)
-        });
+        let stream =
+            switch_thread_to_owner_of(&socket).and_then(|()| UnixStream::connect(&socket)).and_then(|s| {
+                s.set_nonblocking(true)?;
+                Ok(s)
+            });
         drop(answer.send(stream));
     })?;
     answered.await.unwrap_or_else(|_| Err(io::Error::other("the connecting thread went away")))
@@ -204,7 +205,7 @@ async fn connect_as_owner(socket: PathBuf) -> io::Result<UnixStream> {
 
 /// Makes this thread the owner of `path` when we are root; the server asks the kernel who connects (`peer`).
 #[cfg(target_os = "linux")]
-fn become_owner_of(path: &Path) -> io::Result<()> {
+fn switch_thread_to_owner_of(path: &Path) -> io::Result<()> {
     let owner = path.metadata()?.uid();
     if rustix::process::geteuid().is_root() && owner != 0 {
         rustix::thread::set_thread_res_uid(None, rustix::process::Uid::from_raw(owner), None)?;
@@ -214,6 +215,6 @@ fn become_owner_of(path: &Path) -> io::Result<()> {
 
 /// Does nothing: on this system the effective user belongs to the whole process.
 #[cfg(not(target_os = "linux"))]
-fn become_owner_of(path: &Path) -> io::Result<()> {
+fn switch_thread_to_owner_of(path: &Path) -> io::Result<()> {
     path.metadata().map(drop)
 }

@@ -96,8 +96,9 @@ fn collect_rows(answer: Vec<SimpleQueryMessage>) -> Vec<SimpleQueryRow> {
 
 /// Returns whether nothing may be sent any more.
 fn is_send_deadline_over() -> bool {
-    current_send_deadline()
-        .is_some_and(|deadline| deadline.since(&SystemClock.uptime()).is_none_or(|left| left <= Span::ZERO))
+    current_send_deadline().is_some_and(|deadline| {
+        deadline.since_in_same_boot(&SystemClock.uptime()).is_none_or(|left| left <= Span::ZERO)
+    })
 }
 
 fn describe_silence(limit: Duration) -> String {

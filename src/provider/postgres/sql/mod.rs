@@ -33,7 +33,7 @@ use commit::PendingTransaction;
 use fetch::limit_in_millis;
 use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
-use sessions::{END_POLL_INTERVAL, terminate_sessions};
+use sessions::{END_POLL_INTERVAL, end_sessions_of_call};
 use std::{future::Future, pin::pin, time::Duration};
 use tokio::time::Instant;
 use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow, Statement};
@@ -69,13 +69,13 @@ impl Sql for Database {
         let client = self.address.connect().await?;
         let token = within_timeout(timeout, async {
             // An earlier attempt may still be at work, and would be in the way.
-            while !terminate_sessions(&client, &[SessionName::for_call(key)]).await? {
+            while !end_sessions_of_call(&client, &[SessionName::for_call(key)]).await? {
                 tokio::time::sleep(END_POLL_INTERVAL).await;
             }
             begin_transaction(&client, &commit::begin_sql(key), timeout).await?;
             let ran = run_statement(&client, sql).await;
-            let rows_affected = ran.map_err(|e| statement::mark_lasting_effects(e, sql))?;
-            commit::emit_commit_message(&client, timeout, key).await?;
+            let rows_affected = ran.map_err(|e| statement::add_lasting_effects_to_error(e, sql))?;
+            commit::reset_session_and_emit_message(&client, timeout, key).await?;
             CommitToken::fetch(&client, rows_affected).await
         })
         .await?;
@@ -98,7 +98,7 @@ impl Sql for Database {
         match tokio::time::timeout(timeout.to_std() + ANSWER_GRACE, send_statement(&client, sql)).await {
             Ok(Ok(rows_affected)) => Ok(SqlOutcome { rows_affected }),
             Ok(Err(e)) if refusal::is_statement_refusal(&e) => {
-                Err(statement::mark_partial_effects(statement_error(&e, sql)))
+                Err(statement::add_partial_effects_to_error(statement_error(&e, sql)))
             }
             Ok(Err(e)) => Err(lost(&refusal::innermost_reason(&e))),
             Err(_) => Err(lost("the time for it is over")),
@@ -110,13 +110,13 @@ impl Sql for Database {
             return self.terminate_unfinished_session(key).await;
         }
         let token = CommitToken::decode(token)?;
-        match self.settle_from_server(&token).await? {
+        match self.read_outcome_from_server(&token).await? {
             ServerReading::Settled(state) => Ok(state),
             ServerReading::Restarted => Err(token.restarted_error()),
         }
     }
 
-    fn runs_statement_on_open(&self) -> bool {
+    fn runs_statement_before_commit(&self) -> bool {
         true
     }
 
@@ -164,7 +164,7 @@ impl Database {
     /// As for connecting.
     pub(super) async fn terminate_unfinished_session(&self, key: &CallKey) -> Result<CommitState> {
         let client = self.address.connect().await?;
-        Ok(if terminate_sessions(&client, &[SessionName::for_call(key)]).await? {
+        Ok(if end_sessions_of_call(&client, &[SessionName::for_call(key)]).await? {
             CommitState::NotCommitted
         } else {
             CommitState::Open("its session was told to end".into())

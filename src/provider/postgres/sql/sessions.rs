@@ -68,7 +68,7 @@ pub(in super::super) async fn end_sessions(client: &Client, names: &[SessionName
         .with_hint("look what is there, and decide; give the target the server's own address"));
     }
     let begun = Instant::now();
-    while !terminate_sessions(client, names).await? {
+    while !end_sessions_of_call(client, names).await? {
         if begun.elapsed() > END_TIMEOUT {
             return Err(Error::new(
                 Code::Timeout,
@@ -81,7 +81,7 @@ pub(in super::super) async fn end_sessions(client: &Client, names: &[SessionName
 }
 
 /// Tells every other session that bears one of these names to end, and returns whether there was none.
-pub(super) async fn terminate_sessions(client: &Client, names: &[SessionName]) -> Result<bool> {
+pub(super) async fn end_sessions_of_call(client: &Client, names: &[SessionName]) -> Result<bool> {
     let names: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
     let end = format!(
         "select count(pg_terminate_backend(pid)) from pg_stat_activity \

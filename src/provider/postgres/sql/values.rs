@@ -5,25 +5,25 @@ use serde_json::Value;
 use tokio_postgres::types::{Kind, Type};
 
 /// Returns a column's value.
-pub(super) fn parse_column_value(text: Option<&str>, of: &Type) -> Value {
-    values::parse_value(text, &map_type(of))
+pub(super) fn parse_column_value(text: Option<&str>, column_type: &Type) -> Value {
+    values::parse_value(text, &to_scalar_type(column_type))
 }
 
-fn map_type(of: &Type) -> ScalarType {
-    match (of, of.kind()) {
+fn to_scalar_type(column_type: &Type) -> ScalarType {
+    match (column_type, column_type.kind()) {
         (&Type::INT2_VECTOR | &Type::OID_VECTOR, Kind::Array(element)) => {
-            ScalarType::Vector(Box::new(map_type(element)))
+            ScalarType::Vector(Box::new(to_scalar_type(element)))
         }
         // Boxes are the one type whose text has commas of its own.
-        (&Type::BOX_ARRAY, Kind::Array(element)) => ScalarType::Array(Box::new(map_type(element)), ';'),
-        (_, Kind::Array(element)) => ScalarType::Array(Box::new(map_type(element)), ','),
-        (_, Kind::Domain(base)) => map_type(base),
-        _ => map_plain_type(of),
+        (&Type::BOX_ARRAY, Kind::Array(element)) => ScalarType::Array(Box::new(to_scalar_type(element)), ';'),
+        (_, Kind::Array(element)) => ScalarType::Array(Box::new(to_scalar_type(element)), ','),
+        (_, Kind::Domain(base)) => to_scalar_type(base),
+        _ => map_plain_type(column_type),
     }
 }
 
-fn map_plain_type(of: &Type) -> ScalarType {
-    match *of {
+fn map_plain_type(column_type: &Type) -> ScalarType {
+    match *column_type {
         Type::INT2 | Type::INT4 | Type::INT8 | Type::OID | Type::NUMERIC => ScalarType::Integer,
         Type::FLOAT4 | Type::FLOAT8 => ScalarType::Float,
         Type::BOOL => ScalarType::Bool,

@@ -90,7 +90,7 @@ impl WalArchive {
             } else if let Some(timeline) = file.strip_suffix(".history").and_then(parse_hex_word) {
                 let text = fs::read_to_string(entry.path()).map_err(unreadable)?;
                 let there = timelines.entry(timeline).or_default();
-                there.ancestors = parse_history(&text);
+                there.ancestors = parse_history_file(&text);
                 let written = entry.metadata().and_then(|found| found.modified()).map_err(unreadable)?;
                 there.begun = written.try_into().ok().map(Moment);
             }
@@ -198,7 +198,11 @@ impl WalArchive {
 
     /// Returns the files that a replay on `timeline` reads from segment `from` up to the first missing one: ranges of
     /// segments, each with the timeline whose files they are.
-    pub(super) fn replay_path(&self, timeline: u32, from: u64) -> Vec<(u32, RangeInclusive<u64>)> {
+    pub(super) fn replayed_segment_ranges(
+        &self,
+        timeline: u32,
+        from: u64,
+    ) -> Vec<(u32, RangeInclusive<u64>)> {
         let mut path: Vec<(u32, RangeInclusive<u64>)> = Vec::new();
         for segment in from.. {
             let on = self.timeline_to_read(timeline, segment);
@@ -287,7 +291,7 @@ fn detect_segment_bytes(segments: &[(String, u64)]) -> u64 {
 }
 
 /// Parses a history file: one ancestor per line, as number, position and reason separated by tabs.
-fn parse_history(text: &str) -> Vec<(u32, Lsn)> {
+fn parse_history_file(text: &str) -> Vec<(u32, Lsn)> {
     let line = |line: &str| {
         let mut words = line.split_whitespace();
         Some((words.next()?.parse().ok()?, Lsn::parse(words.next()?).ok()?))

@@ -79,7 +79,7 @@ impl WalArchive {
     /// # Errors
     /// [`Code::Tool`] when `pg_waldump` cannot do its work, [`Code::CorruptBackup`] when it stops before the last of
     /// the segments.
-    pub(super) async fn read_records(
+    pub(super) async fn visit_records(
         &self,
         programs: &Programs,
         timeline: u32,
@@ -188,7 +188,7 @@ impl WalArchive {
                 // The record may start in one segment and end in the next, which is why we read on to the end.
                 let range = WalRange::Segments(first..=*run.end());
                 let mut found = None;
-                let read = self.read_records(programs, timeline, &range, &["Transaction"], |record| {
+                let read = self.visit_records(programs, timeline, &range, &["Transaction"], |record| {
                     found = record.to_commit().filter(|c| c.lsn < end).or(found.take());
                     true
                 });
@@ -218,7 +218,7 @@ impl WalArchive {
         };
         let range = WalRange::Between(from, self.segment_start(run.end() + 1));
         let mut found = None;
-        let read = self.read_records(programs, timeline, &range, &["Transaction"], |record| {
+        let read = self.visit_records(programs, timeline, &range, &["Transaction"], |record| {
             found = record.to_commit();
             found.is_none()
         });
@@ -231,7 +231,7 @@ impl WalArchive {
     ///
     /// # Errors
     /// As for a read of one range.
-    pub(super) async fn read_replayed_records(
+    pub(super) async fn visit_replayed_records(
         &self,
         programs: &Programs,
         timeline: u32,
@@ -240,12 +240,12 @@ impl WalArchive {
         mut visit: impl FnMut(&WalRecord<'_>) -> bool + Send,
     ) -> Result<()> {
         let mut goes_on = true;
-        for (on, run) in self.replay_path(timeline, self.segment_at(from)) {
+        for (on, run) in self.replayed_segment_ranges(timeline, self.segment_at(from)) {
             let range = WalRange::Between(
                 from.max(self.segment_start(*run.start())),
                 self.segment_start(run.end() + 1),
             );
-            let read = self.read_records(programs, on, &range, rmgrs, |record| {
+            let read = self.visit_records(programs, on, &range, rmgrs, |record| {
                 goes_on = visit(record);
                 goes_on
             });
@@ -275,7 +275,7 @@ impl WalArchive {
                     continue;
                 }
                 let range = WalRange::Segments(run);
-                let read = self.read_records(programs, timeline, &range, &["XLOG"], |record| {
+                let read = self.visit_records(programs, timeline, &range, &["XLOG"], |record| {
                     if let Some(name) = record.desc.strip_prefix("RESTORE_POINT ")
                         && self.belongs_to_timeline(timeline, record.lsn)
                     {

@@ -128,7 +128,7 @@ impl EventReader<'_> {
                 let creations = &mut self.creations;
                 let (archive, names) = (self.archive, self.names);
                 let read =
-                    self.archive.read_records(self.programs, timeline, &range, TRACKED_RMGRS, |record| {
+                    self.archive.visit_records(self.programs, timeline, &range, TRACKED_RMGRS, |record| {
                         let Some(done) = open
                             .apply_record(record)
                             .filter(|d| archive.belongs_to_timeline(timeline, d.commit.lsn))
@@ -163,7 +163,7 @@ impl EventReader<'_> {
         let done = &candidate.done;
         let range = WalRange::Between(done.first, done.commit.lsn);
         let mut records = Vec::new();
-        let read = self.archive.read_records(self.programs, candidate.timeline, &range, &[], |record| {
+        let read = self.archive.visit_records(self.programs, candidate.timeline, &range, &[], |record| {
             if done.xids.contains(&record.xid) {
                 records.push(RecordKind::from_record(record));
             }

@@ -33,7 +33,7 @@ impl WalArchive {
     ) -> Result<Option<String>> {
         let mut made = None;
         let read =
-            self.read_replayed_records(programs, timeline, from, &["Tablespace", "Transaction"], |record| {
+            self.visit_replayed_records(programs, timeline, from, &["Tablespace", "Transaction"], |record| {
                 let is_over = match until {
                     ReplayLimit::Lsn(lsn) => record.lsn > lsn,
                     ReplayLimit::Time(time) => record.to_commit().is_some_and(|commit| commit.time > time),

@@ -21,7 +21,7 @@ impl WalArchive {
         for (&timeline, there) in &self.timelines {
             for run in there.contiguous_segments() {
                 let range = WalRange::Segments(run);
-                let read = self.read_records(programs, timeline, &range, &["Transaction"], |record| {
+                let read = self.visit_records(programs, timeline, &range, &["Transaction"], |record| {
                     let commit = record
                         .to_commit()
                         .filter(|c| c.xid == xid && self.belongs_to_timeline(timeline, c.lsn));
@@ -49,7 +49,7 @@ impl WalArchive {
             for run in there.contiguous_segments() {
                 let (mut is_announced, mut found) = (false, None);
                 let range = WalRange::Segments(run);
-                let read = self.read_records(
+                let read = self.visit_records(
                     programs,
                     timeline,
                     &range,

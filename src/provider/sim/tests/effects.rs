@@ -4,7 +4,7 @@ use super::*;
 async fn a_world_outlives_the_process_and_a_key_acts_once() {
     let state = tempfile::tempdir().expect("a folder");
     let first = sim_on_disk(state.path(), "world = 'sandbox'").expect("it opens");
-    assert!(!world_file(state.path(), "shop").exists(), "opening touches nothing");
+    assert!(!world_file_path(state.path(), "shop").exists(), "opening touches nothing");
     let identity = first.identity().await.expect("it has one");
     let sql = "update orders set status = 'lost' where id <= 3";
     assert_eq!(execute_sql(&first, sql, "k1").await.expect("it runs"), 3);
@@ -244,7 +244,7 @@ fn a_killed_process_leaves_whole_effects() {
         assert!(!child.wait().expect("it is gone").success());
         kills += 1;
         assert!(kills < 60, "the process never gets to work");
-        if !world_file(state.path(), "shop").exists() {
+        if !world_file_path(state.path(), "shop").exists() {
             continue;
         }
         let sim = sim_on_disk(state.path(), "").expect("it opens");

@@ -215,7 +215,7 @@ async fn what_is_stored_of_the_network_is_applied_later() {
     let changed =
         sim.change_ranges(&[net("203.0.113.0/24")], &[net("10.0.0.0/8")]).await.expect("it is changed");
     assert_eq!((changed.applied, changed.ranges[0].status.as_str()), (false, "stored"));
-    assert!(!sim.enforce_ssl(false).await.expect("it is changed").applied);
+    assert!(!sim.set_ssl_enforcement(false).await.expect("it is changed").applied);
     Provider::let_time_pass(&sim, &*frozen_clock(), Span::from_secs(30)).await;
     let applied = sim.allowed_ranges().await.expect("ranges");
     assert_eq!((applied.applied, applied.ranges[0].status.as_str()), (true, "applied"));
@@ -322,7 +322,7 @@ async fn everything_is_in_the_normalized_world() {
     pass_hours(&sim, 48).await;
     assert_eq!(normalized(), calm, "what follows from the time that passed is no difference");
     sim.set(json!({"jit": false}).as_object().expect("a map")).await.expect("it is set");
-    sim.enforce_ssl(false).await.expect("it is changed");
+    sim.set_ssl_enforcement(false).await.expect("it is changed");
     Replicas::delete(&sim, "reader").await.expect("it goes");
     Schedules::delete(&sim, "nightly").await.expect("it goes");
     let (calm, changed) = (json!(calm), json!(normalized()));
@@ -355,7 +355,7 @@ async fn a_world_of_the_first_format_is_moved_on() {
     let shop = sim_on_disk(state.path(), "").expect("it opens");
     execute_sql(&shop, "delete from order_items", "k1").await.expect("it runs");
     drop(shop);
-    let file = rusqlite::Connection::open(world_file(state.path(), "shop")).expect("it is a database");
+    let file = rusqlite::Connection::open(world_file_path(state.path(), "shop")).expect("it is a database");
     let undo = "drop table switches; drop table schedules; drop table kept; drop table replicas;
                 drop table settings; drop table ranges; drop table bans; pragma user_version = 1";
     file.execute_batch(undo).expect("it is of the first format");

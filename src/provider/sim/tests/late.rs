@@ -77,14 +77,14 @@ const LATER: Span = Span::from_secs(40);
 async fn a_request_that_lands_late_overwrites_what_came_between() {
     let env = LateEnv::new("enforce", RequestOutcome::LandsLate(LATER));
     let network = env.sim.network().expect("network");
-    let lost = network.enforce_ssl(true).await.expect_err("no answer");
+    let lost = network.set_ssl_enforcement(true).await.expect_err("no answer");
     assert_eq!(lost.code, Code::Unknown);
-    assert!(!env.is_enforced().await && env.sim.has_pending());
-    assert!(!network.enforce_ssl(false).await.expect("answered").enforced);
+    assert!(!env.is_enforced().await && env.sim.has_pending_requests());
+    assert!(!network.set_ssl_enforcement(false).await.expect("answered").enforced);
     env.clock.advance_by(Span::from_secs(10));
     assert!(env.is_enforced().await);
     assert_eq!(env.noted_effects(), ["a call, late", "enforce of a call, without a key"]);
-    assert!(!env.sim.has_pending());
+    assert!(!env.sim.has_pending_requests());
 }
 
 #[tokio::test]
@@ -92,9 +92,9 @@ async fn a_read_that_lags_behind_shows_no_world_in_which_a_request_was_not_shown
     for (changes, later, shown) in [(1, 0, true), (2, 0, false), (2, 45, true), (2, 60, false)] {
         let env = LateEnv::new("ssl", RequestOutcome::LagsBehind(changes));
         let network = env.sim.network().expect("network");
-        network.enforce_ssl(true).await.expect("answered");
+        network.set_ssl_enforcement(true).await.expect("answered");
         env.clock.advance_by(Span::from_secs(20));
-        network.enforce_ssl(false).await.expect("answered");
+        network.set_ssl_enforcement(false).await.expect("answered");
         env.clock.advance_by(Span::from_secs(later));
         assert_eq!(env.is_enforced().await, shown, "{changes} changes, {later} seconds later");
         assert!(!env.is_enforced().await, "the next read is as it should be");
@@ -104,7 +104,7 @@ async fn a_read_that_lags_behind_shows_no_world_in_which_a_request_was_not_shown
 #[tokio::test]
 async fn no_request_lands_after_the_bound() {
     let env = LateEnv::new("enforce", RequestOutcome::LandsLate(Span::from_secs(3600)));
-    env.sim.network().expect("network").enforce_ssl(true).await.expect_err("no answer");
+    env.sim.network().expect("network").set_ssl_enforcement(true).await.expect_err("no answer");
     env.clock.advance_by(LANDING_BOUND);
     assert!(env.is_enforced().await);
 }
@@ -137,7 +137,7 @@ async fn a_statement_has_run_before_its_commit_is_lost_and_commits_late() {
     let env = LateEnv::new("execute", RequestOutcome::LandsLate(LATER));
     let refused = execute_sql(&env.sim, "update nothing set a = 1", "k2").await.expect_err("refused");
     assert_ne!(refused.code, Code::Unknown);
-    assert!(!env.sim.has_pending());
+    assert!(!env.sim.has_pending_requests());
 }
 
 #[tokio::test]
@@ -155,7 +155,7 @@ async fn an_early_answer_is_that_of_success_and_its_effect_comes_later() {
 async fn reads_show_the_old_world_for_a_while_and_what_is_done_in_it_is_done() {
     let env = LateEnv::new("enforce", RequestOutcome::StaleReads(LATER));
     let network = env.sim.network().expect("network");
-    assert!(network.enforce_ssl(true).await.expect("answered").enforced);
+    assert!(network.set_ssl_enforcement(true).await.expect("answered").enforced);
     assert!(!env.is_enforced().await);
     network.unban(&["203.0.113.66".parse().expect("an address")]).await.expect("done");
     assert!(!network.bans().await.expect("a list").is_empty());
@@ -199,7 +199,7 @@ async fn what_takes_several_things_is_done_in_part() {
 async fn a_request_that_is_held_back_goes_out_late_and_lands_at_the_bound() {
     let held_back = Span::from_secs(170);
     let env = LateEnv::new("enforce", RequestOutcome::SentLate(held_back));
-    let lost = env.sim.network().expect("network").enforce_ssl(true).await.expect_err("no answer");
+    let lost = env.sim.network().expect("network").set_ssl_enforcement(true).await.expect_err("no answer");
     assert_eq!(lost.code, Code::Unknown);
     let passed = env.clock.now().duration_since(start_moment());
     assert!(passed > held_back && !env.is_enforced().await, "{passed}");

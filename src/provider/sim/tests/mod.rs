@@ -8,7 +8,7 @@ mod restores;
 mod shop;
 mod statements;
 
-use super::{SANDBOX, Sim, config::world_file};
+use super::{SANDBOX, Sim, config::world_file_path};
 use crate::{
     base::{
         clock::Clock,

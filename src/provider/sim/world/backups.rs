@@ -39,11 +39,11 @@ pub(in crate::provider::sim) struct BackupRow {
 
 impl BackupRow {
     /// Returns a backup that is being made, with nothing in it yet.
-    pub(super) fn new_running(id: String, label: Option<&str>, line: i64, started_at: i64) -> Self {
+    pub(super) fn new_running(id: String, label: Option<&str>, timeline: i64, started_at: i64) -> Self {
         Self {
             id,
             label: label.map(Into::into),
-            line,
+            line: timeline,
             stop: 0,
             digest: String::new(),
             bytes: 0,
@@ -101,7 +101,7 @@ impl WorldTx<'_> {
         let names: Vec<&str> = all.iter().map(|b| b.id.as_str()).collect();
         all.iter().find(|b| b.id == id).cloned().ok_or_else(|| {
             Error::new(Code::NotFound, format!("`{}` has no backup `{id}`", self.target))
-                .with_hint(suggest::suggest_name(id, names))
+                .with_hint(suggest::suggest_name_or_list_known(id, names))
         })
     }
 
@@ -136,10 +136,10 @@ impl WorldTx<'_> {
     }
 
     /// Adds a backup that was there before the world was made.
-    pub(super) fn add_past_backup(&self, line: i64, past: &PastBackup<'_>) -> Result<()> {
+    pub(super) fn add_past_backup(&self, timeline: i64, past: &PastBackup<'_>) -> Result<()> {
         let finished = to_micros(past.finished);
         let started = finished - span_to_micros(self.spec.backup_duration());
-        let backup = BackupRow::new_running(past.id.into(), past.label, line, started);
+        let backup = BackupRow::new_running(past.id.into(), past.label, timeline, started);
         let mut backup = self.complete_backup(backup, finished)?;
         if past.damaged {
             backup.digest = "damaged".into();
@@ -171,13 +171,13 @@ impl WorldTx<'_> {
 pub(in crate::provider::sim) fn new_backup_row(
     key: &CallKey,
     label: Option<&str>,
-    line: i64,
+    timeline: i64,
     bytes: u64,
     at: i64,
 ) -> BackupRow {
     BackupRow {
         bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
         key: Some(key.0.clone()),
-        ..BackupRow::new_running(format!("backup-{key}"), label, line, at)
+        ..BackupRow::new_running(format!("backup-{key}"), label, timeline, at)
     }
 }

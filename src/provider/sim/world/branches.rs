@@ -77,7 +77,7 @@ impl WorldTx<'_> {
         let names: Vec<String> = all.iter().map(|row| row.branch.name.clone()).collect();
         all.into_iter().map(|row| row.branch).find(|b| b.name == name).ok_or_else(|| {
             Error::new(Code::NotFound, format!("`{}` has no branch `{name}`", self.target))
-                .with_hint(suggest::suggest_name(name, names.iter().map(String::as_str)))
+                .with_hint(suggest::suggest_name_or_list_known(name, names.iter().map(String::as_str)))
         })
     }
 
@@ -130,9 +130,14 @@ impl WorldTx<'_> {
     }
 
     /// Sets the status and the timeline of a branch.
-    pub(in crate::provider::sim) fn update_branch(&self, id: &str, status: &str, line: i64) -> Result<()> {
+    pub(in crate::provider::sim) fn update_branch(
+        &self,
+        id: &str,
+        status: &str,
+        timeline: i64,
+    ) -> Result<()> {
         let sql = "update branches set status = ?2, line = ?3 where id = ?1";
-        self.conn.execute(sql, params![id, status, line]).map(drop).map_err(|e| store_error(&e))
+        self.conn.execute(sql, params![id, status, timeline]).map(drop).map_err(|e| store_error(&e))
     }
 
     /// Returns a branch that is ready.

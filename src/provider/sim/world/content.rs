@@ -59,7 +59,7 @@ impl Content {
     pub(super) fn empty() -> Result<Self> {
         let context = Arc::new(StatementContext::default());
         let authorizer = Arc::<Mutex<AuthorizerState>>::default();
-        let conn = open_connection(&context, &authorizer).map_err(|e| statement_error(&e, None))?;
+        let conn = open_guarded_memory_db(&context, &authorizer).map_err(|e| statement_error(&e, None))?;
         Ok(Self {
             conn,
             context,
@@ -81,7 +81,7 @@ impl Content {
     }
 
     /// Returns the place up to which history is in.
-    pub(super) fn head(&self) -> i64 {
+    pub(super) fn replayed_up_to(&self) -> i64 {
         self.head
     }
 
@@ -115,23 +115,23 @@ impl Content {
         &mut self,
         entry: &HistoryEntry,
         timeout: Option<Span>,
-        keep: bool,
+        commits: bool,
     ) -> Result<StatementOutcome> {
         self.context.set_statement(entry.at, entry.xid);
         let statement = Statement::parse(&entry.sql);
         match &statement {
             Statement::RowSecurity { table, on } => {
                 self.demand_table(table)?;
-                if keep {
+                if commits {
                     self.row_security.insert(table.to_lowercase(), *on);
                 }
                 Ok(StatementOutcome { rows: 0, event: None })
             }
             Statement::Plain { sql, empties } => {
-                let rows = self.with_timeout(timeout, |content| content.execute_write(sql, keep))?;
+                let rows = self.with_timeout(timeout, |content| content.execute_write(sql, commits))?;
                 let rows = if statement.counts_rows() { rows } else { 0 };
                 let dropped = self.lock_authorizer().dropped.take();
-                if let (Some(table), true) = (&dropped, keep) {
+                if let (Some(table), true) = (&dropped, commits) {
                     self.row_security.remove(&table.to_lowercase());
                     self.dropped.insert(table.to_lowercase());
                 }
@@ -141,7 +141,7 @@ impl Content {
         }
     }
 
-    fn execute_write(&self, sql: &str, keep: bool) -> Result<u64> {
+    fn execute_write(&self, sql: &str, commits: bool) -> Result<u64> {
         let broken = |e: rusqlite::Error| statement_error(&e, None);
         let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Deferred).map_err(broken)?;
         self.with_authorizer(|| {
@@ -151,7 +151,7 @@ impl Content {
             Ok(())
         })?;
         let count = self.conn.changes();
-        if keep { tx.commit() } else { tx.rollback() }.map_err(broken)?;
+        if commits { tx.commit() } else { tx.rollback() }.map_err(broken)?;
         Ok(count)
     }
 
@@ -287,7 +287,7 @@ impl Content {
     }
 }
 
-fn open_connection(
+fn open_guarded_memory_db(
     context: &Arc<StatementContext>,
     authorizer: &Arc<Mutex<AuthorizerState>>,
 ) -> rusqlite::Result<Connection> {

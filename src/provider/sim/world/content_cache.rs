@@ -46,7 +46,7 @@ pub(in crate::provider::sim) struct ContentSummary {
 
 impl ContentCache {
     /// Returns the facts about the database that statements make.
-    pub(super) fn find_facts(&self, entries: &[HistoryEntry]) -> Result<ContentFacts> {
+    pub(super) fn get_or_compute_facts(&self, entries: &[HistoryEntry]) -> Result<ContentFacts> {
         get_or_compute(&self.facts, hash_history(entries), || {
             let content = Content::replay(entries)?;
             Ok(ContentFacts { digest: content.digest()?, bytes: content.size_in_bytes()? })
@@ -54,7 +54,7 @@ impl ContentCache {
     }
 
     /// Returns the summary of the database that statements make; `compute` makes it where there is none yet.
-    pub(super) fn find_summary(
+    pub(super) fn get_or_compute_summary(
         &self,
         entries: &[HistoryEntry],
         compute: impl FnOnce() -> Result<ContentSummary>,

@@ -2,7 +2,7 @@
 
 use super::{
     content_cache::ContentCache,
-    populate::{fill_world, populate_environment},
+    populate::{add_initial_history, create_and_fill_environment},
     spec::WorldSpec,
     time::{from_micros, to_micros},
     tx::{WorldTx, store_error},
@@ -36,7 +36,7 @@ pub(super) fn create_world_file(path: &Path, target: &str, text: &str, now: Mome
     };
     fs::create_dir_all(folder).map_err(failed)?;
     let temporary = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    let filled = fill_file(temporary.path(), target, text, now);
+    let filled = fill_world_file(temporary.path(), target, text, now);
     for ending in ["-wal", "-shm"] {
         // There is one only where the file could not be made whole.
         let mut log = temporary.path().as_os_str().to_owned();
@@ -53,11 +53,11 @@ pub(super) fn create_world_file(path: &Path, target: &str, text: &str, now: Mome
 }
 
 /// Makes a world in the file `path`, which is whole when this returns.
-fn fill_file(path: &Path, target: &str, text: &str, now: Moment) -> Result<()> {
+fn fill_world_file(path: &Path, target: &str, text: &str, now: Moment) -> Result<()> {
     let conn = Connection::open(path).map_err(|e| store_error(&e))?;
     configure_connection(&conn).map_err(|e| store_error(&e))?;
     let db = Db::new(conn);
-    create_world(&db, target, text, &new_world_id()?, &Beginning { anchor: now, statements: &[] })?;
+    create_world(&db, target, text, &new_world_id()?, &WorldStart { anchor: now, statements: &[] })?;
     checkpoint_wal(&db)?;
     db.close().map_err(|e| store_error(&e))
 }
@@ -88,7 +88,7 @@ pub(super) fn configure_connection(conn: &Connection) -> rusqlite::Result<()> {
 }
 
 /// When a world begins, and what is in its history beside what its text says.
-pub(in crate::provider::sim) struct Beginning<'a> {
+pub(in crate::provider::sim) struct WorldStart<'a> {
     /// The moment from which the times of its text count back.
     pub(in crate::provider::sim) anchor: Moment,
     /// Statements and when they were committed.
@@ -101,7 +101,7 @@ pub(super) fn create_world(
     target: &str,
     text: &str,
     id: &str,
-    beginning: &Beginning<'_>,
+    beginning: &WorldStart<'_>,
 ) -> Result<()> {
     let spec = WorldSpec::parse_and_check(text, &format!("the world of `{target}`"))?;
     let anchor = from_micros(to_micros(beginning.anchor));
@@ -113,7 +113,7 @@ pub(super) fn create_world(
     change.execute(sql, params![id, text, to_micros(anchor), FIRST_LSN, FIRST_XID]).map_err(failed)?;
     let cache = ContentCache::default();
     let tx = WorldTx { conn: &change, spec: &spec, cache: &cache, target, now: to_micros(anchor) };
-    fill_world(&tx, anchor, beginning.statements)?;
+    add_initial_history(&tx, anchor, beginning.statements)?;
     change.commit().map_err(failed)
 }
 
@@ -128,7 +128,7 @@ pub(super) fn migrate_world(db: &Db, target: &str, spec: &WorldSpec) -> Result<(
             change.query_row("select made_at from world", [], |row| row.get(0)).map_err(failed)?;
         let cache = ContentCache::default();
         let tx = WorldTx { conn: &change, spec, cache: &cache, target, now: made };
-        populate_environment(&tx)?;
+        create_and_fill_environment(&tx)?;
         change.raw_connection().pragma_update(None, "user_version", FORMAT_VERSION).map_err(failed)?;
     }
     change.commit().map_err(failed)

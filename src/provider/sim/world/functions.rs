@@ -68,8 +68,8 @@ const REFUSED_FUNCTIONS: &[(&str, i32)] = &[
 
 /// Installs the functions on a connection.
 pub(super) fn install_functions(conn: &Connection, context: &Arc<StatementContext>) -> Result<()> {
-    install_current_time(conn, context)?;
-    install_random(conn, context)?;
+    install_current_time_functions(conn, context)?;
+    install_random_function(conn, context)?;
     for (name, arity) in TIME_FUNCTIONS {
         install_time_function(conn, context, name, *arity)?;
     }
@@ -82,7 +82,7 @@ pub(super) fn install_functions(conn: &Connection, context: &Arc<StatementContex
     Ok(())
 }
 
-fn install_current_time(conn: &Connection, context: &Arc<StatementContext>) -> Result<()> {
+fn install_current_time_functions(conn: &Connection, context: &Arc<StatementContext>) -> Result<()> {
     let formats = [
         ("now", "%Y-%m-%dT%H:%M:%S%.fZ"),
         ("current_timestamp", "%Y-%m-%d %H:%M:%S"),
@@ -98,7 +98,7 @@ fn install_current_time(conn: &Connection, context: &Arc<StatementContext>) -> R
     Ok(())
 }
 
-fn install_random(conn: &Connection, context: &Arc<StatementContext>) -> Result<()> {
+fn install_random_function(conn: &Connection, context: &Arc<StatementContext>) -> Result<()> {
     let whole = Arc::clone(context);
     conn.create_scalar_function("random", 0, FunctionFlags::SQLITE_UTF8, move |_| {
         Ok(whole.draw_random_bytes().iter().take(8).fold(0_i64, |n, byte| (n << 8) | i64::from(*byte)))

@@ -89,10 +89,10 @@ impl WorldTx<'_> {
         Ok(self.conn.last_insert_rowid())
     }
 
-    /// Returns the timelines that make up `line` as far as `cut`, oldest first, each with the place up to which it counts.
-    pub(super) fn timeline_chain(&self, line: i64, cut: i64) -> Result<Vec<(i64, i64)>> {
-        let mut chain = vec![(line, cut)];
-        let mut at = self.find_timeline(line)?;
+    /// Returns the timelines that make up `timeline` as far as `end`, oldest first, each with the place up to which it counts.
+    pub(super) fn timeline_chain(&self, timeline: i64, end: i64) -> Result<Vec<(i64, i64)>> {
+        let mut chain = vec![(timeline, end)];
+        let mut at = self.find_timeline(timeline)?;
         while let Some((parent, fork)) = at.fork {
             let upto = chain.last().map_or(fork, |(_, upto)| fork.min(*upto));
             chain.push((parent, upto));
@@ -103,12 +103,12 @@ impl WorldTx<'_> {
     }
 
     /// Returns the statements of a timeline after one place and up to another, in their order.
-    pub(super) fn history_entries(&self, line: i64, after: i64, cut: i64) -> Result<Vec<HistoryEntry>> {
+    pub(super) fn history_entries(&self, timeline: i64, after: i64, end: i64) -> Result<Vec<HistoryEntry>> {
         let sql =
             "select lsn, xid, at, sql from history where line = ?1 and lsn > ?2 and lsn <= ?3 order by lsn";
         let mut entries = Vec::new();
-        for (line, upto) in self.timeline_chain(line, cut)? {
-            entries.extend(self.query_rows(sql, params![line, after, upto], read_history_entry)?);
+        for (timeline, upto) in self.timeline_chain(timeline, end)? {
+            entries.extend(self.query_rows(sql, params![timeline, after, upto], read_history_entry)?);
         }
         Ok(entries)
     }
@@ -123,22 +123,27 @@ impl WorldTx<'_> {
     }
 
     /// Returns the place of the last statement of a timeline that was committed at or before `at`, or 0.
-    pub(super) fn lsn_at_time(&self, line: i64, at: i64, inclusive: bool) -> Result<i64> {
+    pub(super) fn lsn_at_time(&self, timeline: i64, at: i64, inclusive: bool) -> Result<i64> {
         let before = if inclusive { at.saturating_add(1) } else { at };
-        Ok(self.newest_entry_before(line, i64::MAX, before)?.map_or(0, |e| e.lsn))
+        Ok(self.newest_entry_before(timeline, i64::MAX, before)?.map_or(0, |e| e.lsn))
     }
 
-    /// Returns the last statement of a timeline up to `cut`.
-    pub(in crate::provider::sim) fn last_entry(&self, line: i64, cut: i64) -> Result<Option<HistoryEntry>> {
-        self.newest_entry_before(line, cut, i64::MAX)
+    /// Returns the last statement of a timeline up to `end`.
+    pub(in crate::provider::sim) fn last_entry(
+        &self,
+        timeline: i64,
+        end: i64,
+    ) -> Result<Option<HistoryEntry>> {
+        self.newest_entry_before(timeline, end, i64::MAX)
     }
 
-    /// Returns the newest statement of a timeline up to `cut` that was committed before a time.
-    fn newest_entry_before(&self, line: i64, cut: i64, before: i64) -> Result<Option<HistoryEntry>> {
+    /// Returns the newest statement of a timeline up to `end` that was committed before a time.
+    fn newest_entry_before(&self, timeline: i64, end: i64, before: i64) -> Result<Option<HistoryEntry>> {
         let sql = "select lsn, xid, at, sql from history where line = ?1 and lsn <= ?2 and at < ?3
                    order by lsn desc limit 1";
-        for (line, upto) in self.timeline_chain(line, cut)?.into_iter().rev() {
-            if let Some(entry) = self.query_rows(sql, params![line, upto, before], read_history_entry)?.pop()
+        for (timeline, upto) in self.timeline_chain(timeline, end)?.into_iter().rev() {
+            if let Some(entry) =
+                self.query_rows(sql, params![timeline, upto, before], read_history_entry)?.pop()
             {
                 return Ok(Some(entry));
             }
@@ -157,13 +162,13 @@ impl WorldTx<'_> {
     /// Adds a statement to a timeline.
     pub(in crate::provider::sim) fn append_entry(
         &self,
-        line: i64,
+        timeline: i64,
         entry: &HistoryEntry,
         applied: &StatementOutcome,
     ) -> Result<()> {
         let sql = "insert into history (lsn, xid, line, at, sql, event, object) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         let (event, object) = applied.event.as_ref().map(|(e, o)| (*e, o)).unzip();
-        let values = params![entry.lsn, entry.xid, line, entry.at, entry.sql, event, object];
+        let values = params![entry.lsn, entry.xid, timeline, entry.at, entry.sql, event, object];
         self.conn.execute(sql, values).map(drop).map_err(|e| store_error(&e))
     }
 
@@ -182,16 +187,16 @@ impl WorldTx<'_> {
     }
 
     /// Returns what is known of a timeline up to a place.
-    pub(in crate::provider::sim) fn content_facts_at(&self, line: i64, cut: i64) -> Result<ContentFacts> {
-        self.cache.find_facts(&self.history_entries(line, 0, cut)?)
+    pub(in crate::provider::sim) fn content_facts_at(&self, timeline: i64, end: i64) -> Result<ContentFacts> {
+        self.cache.get_or_compute_facts(&self.history_entries(timeline, 0, end)?)
     }
 
     /// Returns the summary of a timeline as it is now; `compute` makes it where there is none yet.
-    pub(in crate::provider::sim) fn cached_summary(
+    pub(in crate::provider::sim) fn cached_or_computed_summary(
         &self,
-        line: i64,
+        timeline: i64,
         compute: impl FnOnce() -> Result<ContentSummary>,
     ) -> Result<ContentSummary> {
-        self.cache.find_summary(&self.history_entries(line, 0, i64::MAX)?, compute)
+        self.cache.get_or_compute_summary(&self.history_entries(timeline, 0, i64::MAX)?, compute)
     }
 }

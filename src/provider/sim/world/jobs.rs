@@ -128,7 +128,7 @@ impl WorldTx<'_> {
 
     /// Completes everything that is due.
     pub(super) fn complete_due_work(&self) -> Result<()> {
-        for row in self.list_jobs("where state = 'running' order by ends_at, id")? {
+        for row in self.list_jobs_where("where state = 'running' order by ends_at, id")? {
             if row.ends_at <= self.now {
                 let value = self.complete_job(&row)?;
                 self.set_job_state(&row.id, "done", Some(&value))?;
@@ -181,20 +181,20 @@ impl WorldTx<'_> {
 
     /// Ends the target's timeline and begins the next, forked from a place of any timeline. Returns the one that ended and
     /// the number of the next.
-    fn fork_main_timeline(&self, line: i64, cut: i64, at: i64) -> Result<(Timeline, i64)> {
+    fn fork_main_timeline(&self, timeline: i64, end: i64, at: i64) -> Result<(Timeline, i64)> {
         let before = self.main_timeline()?;
         let number = self.main_timelines()?.iter().map(|l| l.number).max().unwrap_or(0) + 1;
         self.conn
             .execute("update lines set ended_at = ?2 where id = ?1", params![before.id, at])
             .map_err(|e| store_error(&e))?;
-        self.begin_timeline(None, number, Some((line, cut)), at)?;
+        self.begin_timeline(None, number, Some((timeline, end)), at)?;
         Ok((before, number))
     }
 
     /// Returns the state of a job.
     pub(in crate::provider::sim) fn poll_job(&self, job: &Job) -> Result<JobStatus> {
         let Some(row) = self.find_job(&job.id)? else {
-            return self.poll_effect(job);
+            return self.poll_instant_effect(job);
         };
         match row.state.as_str() {
             "running" => Ok(JobStatus::Running(row.progress_at(self.now))),
@@ -211,7 +211,7 @@ impl WorldTx<'_> {
     }
 
     /// Returns the state of an effect that took no time: a job that was over at once.
-    fn poll_effect(&self, job: &Job) -> Result<JobStatus> {
+    fn poll_instant_effect(&self, job: &Job) -> Result<JobStatus> {
         match self.find_effect(&CallKey(job.id.clone()))? {
             Some(effect) => Ok(JobStatus::Done(effect.answer)),
             None => Err(Error::new(Code::NotFound, format!("`{}` has no job `{}`", self.target, job.id))),
@@ -247,8 +247,12 @@ impl WorldTx<'_> {
     }
 
     /// Returns the ids of the jobs that go on.
-    pub(in crate::provider::sim) fn unfinished_jobs(&self) -> Result<Vec<String>> {
-        Ok(self.list_jobs("where state = 'running' order by id")?.into_iter().map(|row| row.id).collect())
+    pub(in crate::provider::sim) fn unfinished_job_ids(&self) -> Result<Vec<String>> {
+        Ok(self
+            .list_jobs_where("where state = 'running' order by id")?
+            .into_iter()
+            .map(|row| row.id)
+            .collect())
     }
 
     /// Refuses while the target is being restored in place, or made what a branch is.
@@ -263,7 +267,7 @@ impl WorldTx<'_> {
     }
 
     fn demand_no_job(&self, kind: &str, code: Code, what: &str) -> Result<()> {
-        let rows = self.list_jobs("where state = 'running'")?;
+        let rows = self.list_jobs_where("where state = 'running'")?;
         match rows.iter().find(|row| row.kind == kind) {
             None => Ok(()),
             Some(row) => Err(Error::new(
@@ -281,7 +285,7 @@ impl WorldTx<'_> {
             .map_err(|e| store_error(&e))
     }
 
-    fn list_jobs(&self, which: &str) -> Result<Vec<JobRow>> {
+    fn list_jobs_where(&self, which: &str) -> Result<Vec<JobRow>> {
         self.query_rows(&format!("{SELECT_JOBS} {which}"), [], read_job_row)
     }
 

@@ -37,7 +37,7 @@ mod table_events;
 mod time;
 mod tx;
 
-pub(super) use create::Beginning;
+pub(super) use create::WorldStart;
 pub use effects::EffectRow;
 pub use spec::SANDBOX;
 

@@ -16,7 +16,7 @@ use super::{
 use crate::{base::moment::Moment, provider::Result};
 
 /// Adds the history and the backups that a world has from the start, with `more` statements, and its environment.
-pub(super) fn fill_world(tx: &WorldTx<'_>, anchor: Moment, more: &[(Moment, String)]) -> Result<()> {
+pub(super) fn add_initial_history(tx: &WorldTx<'_>, anchor: Moment, more: &[(Moment, String)]) -> Result<()> {
     let mut past = tx.spec.past_events(anchor);
     past.extend(more.iter().map(|(at, sql)| (*at, PastEvent::Statement(sql.clone()))));
     // A stable order: of one time, what the text says comes first.
@@ -38,11 +38,11 @@ pub(super) fn fill_world(tx: &WorldTx<'_>, anchor: Moment, more: &[(Moment, Stri
     for backup in tx.spec.past_backups(anchor) {
         tx.add_past_backup(line, &backup)?;
     }
-    populate_environment(tx)
+    create_and_fill_environment(tx)
 }
 
 /// Adds the tables of the second format, and fills them with what the world file says.
-pub(super) fn populate_environment(tx: &WorldTx<'_>) -> Result<()> {
+pub(super) fn create_and_fill_environment(tx: &WorldTx<'_>) -> Result<()> {
     tx.conn.raw_connection().execute_batch(include_str!("schema-2.sql")).map_err(|e| store_error(&e))?;
     // What is there from the start is applied from the start.
     let begun = tx.now - span_to_micros(tx.spec.apply_duration());

@@ -119,7 +119,7 @@ impl WorldTx<'_> {
         let chain = self.timeline_chain(stop.line.id, stop.cut)?;
         let holds_target = |b: &&BackupRow| {
             let by = stop.by.is_none_or(|by| b.finished_at.is_some_and(|finished| finished <= by));
-            by && is_on_chain(&chain, b)
+            by && is_backup_on_chain(&chain, b)
         };
         let backup = match &named {
             Some(backup) => Some(backup).filter(holds_target),
@@ -166,7 +166,7 @@ impl WorldTx<'_> {
                 let xid = restore_points::parse_xid(text)?;
                 let place = i64::try_from(xid).ok().map(|xid| self.find_transaction(xid)).transpose()?;
                 let (line, lsn) = self
-                    .locate_on_target(place.flatten(), requested)?
+                    .locate_in_target_history(place.flatten(), requested)?
                     .ok_or_else(|| restore_points::unknown_transaction_error(self.target, xid))?;
                 StopPoint { line, cut: exact(lsn), by: None }
             }
@@ -182,12 +182,12 @@ impl WorldTx<'_> {
                 let place = self.find_restore_point(name)?.map(|m| (m.line, m.lsn));
                 let known = self.restore_point_names()?;
                 let (line, lsn) = self
-                    .locate_on_target(place, requested)?
+                    .locate_in_target_history(place, requested)?
                     .ok_or_else(|| restore_points::unknown_name_error(self.target, name, &known))?;
                 StopPoint { line, cut: lsn, by: None }
             }
             RecoveryTarget::Point(point) => {
-                let (line, lsn) = self.locate_point(point)?;
+                let (line, lsn) = self.locate_restore_point(point)?;
                 StopPoint { line, cut: lsn, by: None }
             }
         };
@@ -230,7 +230,7 @@ impl WorldTx<'_> {
     }
 
     /// Returns the timeline and place of something that was found, if the target's own history holds it.
-    fn locate_on_target(
+    fn locate_in_target_history(
         &self,
         place: Option<(i64, i64)>,
         requested: Option<Timeline>,
@@ -246,7 +246,7 @@ impl WorldTx<'_> {
     }
 
     /// Returns the timeline and place of a restore point, which must be where it says that it is.
-    fn locate_point(&self, point: &RestorePoint) -> Result<(Timeline, i64)> {
+    fn locate_restore_point(&self, point: &RestorePoint) -> Result<(Timeline, i64)> {
         let (Some(lsn), Some(_)) = (&point.lsn, point.timeline) else {
             return Err(restore_points::placeless_point_error(point));
         };
@@ -254,7 +254,7 @@ impl WorldTx<'_> {
         let same =
             self.find_restore_point(&point.name)?.filter(|found| found.mark.timeline == point.timeline);
         let place = same.filter(|found| found.lsn == lsn).map(|found| (found.line, found.lsn));
-        if let Some(located) = self.locate_on_target(place, None)? {
+        if let Some(located) = self.locate_in_target_history(place, None)? {
             return Ok(located);
         }
         let lines = self.main_timelines()?;
@@ -268,9 +268,9 @@ impl WorldTx<'_> {
     }
 
     /// Returns whether recovery from a usable backup can come to a place on a timeline.
-    pub(super) fn is_reachable(&self, line: i64, lsn: i64) -> Result<bool> {
-        let chain = self.timeline_chain(line, lsn)?;
-        Ok(self.usable_backups()?.iter().any(|backup| is_on_chain(&chain, backup)))
+    pub(super) fn is_reachable(&self, timeline: i64, lsn: i64) -> Result<bool> {
+        let chain = self.timeline_chain(timeline, lsn)?;
+        Ok(self.usable_backups()?.iter().any(|backup| is_backup_on_chain(&chain, backup)))
     }
 
     /// Returns the last place of a timeline: where the next one began, or where the log ends.
@@ -309,7 +309,7 @@ impl WorldTx<'_> {
 }
 
 /// Returns whether a backup was whole at a place of these timelines, each with the place up to which it counts.
-fn is_on_chain(chain: &[(i64, i64)], backup: &BackupRow) -> bool {
+fn is_backup_on_chain(chain: &[(i64, i64)], backup: &BackupRow) -> bool {
     chain.iter().any(|(line, upto)| *line == backup.line && backup.stop <= *upto)
 }
 

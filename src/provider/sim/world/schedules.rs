@@ -42,7 +42,7 @@ impl WorldTx<'_> {
         key: Option<&CallKey>,
         from: i64,
     ) -> Result<()> {
-        let finish = self.backup_finish(next_occurrence(every, time, from));
+        let finish = self.backup_finish_micros(next_occurrence(every, time, from));
         let at = time.strftime("%H:%M").to_string();
         let sql = "insert into schedules values (?1, ?2, ?3, ?4, ?5, ?6)";
         let values = params![id, frequency_word(every), at, keep_days, finish, key.map(|k| &k.0)];
@@ -60,7 +60,7 @@ impl WorldTx<'_> {
                 if power.value == "on" && power.since <= begun {
                     self.take_scheduled_backup(&schedule, begun, finish)?;
                 }
-                finish = self.backup_finish(next_occurrence(schedule.every, time, begun));
+                finish = self.backup_finish_micros(next_occurrence(schedule.every, time, begun));
             }
             if finish != schedule.finish_at {
                 let sql = "update schedules set finish_at = ?2 where id = ?1";
@@ -147,7 +147,7 @@ impl WorldTx<'_> {
         })
     }
 
-    fn backup_finish(&self, begun: Moment) -> i64 {
+    fn backup_finish_micros(&self, begun: Moment) -> i64 {
         to_micros(begun).saturating_add(span_to_micros(self.spec.backup_duration()))
     }
 }

@@ -32,7 +32,7 @@ impl WorldTx<'_> {
     pub(in crate::provider::sim) fn normalized_settings(&self) -> Result<Vec<String>> {
         let line = |(name, o): (String, SettingOverride)| {
             let waits = if o.wanted == o.held { "" } else { ", waits for a restart" };
-            format!("{name} = {}{waits}", format_setting(&o.wanted))
+            format!("{name} = {}{waits}", setting_value_to_text(&o.wanted))
         };
         Ok(self.read_overrides()?.into_iter().map(line).collect())
     }
@@ -90,6 +90,6 @@ impl WorldTx<'_> {
 }
 
 /// Returns the value of a setting as text.
-pub(in crate::provider::sim) fn format_setting(value: &Value) -> String {
+pub(in crate::provider::sim) fn setting_value_to_text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -39,7 +39,7 @@ impl SourceText<'_> {
     }
 
     /// Adds a place in the text to an error.
-    pub(super) fn locate_error<T>(&self, offset: usize, result: Result<T>) -> Result<T> {
+    pub(super) fn add_location_to_error<T>(&self, offset: usize, result: Result<T>) -> Result<T> {
         result.map_err(|e| self.error_at(offset, e.message, e.hint.unwrap_or_default()))
     }
 

@@ -126,9 +126,9 @@ impl WorldSpec {
     pub(in crate::provider::sim) fn parse_and_check(text: &str, origin: &str) -> Result<Self> {
         let source = SourceText { text, origin };
         let world = Self::parse(text, origin)?;
-        world.check_names(&source)?;
+        world.check_names_are_unique(&source)?;
         world.check_findings(&source)?;
-        let tables = world.check_history(&source)?;
+        let tables = world.run_history_and_list_tables(&source)?;
         world.check_policies(&source, &tables)?;
         world.check_environment(&source)?;
         Ok(world)
@@ -249,7 +249,7 @@ impl WorldSpec {
         all
     }
 
-    fn check_names(&self, source: &SourceText<'_>) -> Result<()> {
+    fn check_names_are_unique(&self, source: &SourceText<'_>) -> Result<()> {
         source.check_unique_names("backup", self.backups.iter().map(|b| &b.id))?;
         source.check_unique_names("restore point", self.marks.iter().map(|m| &m.name))?;
         source.check_unique_names("check", self.checks.iter().map(|c| &c.check))?;
@@ -288,14 +288,14 @@ impl WorldSpec {
                 Err(source.error_at(
                     f.check.span().start,
                     message,
-                    suggest::suggest_name(f.check.get_ref(), known),
+                    suggest::suggest_name_or_list_known(f.check.get_ref(), known),
                 ))
             }
         }
     }
 
     /// Runs the statements and returns every table that ever was.
-    fn check_history(&self, source: &SourceText<'_>) -> Result<BTreeSet<String>> {
+    fn run_history_and_list_tables(&self, source: &SourceText<'_>) -> Result<BTreeSet<String>> {
         let mut content = Content::empty()?;
         let mut tables = BTreeSet::new();
         for (n, sql) in (1..).zip(self.past_statements()) {
@@ -318,7 +318,8 @@ impl WorldSpec {
                     p.name.get_ref(),
                     p.table.get_ref()
                 );
-                let hint = suggest::suggest_name(p.table.get_ref(), tables.iter().map(String::as_str));
+                let hint =
+                    suggest::suggest_name_or_list_known(p.table.get_ref(), tables.iter().map(String::as_str));
                 Err(source.error_at(p.table.span().start, message, hint))
             }
         }
@@ -333,7 +334,7 @@ impl WorldSpec {
         source.check_unique_names("range", self.restrictions.iter())?;
         for schedule in &self.schedules {
             let at = schedule.at.span().start;
-            source.locate_error(at, parse_time_of_day(schedule.at.get_ref()))?;
+            source.add_location_to_error(at, parse_time_of_day(schedule.at.get_ref()))?;
             if schedule.keep_days.is_some_and(|days| !(1..=365).contains(&days)) {
                 return Err(source.error_at(
                     at,
@@ -344,10 +345,10 @@ impl WorldSpec {
         }
         for (name, value) in &self.settings {
             let tried = setting_to_json(value).and_then(|v| find_parameter(name.get_ref())?.format_value(&v));
-            source.locate_error(name.span().start, tried)?;
+            source.add_location_to_error(name.span().start, tried)?;
         }
         for range in &self.restrictions {
-            source.locate_error(range.span().start, parse_range(range.get_ref()))?;
+            source.add_location_to_error(range.span().start, parse_range(range.get_ref()))?;
         }
         Ok(())
     }

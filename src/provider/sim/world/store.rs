@@ -7,7 +7,7 @@ use super::{
     content::Content,
     content_cache::ContentCache,
     create::{
-        Beginning, FORMAT_VERSION, PREVIOUS_VERSION, configure_connection, create_world, create_world_file,
+        FORMAT_VERSION, PREVIOUS_VERSION, WorldStart, configure_connection, create_world, create_world_file,
         migrate_world,
     },
     effects::{EffectRow, read_effect_row},
@@ -64,7 +64,7 @@ impl WorldStore {
         target: &str,
         text: &str,
         id: &str,
-        beginning: &Beginning<'_>,
+        beginning: &WorldStart<'_>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
         let conn = Connection::open_in_memory().map_err(|e| store_error(&e))?;
@@ -241,32 +241,32 @@ impl WorldStore {
     pub(in crate::provider::sim) fn with_content<T>(
         &self,
         tx: &WorldTx<'_>,
-        line: i64,
+        timeline: i64,
         work: impl FnOnce(&mut Content) -> Result<T>,
     ) -> Result<T> {
         let mut contents = lock_unpoisoned(&self.contents);
-        let content = match contents.entry(line) {
+        let content = match contents.entry(timeline) {
             btree_map::Entry::Occupied(there) => there.into_mut(),
             btree_map::Entry::Vacant(place) => {
-                let entries = tx.history_entries(line, 0, i64::MAX)?;
+                let entries = tx.history_entries(timeline, 0, i64::MAX)?;
                 let made = self.cache.take_content(&entries).map_or_else(|| Content::replay(&entries), Ok)?;
                 place.insert(made)
             }
         };
-        for entry in tx.history_entries(line, content.head(), i64::MAX)? {
+        for entry in tx.history_entries(timeline, content.replayed_up_to(), i64::MAX)? {
             content.apply_entry(&entry, None)?;
         }
         work(content)
     }
 
     /// Drops the database of a timeline: its transaction was not committed.
-    pub(in crate::provider::sim) fn forget_content(&self, line: i64) {
-        lock_unpoisoned(&self.contents).remove(&line);
+    pub(in crate::provider::sim) fn forget_content(&self, timeline: i64) {
+        lock_unpoisoned(&self.contents).remove(&timeline);
     }
 
     /// Caches the database of a timeline that is gone.
-    pub(in crate::provider::sim) fn release_content(&self, line: i64) {
-        let content = lock_unpoisoned(&self.contents).remove(&line);
+    pub(in crate::provider::sim) fn release_content(&self, timeline: i64) {
+        let content = lock_unpoisoned(&self.contents).remove(&timeline);
         if let Some(content) = content {
             self.cache.put_content(content);
         }

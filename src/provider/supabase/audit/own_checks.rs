@@ -50,7 +50,7 @@ impl Supabase {
     /// list alone is no finding.
     async fn check_recovery(&self) -> CheckOutcome {
         let platform = self.fetch_platform_backups().await.map_err(|e| e.message)?;
-        if platform.has_recovery_source() {
+        if platform.can_be_restored() {
             return Ok(Vec::new());
         }
         let detail = "the platform keeps neither a complete backup nor a window of moments";
@@ -80,7 +80,7 @@ impl Supabase {
             )
         };
         let mut findings: Vec<Finding> = Vec::new();
-        if restrictions.lists_everybody() {
+        if restrictions.admits_everybody() {
             findings.push(found(
                 "any address may connect to the database and its pooler",
                 "add the ranges that need it with `network::restrictions::add`, and remove `0.0.0.0/0` and `::/0`",

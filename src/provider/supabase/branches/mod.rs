@@ -8,7 +8,7 @@
 mod rows;
 mod workflow;
 
-pub(super) use rows::{BranchDetails, BranchRow, build_full_name};
+pub(super) use rows::{BranchDetails, BranchRow, build_full_branch_name};
 pub(super) use workflow::{PROMOTE_JOB, RESET_JOB, check_workflow_detail, check_workflow_traces};
 
 use super::project::Supabase;

@@ -49,8 +49,8 @@ impl BranchRow {
 
     /// Returns whether a call made it under this name. One that was made before keys were marked, and somebody else's, has
     /// its full name only.
-    fn was_made_as(&self, name: &str) -> bool {
-        CallKey::split_marked_name(&self.name).is_some_and(|(made_as, _)| made_as == name)
+    fn was_made_under_name(&self, name: &str) -> bool {
+        CallKey::split_name_and_key(&self.name).is_some_and(|(made_as, _)| made_as == name)
     }
 
     /// Converts the row to the provider-neutral branch.
@@ -79,7 +79,7 @@ impl BranchRow {
             port: details.map(|i| i.db_port),
             temporary: false,
             run: None,
-            key: CallKey::split_marked_name(&self.name).map(|(_, key)| key),
+            key: CallKey::split_name_and_key(&self.name).map(|(_, key)| key),
         })
     }
 }
@@ -88,13 +88,13 @@ impl BranchRow {
 ///
 /// # Errors
 /// [`Code::Invalid`] for a name with other characters, or too many.
-pub(in crate::provider::supabase) fn build_full_name(name: &str, key: &CallKey) -> Result<String> {
+pub(in crate::provider::supabase) fn build_full_branch_name(name: &str, key: &CallKey) -> Result<String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(&c);
     if name.is_empty() || name.len() > 40 || !name.chars().all(fits) {
         return Err(Error::new(Code::Invalid, format!("a branch cannot be called `{name}`"))
             .with_hint("use up to 40 letters, digits, `-`, `_` and `.`"));
     }
-    Ok(key.mark_name(name))
+    Ok(key.append_key_to_name(name))
 }
 
 impl Supabase {
@@ -121,8 +121,8 @@ impl Supabase {
     /// one of ours and somebody else's that is called so in full.
     pub(super) async fn find_branch_row(&self, name: &str) -> Result<BranchRow> {
         let rows = self.list_branch_rows().await?;
-        let is_marked = CallKey::split_marked_name(name).is_some();
-        let goes_by = |row: &&BranchRow| row.name == name || !is_marked && row.was_made_as(name);
+        let is_marked = CallKey::split_name_and_key(name).is_some();
+        let goes_by = |row: &&BranchRow| row.name == name || !is_marked && row.was_made_under_name(name);
         let called: Vec<&BranchRow> = rows.iter().filter(goes_by).collect();
         match called[..] {
             [row] => Ok(row.clone()),
@@ -195,7 +195,7 @@ impl Supabase {
             Err(e) if is_persistent => return Err(e.with_side_effects()),
             deleted => deleted?,
         }
-        self.discard_load(reference);
+        self.stop_and_remove_load(reference);
         Ok(())
     }
 }

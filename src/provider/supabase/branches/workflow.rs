@@ -50,7 +50,7 @@ struct WorkflowDetail {
 /// # Errors
 /// [`Code::Internal`] for what nobody records.
 pub(in crate::provider::supabase) fn check_workflow_traces(traces: &Value) -> Result<()> {
-    decode_recorded::<WorkflowTraces>(traces).map(drop)
+    decode_recorded_workflow::<WorkflowTraces>(traces).map(drop)
 }
 
 /// Reads the detail of a workflow's job.
@@ -58,14 +58,14 @@ pub(in crate::provider::supabase) fn check_workflow_traces(traces: &Value) -> Re
 /// # Errors
 /// [`Code::Internal`] for what nobody records.
 pub(in crate::provider::supabase) fn check_workflow_detail(detail: &Value) -> Result<()> {
-    decode_recorded::<WorkflowDetail>(detail).map(drop)
+    decode_recorded_workflow::<WorkflowDetail>(detail).map(drop)
 }
 
 /// Decodes what was recorded of a workflow.
 ///
 /// # Errors
 /// [`Code::Internal`] for what nobody records.
-fn decode_recorded<T: DeserializeOwned>(recorded: &Value) -> Result<T> {
+fn decode_recorded_workflow<T: DeserializeOwned>(recorded: &Value) -> Result<T> {
     T::deserialize(recorded)
         .map_err(|e| Error::new(Code::Internal, format!("the job of a workflow cannot be read: {e}")))
 }
@@ -119,12 +119,12 @@ impl Supabase {
     ///
     /// # Errors
     /// [`Code::Unknown`], with the workflows that are new.
-    pub(in crate::provider::supabase) async fn find_workflow_job(
+    pub(in crate::provider::supabase) async fn report_workflow_as_unknown(
         &self,
         kind: &str,
         intent: &Value,
     ) -> Result<Option<Job>> {
-        let WorkflowTraces { before, detail } = decode_recorded(intent)?;
+        let WorkflowTraces { before, detail } = decode_recorded_workflow(intent)?;
         let WorkflowDetail { branch, name, asked_at, .. } = detail;
         let mut runs: Vec<WorkflowRun> = self.get_project_resource("/actions?limit=50").await?;
         runs.retain(|run| !before.contains(&run.id) && run.branch_id.as_ref() == Some(&branch));
@@ -151,7 +151,7 @@ impl Supabase {
                 .with_side_effects()
                 .with_hint("see the branch in the dashboard"));
         }
-        let detail: WorkflowDetail = decode_recorded(&job.detail)?;
+        let detail: WorkflowDetail = decode_recorded_workflow(&job.detail)?;
         let (reference, asked_at) = (detail.reference.as_str(), detail.asked_at);
         let waiting = |phase: String| {
             Ok(JobStatus::Running(Progress {
@@ -162,7 +162,7 @@ impl Supabase {
         match self.get_project_resource::<WorkflowRun>(&format!("/actions/{}", job.id)).await {
             Ok(run) => {
                 if let Some(dead) = run.run_steps.iter().find(|step| step.status == "DEAD") {
-                    return Ok(self.failed_workflow(
+                    return Ok(self.failed_workflow_status(
                         job,
                         &detail.name,
                         &format!("its step `{}` is DEAD", dead.name),
@@ -187,7 +187,7 @@ impl Supabase {
             row.ok_or_else(|| Error::new(Code::NotFound, format!("branch `{}` is gone", detail.name)))?;
         if row.status.ends_with("_FAILED") {
             let why = format!("the branch is {}", row.status);
-            return Ok(self.lagging(self.failed_workflow(job, &detail.name, &why)));
+            return Ok(self.mark_as_lagging(self.failed_workflow_status(job, &detail.name, &why)));
         }
         let details = self.fetch_branch_details(reference).await?;
         let status = details.as_ref().map_or("not found yet", |details| details.status.as_str());
@@ -199,7 +199,7 @@ impl Supabase {
         }
         let branch = row.to_branch(&self.target, details.as_ref())?;
         if job.kind == RESET_JOB {
-            return Ok(self.lagging(JobStatus::Done(branch.to_handle())));
+            return Ok(self.mark_as_lagging(JobStatus::Done(branch.to_handle())));
         }
         // A merge carries migrations and functions over; the rows stay where they are.
         let promoted = PromotionOutcome {
@@ -208,16 +208,16 @@ impl Supabase {
             carried: "migrations".into(),
         };
         serde_json::to_value(promoted)
-            .map(|promoted| self.lagging(JobStatus::Done(promoted)))
+            .map(|promoted| self.mark_as_lagging(JobStatus::Done(promoted)))
             .map_err(|e| Error::new(Code::Internal, e.to_string()))
     }
 
     /// Returns an end that a look shows which may lag behind for as long as a request may take to land.
-    fn lagging(&self, end: JobStatus) -> JobStatus {
+    fn mark_as_lagging(&self, end: JobStatus) -> JobStatus {
         JobStatus::Lagging(Box::new(end), self.landing_time)
     }
 
-    fn failed_workflow(&self, job: &Job, name: &str, why: &str) -> JobStatus {
+    fn failed_workflow_status(&self, job: &Job, name: &str, why: &str) -> JobStatus {
         let what = format!("the {} of branch `{name}` in `{}` failed: {why}", job.kind, self.display_name());
         let failed = Error::new(Code::Tool, what).with_side_effects();
         JobStatus::Failed(

@@ -45,7 +45,7 @@ impl Supabase {
         key: &CallKey,
     ) -> Result<Job> {
         let dumps = self.dump_store();
-        if let Some(made) = dumps.find_by_key(key)? {
+        if let Some(made) = dumps.find_dump_by_key(key)? {
             return Ok(dump_job(made.id));
         }
         let version = self.fetch_project_details().await?.database.version.unwrap_or_default();
@@ -81,7 +81,7 @@ impl Supabase {
         let dumps = self.dump_store();
         let tools = self.find_client_programs(dump.server_major)?;
         let mut args: Vec<OsString> =
-            vec!["--format=custom".into(), "-f".into(), dumps.partial_path(&dump.id).into()];
+            vec!["--format=custom".into(), "-f".into(), dumps.partial_dump_path(&dump.id).into()];
         args.extend(["--lock-wait-timeout=60s", "--no-subscriptions"].map(OsString::from));
         args.extend(
             contents::excluded_schema_patterns().map(|schema| format!("--exclude-schema={schema}").into()),
@@ -123,7 +123,7 @@ impl Supabase {
         let home = dumps.dump_folder(&dump.id);
         match DetachedProgram::in_folder(&home, DUMP_PROGRAM).poll_status(dump.child.as_ref()) {
             ProgramStatus::Running => {
-                let done = fs::metadata(dumps.partial_path(&dump.id)).map_or(0, |file| file.len());
+                let done = fs::metadata(dumps.partial_dump_path(&dump.id)).map_or(0, |file| file.len());
                 Ok(JobStatus::Running(Progress::with_bytes("dumping", done, None)))
             }
             ProgramStatus::Exited { success: true, .. } => self.start_read_through(dump),
@@ -155,7 +155,7 @@ impl Supabase {
     fn start_read_through(&self, mut dump: Dump) -> Result<JobStatus> {
         let dumps = self.dump_store();
         let tools = self.find_client_programs(dump.server_major)?;
-        let args = pg_restore_read_args(&dumps.partial_path(&dump.id));
+        let args = pg_restore_read_args(&dumps.partial_dump_path(&dump.id));
         let home = dumps.dump_folder(&dump.id);
         dump.phase = DumpPhase::Reading;
         dump.child = Some(DetachedProgram::in_folder(&home, READ_PROGRAM).start_program(
@@ -171,7 +171,7 @@ impl Supabase {
     async fn poll_read_through(&self, mut dump: Dump) -> Result<JobStatus> {
         let dumps = self.dump_store();
         let (home, partial, whole) =
-            (dumps.dump_folder(&dump.id), dumps.partial_path(&dump.id), dumps.dump_path(&dump.id));
+            (dumps.dump_folder(&dump.id), dumps.partial_dump_path(&dump.id), dumps.dump_path(&dump.id));
         match DetachedProgram::in_folder(&home, READ_PROGRAM).poll_status(dump.child.as_ref()) {
             ProgramStatus::Running => {
                 return Ok(JobStatus::Running(Progress::with_phase("reading it through")));

@@ -67,8 +67,8 @@ impl<'a> DetachedProgram<'a> {
 
     /// Returns the program's state. `child` is absent if its starter died before it saved the process id.
     pub(in crate::provider::supabase) fn poll_status(&self, child: Option<&TrackedProcess>) -> ProgramStatus {
-        let is_alive =
-            child.is_some_and(TrackedProcess::is_alive) || process::find_started_below(self.folder).is_some();
+        let is_alive = child.is_some_and(TrackedProcess::is_alive)
+            || process::find_program_started_below(self.folder).is_some();
         // Read after the liveness check: a process that is gone by then has written its status.
         let status = fs::read_to_string(self.status_path()).unwrap_or_default();
         if let Ok(code) = status.trim().parse::<i32>() {
@@ -83,7 +83,7 @@ impl<'a> DetachedProgram<'a> {
         let child = child
             .cloned()
             .filter(TrackedProcess::is_alive)
-            .or_else(|| process::find_started_below(self.folder));
+            .or_else(|| process::find_program_started_below(self.folder));
         if let Some(child) = child {
             child.signal_group(Signal::KILL);
         }

@@ -165,7 +165,7 @@ impl DumpStore<'_> {
     ///
     /// # Errors
     /// As [`DumpStore::list_dumps`].
-    pub(in crate::provider::supabase) fn find_by_key(&self, key: &CallKey) -> Result<Option<Dump>> {
+    pub(in crate::provider::supabase) fn find_dump_by_key(&self, key: &CallKey) -> Result<Option<Dump>> {
         Ok(self.list_dumps()?.into_iter().find(|dump| dump.key == *key))
     }
 
@@ -174,7 +174,7 @@ impl DumpStore<'_> {
         self.dump_folder(id).join("dump")
     }
 
-    pub(super) fn partial_path(&self, id: &str) -> PathBuf {
+    pub(super) fn partial_dump_path(&self, id: &str) -> PathBuf {
         self.dump_folder(id).join("dump.partial")
     }
 
@@ -249,5 +249,5 @@ impl Supabase {
 
 /// Returns the record of the dump in `folder`.
 fn sidecar_path(folder: &Path) -> PathBuf {
-    former_name::find_existing_path(folder.join(SIDECAR))
+    former_name::fall_back_to_former_path(folder.join(SIDECAR))
 }

@@ -28,7 +28,7 @@ impl Network for Supabase {
     /// Sends the ranges to add and to take away, and nothing else: what a colleague changes meanwhile stays.
     async fn change_ranges(&self, add: &[IpNet], remove: &[IpNet]) -> Result<NetworkRestrictions> {
         let now = self.fetch_restrictions().await?;
-        now.check_changeable()?;
+        now.check_restrictions_changeable()?;
         let change = RestrictionChange::new(add, remove);
         if !change.is_empty() {
             let path = format!("/v1/projects/{}/network-restrictions", self.reference);
@@ -58,7 +58,7 @@ impl Network for Supabase {
     }
 
     /// Says whether connections without TLS are refused. Changing it restarts the database.
-    async fn enforce_ssl(&self, enforced: bool) -> Result<SslEnforcement> {
+    async fn set_ssl_enforcement(&self, enforced: bool) -> Result<SslEnforcement> {
         let body = json!({ "requestedConfig": { "database": enforced } });
         let path = format!("/v1/projects/{}/ssl-enforcement", self.reference);
         self.api.send_write(Method::PUT, &path, Some(&body)).await?;

@@ -92,7 +92,7 @@ impl RestrictionsResponse {
     }
 
     /// Returns whether any address may connect once the list is enforced.
-    pub(in crate::provider::supabase) fn lists_everybody(&self) -> bool {
+    pub(in crate::provider::supabase) fn admits_everybody(&self) -> bool {
         (self.ranges.is_empty() && !self.is_applied) || self.ranges.iter().any(|net| net.prefix_len() == 0)
     }
 
@@ -125,7 +125,7 @@ impl RestrictionsResponse {
     ///
     /// # Errors
     /// [`Code::Unsupported`] where the plan has no restrictions; [`Code::Refused`] while a change is under review.
-    pub(super) fn check_changeable(&self) -> Result<()> {
+    pub(super) fn check_restrictions_changeable(&self) -> Result<()> {
         if !self.is_entitled {
             return Err(Error::unsupported(
                 "this project needs the Pro plan or above for network restrictions",
@@ -158,7 +158,7 @@ impl RestrictionsResponse {
     }
 
     fn collect_warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> = self.warn_not_enforced().into_iter().collect();
+        let mut warnings: Vec<String> = self.describe_if_not_enforced().into_iter().collect();
         if self.pending.is_some() {
             warnings.push(format!(
                 "a change is under review{}, and not enforced before somebody agrees",
@@ -181,7 +181,7 @@ impl RestrictionsResponse {
     }
 
     /// Says what holds instead of a list that is not enforced.
-    fn warn_not_enforced(&self) -> Option<String> {
+    fn describe_if_not_enforced(&self) -> Option<String> {
         if self.is_applied {
             return None;
         }

@@ -92,7 +92,7 @@ async fn supabase_the_answer_to_a_write_proves_nothing_and_is_not_read() {
         .await;
         let project = server.project();
         project.change_ranges(&nets(&["8.8.8.0/24"]), &[]).await.expect(body);
-        assert!(!project.enforce_ssl(true).await.expect(body).applied);
+        assert!(!project.set_ssl_enforcement(true).await.expect(body).applied);
         project.unban(&["203.0.113.66".parse().expect("an address")]).await.expect(body);
     }
 }
@@ -231,7 +231,7 @@ async fn supabase_t20_ssl_is_told_and_asked_at_its_real_path() {
     .await;
     assert_eq!(server.project().ssl().await, Ok(SslEnforcement { enforced: false, applied: true }));
     assert_eq!(
-        server.project().enforce_ssl(true).await,
+        server.project().set_ssl_enforcement(true).await,
         Ok(SslEnforcement { enforced: true, applied: false })
     );
     assert_eq!(server.request_lines()[1], format!("PUT /v1/projects/{REF}/ssl-enforcement"));

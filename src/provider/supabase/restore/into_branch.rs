@@ -76,8 +76,8 @@ impl Supabase {
         name: &str,
         key: &'a CallKey,
     ) -> Result<PlannedJob<'a>> {
-        let name = branches::build_full_name(name, key)?;
-        let seed = self.choose_seed(request).await?;
+        let name = branches::build_full_branch_name(name, key)?;
+        let seed = self.choose_branch_seed(request).await?;
         let detail = BranchJob {
             seed,
             temporary: request.temporary,
@@ -86,7 +86,7 @@ impl Supabase {
             refusal: None,
         };
         let traces = json!({ "kind": BRANCH_JOB, "name": name, "detail": detail });
-        Ok(PlannedJob::with_traces(traces, Box::pin(self.request_branch(name, detail))))
+        Ok(PlannedJob::with_traces(traces, Box::pin(self.request_branch_if_missing(name, detail))))
     }
 
     /// Requests a branch, unless it is there.
@@ -94,12 +94,12 @@ impl Supabase {
     /// # Errors
     /// [`Code::Conflict`] where somebody else's is called as it is to be called for short: whoever gives that name means
     /// theirs.
-    async fn request_branch(&self, name: String, detail: BranchJob) -> Result<Job> {
+    async fn request_branch_if_missing(&self, name: String, detail: BranchJob) -> Result<Job> {
         let rows = self.list_branch_rows().await?;
         if rows.iter().any(|row| row.name == name) {
             return Ok(branch_job(&name, &detail));
         }
-        let short_name = CallKey::split_marked_name(&name).map_or("", |(short_name, _)| short_name);
+        let short_name = CallKey::split_name_and_key(&name).map_or("", |(short_name, _)| short_name);
         if rows.iter().any(|row| row.name == short_name) {
             let what = format!("`{}` has a branch `{short_name}`, which redrill has not made", self.target);
             return Err(Error { retryable: false, ..Error::new(Code::Conflict, what) }
@@ -118,7 +118,7 @@ impl Supabase {
         }
     }
 
-    async fn choose_seed(&self, request: &RestoreRequest) -> Result<BranchSeed> {
+    async fn choose_branch_seed(&self, request: &RestoreRequest) -> Result<BranchSeed> {
         match (&request.backup, &request.to.at) {
             (Some(id), RecoveryTarget::BackupEnd) => {
                 if let Some(number) = platform_backups::parse_platform_id(id) {
@@ -131,7 +131,7 @@ impl Supabase {
             }
             (None, RecoveryTarget::Latest) => {
                 let platform = self.fetch_platform_backups().await?;
-                if platform.window_bounds().is_none() && platform.latest_restorable().is_none() {
+                if platform.window_bounds_in_seconds().is_none() && platform.latest_restorable().is_none() {
                     return Err(Error::new(
                         Code::Refused,
                         format!("`{}` has no physical backup to fill a branch with", self.display_name()),
@@ -205,7 +205,7 @@ impl Supabase {
 
     async fn poll_branch_row(&self, row: &BranchRow, detail: &BranchJob) -> Result<JobStatus> {
         let Some(project) = self.fetch_branch_details(&row.project_ref).await? else {
-            return Ok(self.still_waiting(detail, "just made, and not found yet"));
+            return Ok(self.waiting_status(detail, "just made, and not found yet"));
         };
         if row.status.ends_with("_FAILED") {
             let failed = Error::new(Code::Tool, format!("branch `{}` is {}", row.name, row.status));
@@ -218,20 +218,20 @@ impl Supabase {
             return Ok(JobStatus::Failed(failed));
         }
         if project.status != statuses::ACTIVE_HEALTHY || statuses::is_workflow_running(&row.status) {
-            return Ok(self.still_waiting(detail, format!("{}, {}", project.status, row.status)));
+            return Ok(self.waiting_status(detail, format!("{}, {}", project.status, row.status)));
         }
         if let Some(why) = self.why_not_ready(&row.project_ref).await? {
-            return Ok(self.still_waiting(detail, format!("up, and does not answer yet: {why}")));
+            return Ok(self.waiting_status(detail, format!("up, and does not answer yet: {why}")));
         }
         let backup = match &detail.seed {
-            BranchSeed::Dump(id) => match self.advance_load(&row.project_ref, &project, id).await {
+            BranchSeed::Dump(id) => match self.start_or_poll_load(&row.project_ref, &project, id).await {
                 Ok(Some(progress)) => return Ok(JobStatus::Running(progress)),
                 Ok(None) => Some(id.clone()),
-                Err(e) if ends_load(e.code) => return Ok(JobStatus::Failed(e)),
+                Err(e) if is_final_load_error(e.code) => return Ok(JobStatus::Failed(e)),
                 Err(e) => return Err(e),
             },
             BranchSeed::Latest(number) => {
-                if let Some(newer) = self.find_newer_backup(*number).await? {
+                if let Some(newer) = self.newer_backup_error(*number).await? {
                     return Ok(JobStatus::Failed(newer));
                 }
                 number.map(|number| format!("platform-{number}"))
@@ -246,7 +246,7 @@ impl Supabase {
         Ok(JobStatus::Done(branch.to_handle()))
     }
 
-    fn still_waiting(&self, detail: &BranchJob, phase: impl Into<String>) -> JobStatus {
+    fn waiting_status(&self, detail: &BranchJob, phase: impl Into<String>) -> JobStatus {
         JobStatus::Running(Progress {
             again_in: Some(self.poll_interval(detail.asked_at)),
             ..Progress::with_phase(phase)
@@ -254,7 +254,7 @@ impl Supabase {
     }
 
     /// Returns the error of a branch that may have been seeded from a newer backup than intended.
-    async fn find_newer_backup(&self, number: Option<i64>) -> Result<Option<Error>> {
+    async fn newer_backup_error(&self, number: Option<i64>) -> Result<Option<Error>> {
         let latest = self.fetch_platform_backups().await?.latest_restorable().map(|latest| latest.id);
         if number.is_none() || latest == number {
             return Ok(None);
@@ -275,7 +275,7 @@ impl Supabase {
             return error;
         }
         let why = match self.cancel_branch(job).await {
-            Ok(()) if self.is_gone_in_time(is_listed).await => return error,
+            Ok(()) if self.wait_until_gone(is_listed).await => return error,
             Ok(()) => format!("it was still listed {} after that was asked for", self.landing_time),
             Err(left) => left.message,
         };
@@ -305,12 +305,12 @@ impl Supabase {
             let what = format!("branch `{}` is not in the list, and may still be made", job.id);
             return Err(Error::new(Code::Unavailable, what));
         };
-        self.discard_load(&row.project_ref);
+        self.stop_and_remove_load(&row.project_ref);
         self.delete_branch(&row.project_ref).await
     }
 }
 
 /// Returns whether an error says that a dump cannot be loaded, as opposed to the look that was to tell.
-fn ends_load(code: Code) -> bool {
+fn is_final_load_error(code: Code) -> bool {
     matches!(code, Code::Tool | Code::CorruptBackup | Code::NotFound | Code::NoDiskSpace)
 }

@@ -41,14 +41,14 @@ impl Supabase {
     ///
     /// # Errors
     /// Why the dump cannot be loaded.
-    pub(super) async fn advance_load(
+    pub(super) async fn start_or_poll_load(
         &self,
         reference: &str,
         details: &BranchDetails,
         id: &str,
     ) -> Result<Option<Progress>> {
         let folder = self.load_folder(reference);
-        let Some(load) = record_file::read_record::<LoadState>(&former_name::find_existing_path(
+        let Some(load) = record_file::read_record::<LoadState>(&former_name::fall_back_to_former_path(
             folder.join(LOAD_STATE_FILE),
         ))?
         else {
@@ -115,13 +115,13 @@ impl Supabase {
     }
 
     fn save_load(folder: &Path, load: &LoadState) -> Result<()> {
-        record_file::write_record(&former_name::find_existing_path(folder.join(LOAD_STATE_FILE)), load)
+        record_file::write_record(&former_name::fall_back_to_former_path(folder.join(LOAD_STATE_FILE)), load)
     }
 
     /// Stops the load of a branch that is being abandoned and removes its folder.
-    pub(in crate::provider::supabase) fn discard_load(&self, reference: &str) {
+    pub(in crate::provider::supabase) fn stop_and_remove_load(&self, reference: &str) {
         let folder = self.load_folder(reference);
-        if let Ok(Some(load)) = record_file::read_record::<LoadState>(&former_name::find_existing_path(
+        if let Ok(Some(load)) = record_file::read_record::<LoadState>(&former_name::fall_back_to_former_path(
             folder.join(LOAD_STATE_FILE),
         )) {
             DetachedProgram::in_folder(&folder, LOAD_PROGRAM).kill_program(load.child.as_ref());

@@ -49,10 +49,10 @@ impl Settings for Supabase {
             values.retain(|name, value| !value.is_null() || carried.contains_key(name));
             carried.retain(|name, _| !values.contains_key(name));
         }
-        self.set_if_unchanged(&values, &carried).await
+        self.set_if_others_unchanged(&values, &carried).await
     }
 
-    fn replaces_overrides(&self) -> bool {
+    fn replaces_all_overrides(&self) -> bool {
         true
     }
 
@@ -60,7 +60,7 @@ impl Settings for Supabase {
         self.fetch_overrides().await
     }
 
-    async fn set_if_unchanged(
+    async fn set_if_others_unchanged(
         &self,
         values: &Map<String, Value>,
         carried: &Map<String, Value>,
@@ -94,7 +94,7 @@ impl Settings for Supabase {
     }
 
     async fn server_start(&self) -> Result<Value> {
-        self.query_own_answer(statements::SERVER_START_SQL).await
+        self.query_answer_column(statements::SERVER_START_SQL).await
     }
 
     async fn restart(&self) -> Result<()> {
@@ -142,7 +142,7 @@ impl Supabase {
         if names.is_empty() {
             return Ok(BTreeMap::new());
         }
-        self.query_own_decoded(&self.api, &statements::settings_sql(names)).await
+        self.query_decoded_answer(&self.api, &statements::settings_sql(names)).await
     }
 }
 
@@ -177,7 +177,7 @@ fn changed_overrides_error(carried: &Map<String, Value>, now: &Map<String, Value
 
 fn unknown_setting_error(name: &str) -> Error {
     Error::new(Code::NotFound, format!("there is no setting `{name}`"))
-        .with_hint(suggest::suggest_name(name, schema::setting_names()))
+        .with_hint(suggest::suggest_name_or_list_known(name, schema::setting_names()))
 }
 
 fn unsettable_setting_error(name: &str) -> Error {
@@ -297,7 +297,7 @@ mod tests {
         let values = json!({"work_mem": null});
         let carried = json!({"max_connections": 90, "statement_timeout": "5s"});
         let (values, carried) = (values.as_object().expect("a map"), carried.as_object().expect("a map"));
-        let error = server.project().set_if_unchanged(values, carried).await.expect_err("changed");
+        let error = server.project().set_if_others_unchanged(values, carried).await.expect_err("changed");
         assert_eq!(error.code, Code::Conflict);
         let said = "`max_connections` was `90` and is `120`, `statement_timeout` was `\"5s\"` and is not set";
         assert!(error.message.contains(said), "{error}");
@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(sent.body, json!({"checkpoint_timeout": "10min", "restart_database": false}));
         let values = json!({"work_mem": null});
         let planned = server.project();
-        let error = planned.set_if_unchanged(values.as_object().expect("a map"), &Map::new()).await;
+        let error = planned.set_if_others_unchanged(values.as_object().expect("a map"), &Map::new()).await;
         assert_eq!(error.expect_err("it was seen before").code, Code::Conflict);
         assert!(server.request_lines().iter().all(|line| !line.starts_with("PUT")));
     }

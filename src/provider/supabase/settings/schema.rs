@@ -124,11 +124,11 @@ impl SettingSpec {
         };
         accepted.ok_or_else(|| {
             Error::new(Code::Invalid, format!("`{}` cannot be `{text}`", self.name))
-                .with_hint(self.describe_form(&text))
+                .with_hint(self.describe_expected_form(&text))
         })
     }
 
-    fn describe_form(&self, given: &str) -> String {
+    fn describe_expected_form(&self, given: &str) -> String {
         match &self.kind {
             Quantity => "write it with its unit, such as `\"64MB\"`; 0 and -1 need none".into(),
             // Elsewhere in runbooks `45m` is 45 minutes; PostgreSQL does not accept it.

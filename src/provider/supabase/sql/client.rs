@@ -22,11 +22,11 @@ impl Supabase {
     ///
     /// # Errors
     /// What the database says.
-    pub(in crate::provider::supabase) async fn query_own_answer(&self, sql: &str) -> Result<Value> {
-        self.query_own_answer_with(&self.api, sql).await
+    pub(in crate::provider::supabase) async fn query_answer_column(&self, sql: &str) -> Result<Value> {
+        self.query_answer_column_with(&self.api, sql).await
     }
 
-    pub(super) async fn query_own_answer_with(&self, api: &ApiClient, sql: &str) -> Result<Value> {
+    pub(super) async fn query_answer_column_with(&self, api: &ApiClient, sql: &str) -> Result<Value> {
         let mut rows = self.query_read_only(api, sql).await?;
         // A missing value would read as the answer that there is nothing.
         match rows.first_mut().and_then(|row| row.remove("answer")) {
@@ -40,12 +40,12 @@ impl Supabase {
     ///
     /// # Errors
     /// What the database says; [`Code::Unavailable`] for an answer of another shape.
-    pub(in crate::provider::supabase) async fn query_own_decoded<T: DeserializeOwned>(
+    pub(in crate::provider::supabase) async fn query_decoded_answer<T: DeserializeOwned>(
         &self,
         api: &ApiClient,
         sql: &str,
     ) -> Result<T> {
-        let answer = self.query_own_answer_with(api, sql).await?;
+        let answer = self.query_answer_column_with(api, sql).await?;
         requests::decode_answer(answer, &self.database_path("query/read-only"))
     }
 

@@ -84,12 +84,12 @@ pub(super) async fn open_transaction(
     timeout: Span,
     key: &CallKey,
 ) -> Result<UnsentTransaction> {
-    let statement = statement::single_statement(sql)?;
-    let token = make_token(project, key).await?;
+    let statement = statement::require_single_statement(sql)?;
+    let token = new_transaction_token(project, key).await?;
     let request = statements::transaction_request_sql(
         statement,
         &key.0,
-        (token.number, marker_oid(&token)),
+        (token.number, transaction_mark_oid(&token)),
         &token.until,
         timeout,
     )
@@ -110,9 +110,9 @@ impl OpenTransaction for UnsentTransaction {
         let api = self.project.api.with_timeout(limit);
         match api.send_write(Method::POST, &self.project.database_path("query"), Some(&body)).await {
             Ok(()) => self.fetch_committed_outcome().await,
-            Err(error) if is_certain_refusal(&error) => {
-                let error = explain_unrun_statement(map_sql_refusal(error));
-                Err(statement::mark_lasting_effects(error, &self.statement))
+            Err(error) if is_certainly_not_committed(&error) => {
+                let error = explain_if_too_late(map_sql_refusal(error));
+                Err(statement::add_lasting_effects_to_error(error, &self.statement))
             }
             Err(error) => Err(Error::new(Code::Unknown, error.message)),
         }
@@ -122,7 +122,7 @@ impl OpenTransaction for UnsentTransaction {
 impl UnsentTransaction {
     /// Returns what a transaction that was answered has done, by its mark.
     async fn fetch_committed_outcome(&self) -> Result<SqlOutcome> {
-        match read_marker(&self.project, &self.key, &self.token).await {
+        match read_transaction_mark(&self.project, &self.key, &self.token).await {
             Ok(Some(outcome)) => Ok(outcome),
             Ok(None) => Err(Error::new(
                 Code::Unknown,
@@ -137,16 +137,16 @@ impl UnsentTransaction {
 ///
 /// # Errors
 /// [`Code::Unknown`] when nobody can know; what the API says when it cannot be asked.
-pub(super) async fn settle_transaction(
+pub(super) async fn find_transaction_outcome(
     project: &Supabase,
     key: &CallKey,
     token: &Value,
 ) -> Result<CommitState> {
-    let token = decode_token(token)?;
+    let token = decode_transaction_token(token)?;
     // Whether it may still run is asked first: the other way round it could be committed in between.
     let state = statements::transaction_state_sql(token.number, &token.until);
-    let now: TransactionState = project.query_own_decoded(&project.api, &state).await?;
-    if let Some(outcome) = read_marker(project, key, &token).await? {
+    let now: TransactionState = project.query_decoded_answer(&project.api, &state).await?;
+    if let Some(outcome) = read_transaction_mark(project, key, &token).await? {
         return Ok(CommitState::Committed(outcome));
     }
     if now.timeline != token.timeline {
@@ -171,33 +171,35 @@ pub(super) async fn settle_transaction(
 ///
 /// # Errors
 /// What the API says.
-pub(super) async fn remove_marker(project: &Supabase, token: &Value) -> Result<()> {
-    let token = decode_token(token)?;
-    project.send_statement(&project.api, &statements::marker_removal_sql(marker_oid(&token))).await
+pub(super) async fn remove_transaction_mark(project: &Supabase, token: &Value) -> Result<()> {
+    let token = decode_transaction_token(token)?;
+    project
+        .send_statement(&project.api, &statements::transaction_mark_removal_sql(transaction_mark_oid(&token)))
+        .await
 }
 
-fn decode_token(recorded: &Value) -> Result<TransactionToken> {
+fn decode_transaction_token(recorded: &Value) -> Result<TransactionToken> {
     TransactionToken::deserialize(recorded)
         .map_err(|e| Error::new(Code::Internal, format!("what was recorded is no transaction: {e}")))
 }
 
 /// Returns the token of a transaction that is to start soon.
-async fn make_token(project: &Supabase, key: &CallKey) -> Result<TransactionToken> {
+async fn new_transaction_token(project: &Supabase, key: &CallKey) -> Result<TransactionToken> {
     let ClockAnswer { until, timeline } =
-        project.query_own_decoded(&project.api, &statements::clock_sql()).await?;
+        project.query_decoded_answer(&project.api, &statements::clock_sql()).await?;
     let digest = Sha256::digest(key.0.as_bytes());
     let number = u32::from_be_bytes([digest[0] & 0x7f, digest[1], digest[2], digest[3]]);
     Ok(TransactionToken { number, until, timeline })
 }
 
 /// Returns the large object's oid, in a range that ordinary oids do not reach.
-fn marker_oid(token: &TransactionToken) -> u32 {
+fn transaction_mark_oid(token: &TransactionToken) -> u32 {
     token.number | 0x8000_0000
 }
 
 /// Returns whether an error means that nothing was committed: the platform turned the request away, or the database
 /// refused the statement itself. A connection that broke between the two of them says neither.
-pub(super) fn is_certain_refusal(error: &Error) -> bool {
+pub(super) fn is_certainly_not_committed(error: &Error) -> bool {
     match error.message.split_once(SQL_ERROR_PREFIX) {
         Some((_, text)) => {
             parse_sqlstate(text.trim()).is_some_and(|s| !s.starts_with("08") && !s.starts_with("57P"))
@@ -206,7 +208,7 @@ pub(super) fn is_certain_refusal(error: &Error) -> bool {
     }
 }
 
-fn explain_unrun_statement(error: Error) -> Error {
+fn explain_if_too_late(error: Error) -> Error {
     if !error.message.contains(statements::TOO_LATE) {
         return error;
     }
@@ -218,12 +220,13 @@ fn explain_unrun_statement(error: Error) -> Error {
 }
 
 /// Returns what a transaction has done, if its mark is there.
-async fn read_marker(
+async fn read_transaction_mark(
     project: &Supabase,
     key: &CallKey,
     token: &TransactionToken,
 ) -> Result<Option<SqlOutcome>> {
-    let comment = project.query_own_answer(&statements::marker_sql(marker_oid(token))).await?;
+    let comment =
+        project.query_answer_column(&statements::transaction_mark_sql(transaction_mark_oid(token))).await?;
     let comment = match &comment {
         Value::Null => return Ok(None),
         Value::String(text) => text,
@@ -234,7 +237,7 @@ async fn read_marker(
             ));
         }
     };
-    let touched = comment.strip_prefix(&statements::marker_comment(&key.0));
+    let touched = comment.strip_prefix(&statements::transaction_mark_comment(&key.0));
     touched
         .map(|touched| {
             let rows_affected = touched.parse().map_err(|_| {

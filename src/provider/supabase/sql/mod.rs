@@ -65,11 +65,11 @@ impl Sql for Supabase {
     }
 
     async fn find_commit_state(&self, key: &CallKey, token: &Value) -> Result<CommitState> {
-        execute::settle_transaction(self, key, token).await
+        execute::find_transaction_outcome(self, key, token).await
     }
 
     async fn remove_commit_mark(&self, token: &Value) -> Result<()> {
-        execute::remove_marker(self, token).await
+        execute::remove_transaction_mark(self, token).await
     }
 
     fn leaves_commit_mark(&self) -> bool {
@@ -79,7 +79,8 @@ impl Sql for Supabase {
     /// Returns the health of the database. That it does not answer is a result and no error.
     async fn health(&self) -> Result<Health> {
         let asked_at = self.clock.now();
-        let answer: HealthAnswer = match self.query_own_decoded(&self.api, &statements::health_sql()).await {
+        let answer: HealthAnswer = match self.query_decoded_answer(&self.api, &statements::health_sql()).await
+        {
             Ok(answer) => answer,
             Err(e) if matches!(e.code, Code::Denied | Code::Throttled | Code::Unsupported) => return Err(e),
             Err(_) => return self.unreachable_health().await,

@@ -53,7 +53,7 @@ struct RowsAnswer {
 /// What the database says; [`Code::Invalid`] for two columns of one name, [`Code::Refused`] for too many rows.
 pub(super) async fn fetch_rows(project: &Supabase, sql: &str, timeout: Span) -> Result<Rows> {
     statement::check_query(sql)?;
-    let sql = statement::single_statement(sql)?;
+    let sql = statement::require_single_statement(sql)?;
     let api = project.api.with_timeout(timeout);
     if !["SELECT", "VALUES", "TABLE", "WITH", "("].contains(&statement::first_word(sql).as_str()) {
         return fetch_untyped_rows(project, &api, sql).await;
@@ -69,7 +69,7 @@ pub(super) async fn fetch_rows(project: &Supabase, sql: &str, timeout: Span) -> 
             Err(e) => return Err(e),
         }
     }
-    let shape = fetch_shape(project, &api, sql).await?;
+    let shape = fetch_query_shape(project, &api, sql).await?;
     let answer = fetch_answer(project, &api, sql, &shape).await?;
     let mut shapes = lock_shape_cache();
     if shapes.len() >= SHAPES_MAX {
@@ -91,7 +91,7 @@ async fn fetch_answer(
     shape: &QueryShape,
 ) -> Result<RowsAnswer> {
     let statement = format!("{}{}", shape.before, statements::rows_sql(sql, &shape.columns));
-    project.query_own_decoded(api, &statement).await
+    project.query_decoded_answer(api, &statement).await
 }
 
 fn decode_rows(answer: RowsAnswer) -> Result<Rows> {
@@ -112,11 +112,11 @@ fn decode_rows(answer: RowsAnswer) -> Result<Rows> {
 ///
 /// The read-only role may have no search path ("all entity references must be schema qualified"). A name that is not
 /// found is looked for once more along the path of everybody else.
-async fn fetch_shape(project: &Supabase, api: &ApiClient, sql: &str) -> Result<QueryShape> {
-    let ask = statements::shape_sql(sql);
-    let (columns, before): (Vec<String>, _) = match project.query_own_decoded(api, &ask).await {
+async fn fetch_query_shape(project: &Supabase, api: &ApiClient, sql: &str) -> Result<QueryShape> {
+    let ask = statements::column_names_sql(sql);
+    let (columns, before): (Vec<String>, _) = match project.query_decoded_answer(api, &ask).await {
         Err(error) if error.code == Code::Sql && is_unknown_name(&error) => {
-            let again = project.query_own_decoded(api, &format!("{SEARCH_PATH_PREFIX}{ask}")).await;
+            let again = project.query_decoded_answer(api, &format!("{SEARCH_PATH_PREFIX}{ask}")).await;
             (again.map_err(|_| error)?, SEARCH_PATH_PREFIX)
         }
         columns => (columns?, ""),

@@ -92,7 +92,7 @@ fn quote_literal(text: &str) -> String {
 
 /// Returns a statement that answers with the names of the columns of `sql`, which is planned and not run: nothing is
 /// joined on false.
-pub(super) fn shape_sql(sql: &str) -> String {
+pub(super) fn column_names_sql(sql: &str) -> String {
     format!(
         "{}{WRAPPER_START}{sql}{WRAPPER_END}(select coalesce(json_agg(o.k order by o.n), '[]') \
          from json_object_keys(row_to_json(redrill)) with ordinality as o(k, n))::text as answer \
@@ -158,7 +158,7 @@ pub(super) fn transaction_request_sql(
     if sql.contains(&outer) || sql.contains(&inner) {
         return None;
     }
-    let (until, comment) = (quote_literal(until), quote_literal(&marker_comment(key)));
+    let (until, comment) = (quote_literal(until), quote_literal(&transaction_mark_comment(key)));
     let limit = timeout.to_std().as_millis().clamp(1, i32::MAX as u128);
     Some(format!(
         "{}set local statement_timeout = {limit}; do {outer}
@@ -177,7 +177,7 @@ end {outer}; {}",
 }
 
 /// Returns how the comment of a mark begins.
-pub(super) fn marker_comment(key: &str) -> String {
+pub(super) fn transaction_mark_comment(key: &str) -> String {
     format!("redrill {key} ")
 }
 
@@ -210,7 +210,7 @@ pub(super) fn session_end_sql(lock: u32) -> String {
 }
 
 /// Returns the statement of [`SqlRequest::Marker`].
-pub(super) fn marker_sql(object: u32) -> String {
+pub(super) fn transaction_mark_sql(object: u32) -> String {
     format!(
         "{}select to_json(obj_description({object}::oid, 'pg_largeobject'))::text as answer",
         comment_prefix("mark")
@@ -218,7 +218,7 @@ pub(super) fn marker_sql(object: u32) -> String {
 }
 
 /// Returns the statement of [`SqlRequest::RemoveMarker`].
-pub(super) fn marker_removal_sql(object: u32) -> String {
+pub(super) fn transaction_mark_removal_sql(object: u32) -> String {
     format!(
         "{}select lo_unlink(oid) from pg_largeobject_metadata where oid = {object}::oid",
         comment_prefix("clear")
@@ -300,7 +300,7 @@ fn parse_execute(sql: &str) -> Option<SqlRequest> {
         sql: rest.split_once(&format!("$statement_{key}$"))?.0.to_owned(),
         lock: text_between(head, &format!("pg_advisory_xact_lock({LOCK_CLASS}, "), ")")?.parse().ok()?,
         object: text_between(head, "lo_create(", "::oid")?.parse().ok()?,
-        comment: marker_comment(key),
+        comment: transaction_mark_comment(key),
         until: text_between(head, "timestamptz '", "'")?.to_owned(),
     })
 }
@@ -324,9 +324,12 @@ mod tests {
         let until = "2026-11-20T03:00:30+00:00";
         let names = vec!["work_mem".to_owned(), "it's".to_owned()];
         for (statement, asked) in [
-            (shape_sql(sql), SqlRequest::Shape { sql: sql.into() }),
+            (column_names_sql(sql), SqlRequest::Shape { sql: sql.into() }),
             (rows_sql(sql, &["a".into(), "b".into()]), SqlRequest::Rows { sql: sql.into() }),
-            (format!("{}{}", SEARCH_PATH_PREFIX, shape_sql(sql)), SqlRequest::Shape { sql: sql.into() }),
+            (
+                format!("{}{}", SEARCH_PATH_PREFIX, column_names_sql(sql)),
+                SqlRequest::Shape { sql: sql.into() },
+            ),
             (clock_sql(), SqlRequest::Clock),
             (
                 transaction_request_sql(sql, "abcdefghij", (7, 8), until, Span::from_secs(5))
@@ -341,8 +344,8 @@ mod tests {
             ),
             (transaction_state_sql(7, until), SqlRequest::TransactionState { lock: 7, until: until.into() }),
             (session_end_sql(7), SqlRequest::EndSessions { lock: 7 }),
-            (marker_sql(8), SqlRequest::Marker { object: 8 }),
-            (marker_removal_sql(8), SqlRequest::RemoveMarker { object: 8 }),
+            (transaction_mark_sql(8), SqlRequest::Marker { object: 8 }),
+            (transaction_mark_removal_sql(8), SqlRequest::RemoveMarker { object: 8 }),
             (health_sql(), SqlRequest::Health),
             (settings_sql(&names), SqlRequest::Settings { names }),
         ] {

@@ -80,7 +80,7 @@ async fn follow(project: &Supabase, job: &Job) -> Result<Value> {
             Ok(JobStatus::Done(value)) => return Ok(value),
             Ok(JobStatus::Running(_) | JobStatus::Lagging(..)) => {}
             Err(e) if e.code == Code::NotFound => {}
-            Ok(JobStatus::Failed(e)) => return Err(project.discard_failed(job, e).await),
+            Ok(JobStatus::Failed(e)) => return Err(project.remove_what_failed_job_made(job, e).await),
             Err(e) => return Err(e),
         }
         project.clock.sleep(crate::base::moment::Span::from_secs(2)).await;

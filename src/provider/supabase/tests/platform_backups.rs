@@ -68,7 +68,7 @@ async fn supabase_t11_a_window_of_moments_is_protection_without_a_single_daily_b
     let server = MockApi::serve_replies(windowed).await;
     let (project, _folder) = project(&server);
     assert_eq!(project.list().await.expect("a list"), []);
-    assert!(project.fetch_platform_backups().await.expect("kept").has_recovery_source());
+    assert!(project.fetch_platform_backups().await.expect("kept").can_be_restored());
     let report = project.security().expect("security").audit().await.expect("a report");
     let recovery = report.checks.iter().find(|check| check.check == "recovery").expect("a check");
     assert_eq!(recovery.status, crate::provider::model::CheckStatus::Passed);
@@ -99,7 +99,7 @@ async fn a_restore_point_has_a_short_name_and_is_made_once() {
     assert_eq!(project.create_restore_point(long, &key()).await.expect_err("too long").code, Code::Invalid);
     let plan = project.plan_restore_point("before").await.expect("the name is free");
     project.create_restore_point("before", &key()).await.expect("asked for");
-    let seen = async || project.find_restore_point_since("before", &plan).await.expect("a look");
+    let seen = async || project.find_restore_point_made_since_plan("before", &plan).await.expect("a look");
     assert_eq!(seen().await, None, "it is pending");
     let mark = seen().await.expect("made");
     assert_eq!(mark.time.to_string(), "2026-11-20T03:00:05Z");
@@ -156,14 +156,14 @@ async fn an_earlier_restore_point_that_a_look_has_not_shown_is_not_the_one_that_
         let plan = project.plan_restore_point("before").await.expect("no look shows it");
         let asked = project.create_restore_point("before", &key()).await;
         assert_eq!(asked.expect_err("nobody knows").code, Code::Unknown);
-        let looked = project.find_restore_point_since("before", &plan).await;
+        let looked = project.find_restore_point_made_since_plan("before", &plan).await;
         let looked = looked.map(|point| point.map(|point| point.time.to_string())).map_err(|e| e.code);
         assert_eq!(looked, found, "{completed_on}");
     }
     let unread = json!({ "name_was_free": true, "other": 1 });
     let server = MockApi::serve_replies(windowed).await;
     let (project, _folder) = project(&server);
-    let looked = project.find_restore_point_since("before", &unread).await;
+    let looked = project.find_restore_point_made_since_plan("before", &unread).await;
     assert_eq!(looked.expect_err("it was not recorded so").code, Code::Unknown);
 }
 
@@ -179,7 +179,7 @@ async fn a_restore_point_that_was_not_made_keeps_its_name_and_is_named() {
     .await;
     let (project, _folder) = project(&server);
     let plan = json!({ "name_was_free": true });
-    let error = project.find_restore_point_since("before", &plan).await.expect_err("it has failed");
+    let error = project.find_restore_point_made_since_plan("before", &plan).await.expect_err("it has failed");
     assert_eq!((error.code, error.side_effects), (Code::Tool, SideEffects::Some), "{error:?}");
     assert_eq!(error.left_behind, ["restore point before"]);
 }

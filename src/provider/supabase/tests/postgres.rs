@@ -129,7 +129,7 @@ async fn patiently(target: &Supabase, job: &Job) -> Result<Value> {
     for _ in 0..1000 {
         match target.poll_job(job).await? {
             JobStatus::Done(value) => return Ok(value),
-            JobStatus::Failed(why) => return Err(target.discard_failed(job, why).await),
+            JobStatus::Failed(why) => return Err(target.remove_what_failed_job_made(job, why).await),
             JobStatus::Running(_) | JobStatus::Lagging(..) => {}
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -178,7 +178,7 @@ async fn a_dump_is_made_verified_loaded_into_a_branch_and_deleted() {
     // A process that was killed before it wrote down that the branch is ready looks once more: nothing is loaded again.
     let again = patiently(&env.target, &job).await.expect("it is still loaded");
     assert_eq!(again, made);
-    env.target.discard_load(BRANCH);
+    env.target.stop_and_remove_load(BRANCH);
     assert!(files(&env.folder.path().join("state")).is_empty());
 
     let plan = env.target.plan_delete(&id).await.expect("a plan");
@@ -219,8 +219,8 @@ async fn a_dump_that_was_killed_is_begun_again_and_one_that_is_given_up_is_gone(
         async {
             tokio::time::sleep(Duration::from_millis(300)).await;
             let job = env.create().await.expect("accepted");
-            let child =
-                process::find_started_below(&env.folder.path().join("backups")).expect("it is at work");
+            let child = process::find_program_started_below(&env.folder.path().join("backups"))
+                .expect("it is at work");
             child.signal_group(Signal::KILL);
             job
         },
@@ -238,7 +238,7 @@ async fn a_dump_that_was_killed_is_begun_again_and_one_that_is_given_up_is_gone(
             let job = env.create().await.expect("accepted");
             env.target.cancel(&job).await.expect("given up");
             tokio::time::sleep(Duration::from_millis(100)).await;
-            assert!(process::find_started_below(&env.folder.path().join("backups")).is_none());
+            assert!(process::find_program_started_below(&env.folder.path().join("backups")).is_none());
             assert_eq!(env.target.find_job(&key(), None).await.expect("known"), None);
         },
         env.hold()

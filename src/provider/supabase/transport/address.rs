@@ -64,38 +64,38 @@ fn is_loopback_url(url: &Url) -> bool {
 ///
 /// # Errors
 /// [`Code::Internal`].
-pub(super) fn shared_client(is_local: bool, keeps: bool) -> Result<Client> {
+pub(super) fn shared_client(is_local: bool, keeps_connections: bool) -> Result<Client> {
     // A connection that is kept open belongs to the runtime on which it was opened.
-    let key = (Handle::current().id(), is_local, keeps);
+    let key = (Handle::current().id(), is_local, keeps_connections);
     let mut clients = lock_unpoisoned(&SHARED_CLIENTS);
     if let Some(client) = clients.get(&key) {
         return Ok(client.clone());
     }
-    let client = build_client(is_local, keeps)?;
+    let client = build_client(is_local, keeps_connections)?;
     clients.insert(key, client.clone());
     Ok(client)
 }
 
-fn build_client(is_local: bool, keeps: bool) -> Result<Client> {
+fn build_client(is_local: bool, keeps_connections: bool) -> Result<Client> {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
     // A bare container has no root certificates; Mozilla's are built in.
-    let built = client_builder(is_local, keeps).build().or_else(|_| {
+    let built = client_builder(is_local, keeps_connections).build().or_else(|_| {
         let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
-        client_builder(is_local, keeps)
+        client_builder(is_local, keeps_connections)
             .tls_certs_only(roots.filter_map(|c| Certificate::from_der(c).ok()))
             .build()
     });
     built.map_err(|e| Error::new(Code::Internal, format!("no way to ask over HTTPS: {e}")))
 }
 
-fn client_builder(is_local: bool, keeps: bool) -> ClientBuilder {
+fn client_builder(is_local: bool, keeps_connections: bool) -> ClientBuilder {
     let builder = Client::builder()
         .user_agent(concat!("redrill/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT.to_std())
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
-        .pool_max_idle_per_host(if keeps { 32 } else { 0 });
+        .pool_max_idle_per_host(if keeps_connections { 32 } else { 0 });
     // The environment's proxy leads away from this machine.
     if is_local { builder.no_proxy() } else { builder }
 }

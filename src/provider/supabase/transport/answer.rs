@@ -107,20 +107,20 @@ impl ApiAnswer {
     fn masked_message(&self, token: &AccessToken) -> String {
         let body: Option<Value> = serde_json::from_str(&self.text).ok();
         let message = body.as_ref().map(extract_message).unwrap_or_default();
-        if message.is_empty() { self.describe_body(token) } else { mask_message(&message, token) }
+        if message.is_empty() { self.describe_body(token) } else { mask_and_shorten_message(&message, token) }
     }
 
     /// Describes a body that is not what it should be: a page by its title.
     fn describe_body(&self, token: &AccessToken) -> String {
         let text = self.text.trim();
         if let Ok(body) = serde_json::from_str::<Value>(text) {
-            return mask_message(&redact::mask_secret_fields(body).to_string(), token);
+            return mask_and_shorten_message(&redact::mask_secret_fields(body).to_string(), token);
         }
         match page_title(text) {
             _ if text.is_empty() => "an empty body".to_owned(),
             Some(title) if title.is_empty() => "a page without words".to_owned(),
-            Some(title) => format!("a page that says `{}`", mask_message(&title, token)),
-            None => format!("the text `{}`", mask_message(text, token)),
+            Some(title) => format!("a page that says `{}`", mask_and_shorten_message(&title, token)),
+            None => format!("the text `{}`", mask_and_shorten_message(text, token)),
         }
     }
 
@@ -166,7 +166,7 @@ pub(in crate::provider::supabase) fn unreadable_answer_error(answer: &str, why: 
 }
 
 /// Masks the secrets of a text, and shortens it.
-fn mask_message(text: &str, token: &AccessToken) -> String {
+fn mask_and_shorten_message(text: &str, token: &AccessToken) -> String {
     let message = redact::mask_tokens(text, token.secret.expose_secret());
     match message.char_indices().nth(MESSAGE_CHARS_MAX) {
         Some((cut, _)) => format!("{}…", &message[..cut]),

@@ -71,12 +71,12 @@ async fn read_account_token(program: &Path, account: &str) -> Result<Option<Stri
     let text = String::from_utf8_lossy(&output.stdout);
     match text.trim() {
         "" => Ok(None),
-        text => decode_entry(text).map(Some).ok_or_else(|| "the entry cannot be read".into()),
+        text => decode_keyring_entry(text).map(Some).ok_or_else(|| "the entry cannot be read".into()),
     }
 }
 
 /// Decodes an entry as `go-keyring` writes it.
-fn decode_entry(text: &str) -> Option<String> {
+fn decode_keyring_entry(text: &str) -> Option<String> {
     let bytes = if let Some(text) = text.strip_prefix("go-keyring-base64:") {
         BASE64.decode(text.as_bytes()).ok()?
     } else if let Some(text) = text.strip_prefix("go-keyring-encoded:") {

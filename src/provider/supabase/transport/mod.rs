@@ -138,7 +138,7 @@ impl ApiClient {
     ///
     /// # Errors
     /// What the API says, or that it cannot be reached.
-    pub(super) async fn get_any(&self, path: &str) -> Result<Value> {
+    pub(super) async fn get_json_or_text(&self, path: &str) -> Result<Value> {
         let request = ApiRequest { method: Method::GET, path, body: None, writes: false, needs_json: false };
         self.send_with_retries(request).await
     }
@@ -181,14 +181,14 @@ impl ApiClient {
             &request.method,
             request.path,
         );
-        let time = self.time_to_send(&request);
+        let time = self.max_send_time(&request);
         let deadline = endpoint.clock.now().saturating_add(time);
         let began = endpoint.clock.uptime();
         let (mut tries, mut throttled) = (0, 0);
         loop {
-            let slot = endpoint.limiter.acquire_slot(&lane, &*endpoint.clock, deadline).await?;
+            let slot = endpoint.limiter.wait_for_slot(&lane, &*endpoint.clock, deadline).await?;
             // Nobody looks for a write that is sent later than this. The machine may have slept since.
-            let passed = endpoint.clock.uptime().since(&began);
+            let passed = endpoint.clock.uptime().since_in_same_boot(&began);
             if request.writes && passed.is_none_or(|passed| passed >= time) {
                 return Err(unanswered_failure(&request, "the time to send it is over", false).why);
             }
@@ -228,12 +228,12 @@ impl ApiClient {
 
     /// Returns how long a request may be tried. A write is looked for until a moment that was written down before, however
     /// many requests its effect takes: by then it has been sent, connecting included.
-    fn time_to_send(&self, request: &ApiRequest<'_>) -> Span {
+    fn max_send_time(&self, request: &ApiRequest<'_>) -> Span {
         let time = self.within_call(request, self.request_timeout);
         let Some(deadline) = current_send_deadline().filter(|_| request.writes) else {
             return time;
         };
-        let left = deadline.since(&self.endpoint.clock.uptime()).unwrap_or(Span::ZERO);
+        let left = deadline.since_in_same_boot(&self.endpoint.clock.uptime()).unwrap_or(Span::ZERO);
         Span(left.0.saturating_sub(CONNECT_TIMEOUT.0)).max(Span::ZERO).min(time)
     }
 

@@ -100,13 +100,13 @@ impl RateLimiter {
     ///
     /// # Errors
     /// [`Code::Throttled`] when that will not be before `deadline`.
-    pub(super) async fn acquire_slot<'a>(
+    pub(super) async fn wait_for_slot<'a>(
         &'a self,
         lane: &'a RateLane,
         clock: &dyn Clock,
         deadline: Moment,
     ) -> Result<RequestSlot<'a>> {
-        while let Some(pause) = self.try_acquire(lane, clock.now()) {
+        while let Some(pause) = self.take_slot_or_wait_time(lane, clock.now()) {
             let left = deadline.duration_since(clock.now());
             if pause > left {
                 return Err(Error::new(
@@ -126,7 +126,7 @@ impl RateLimiter {
     }
 
     /// Takes a slot, or returns how long there is none.
-    fn try_acquire(&self, lane: &RateLane, now: Moment) -> Option<Span> {
+    fn take_slot_or_wait_time(&self, lane: &RateLane, now: Moment) -> Option<Span> {
         let mut lanes = self.lock_lanes();
         let bucket = lanes.entry(lane.clone()).or_default();
         let pause = bucket.blocked_until(now).map(|until| until.duration_since(now));
@@ -247,7 +247,7 @@ mod tests {
         let far = clock.now().saturating_add(Span::from_secs(3600));
         let mut sent = Vec::new();
         for _ in 0..500 {
-            drop(limiter.acquire_slot(&lane, &clock, far).await.expect("a turn"));
+            drop(limiter.wait_for_slot(&lane, &clock, far).await.expect("a turn"));
             sent.push(clock.now());
         }
         for (n, from) in sent.iter().enumerate() {
@@ -266,7 +266,7 @@ mod tests {
             let name: String = REF.replace('a', &char::from(b'a' + project % 26).to_string());
             let lane = lane(&format!("{name}{project}"));
             for _ in 0..REQUESTS_MAX {
-                drop(limiter.acquire_slot(&lane, &clock, far).await.expect("a turn"));
+                drop(limiter.wait_for_slot(&lane, &clock, far).await.expect("a turn"));
             }
         }
         assert_eq!(clock.now(), before, "a hundred projects, and nobody waited");
@@ -281,12 +281,12 @@ mod tests {
             ("x-ratelimit-remaining", "2"),
             ("x-ratelimit-reset", "57"),
         ]);
-        let slot = limiter.acquire_slot(&lane, &clock, far).await.expect("a turn");
+        let slot = limiter.wait_for_slot(&lane, &clock, far).await.expect("a turn");
         slot.apply_limits(&told, clock.now());
         drop(slot);
         let before = clock.now();
         for wait in [0, 0, 57] {
-            drop(limiter.acquire_slot(&lane, &clock, far).await.expect("a turn"));
+            drop(limiter.wait_for_slot(&lane, &clock, far).await.expect("a turn"));
             assert_eq!(clock.now().duration_since(before), Span::from_secs(wait));
         }
     }
@@ -295,11 +295,11 @@ mod tests {
     async fn supabase_a_wait_that_is_too_long_is_refused_at_once() {
         let (limiter, clock, lane) = (RateLimiter::default(), clock(), lane(REF));
         let soon = clock.now().saturating_add(Span::from_secs(30));
-        let slot = limiter.acquire_slot(&lane, &clock, soon).await.expect("a turn");
+        let slot = limiter.wait_for_slot(&lane, &clock, soon).await.expect("a turn");
         slot.block_until(clock.now().saturating_add(Span::from_secs(57)));
         drop(slot);
         let before = clock.now();
-        let error = limiter.acquire_slot(&lane, &clock, soon).await.map(drop).expect_err("too long");
+        let error = limiter.wait_for_slot(&lane, &clock, soon).await.map(drop).expect_err("too long");
         assert_eq!((error.code, clock.now()), (Code::Throttled, before));
     }
 

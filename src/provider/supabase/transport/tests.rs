@@ -343,7 +343,7 @@ async fn supabase_a_read_takes_json_only_and_says_what_else_came() {
         assert_eq!((error.code, server.received_requests().len()), (Code::Unavailable, 1), "{error}");
         let whole = format!("the API's answer to `GET /v1/projects` cannot be read: {said}");
         assert_eq!(error.message, whole);
-        server.api().get_any("/v1/projects").await.expect("what is asked for by hand may be text");
+        server.api().get_json_or_text("/v1/projects").await.expect("what is asked for by hand may be text");
     }
 }
 

@@ -34,18 +34,18 @@ pub(super) async fn find_token(
     if let Some(reference) = reference {
         let secret =
             reference.read_secret().map_err(|e| Error::new(Code::Invalid, format!("`token`: {e}")))?;
-        return check_token(secret.expose_secret(), format!("`{reference}`"));
+        return validate_token(secret.expose_secret(), format!("`{reference}`"));
     }
     if let Some(token) = environment.var(TOKEN_VARIABLE) {
-        return check_token(&token, format!("`{TOKEN_VARIABLE}`"));
+        return validate_token(&token, format!("`{TOKEN_VARIABLE}`"));
     }
     let mut looked = vec![format!("`{TOKEN_VARIABLE}` is not set")];
     match keyring::read_keyring_token(environment).await {
-        Ok(token) => return check_token(&token, "the keyring".into()),
+        Ok(token) => return validate_token(&token, "the keyring".into()),
         Err(why) => looked.push(format!("the keyring: {why}")),
     }
     match read_token_file(environment) {
-        Ok((token, path)) => return check_token(&token, format!("`{}`", path.display())),
+        Ok((token, path)) => return validate_token(&token, format!("`{}`", path.display())),
         Err(why) => looked.push(why),
     }
     Err(Error::new(Code::Denied, format!("there is no access token for Supabase: {}", looked.join("; "))).with_hint(
@@ -67,7 +67,7 @@ fn read_token_file(environment: &Environment) -> Result<(String, PathBuf), Strin
 }
 
 /// Returns a token that can be sent. The forms of tokens have changed before, so the platform alone judges them.
-fn check_token(token: &str, from: String) -> Result<AccessToken> {
+fn validate_token(token: &str, from: String) -> Result<AccessToken> {
     let token = token.trim();
     if token.is_empty() || !token.chars().all(|c| c.is_ascii_graphic()) {
         return Err(Error::new(Code::Invalid, format!("what {from} holds is no access token"))

@@ -20,8 +20,8 @@ use std::{fs, path::Path};
 ///
 /// # Errors
 /// [`Code::CorruptBackup`] with what is wrong; [`Code::Tool`] when the verification was killed too often.
-pub(super) fn poll_verification(programs: &Programs, folder: &Path, data: &Path) -> Result<bool> {
-    if process::find_started_with(data.as_os_str()).is_some() {
+pub(super) fn start_or_poll_verification(programs: &Programs, folder: &Path, data: &Path) -> Result<bool> {
+    if process::find_program_started_with(data.as_os_str()).is_some() {
         return Ok(false);
     }
     let output = |start: u32| folder.join(format!("verified-{start}.log"));
@@ -47,8 +47,8 @@ pub(super) fn poll_verification(programs: &Programs, folder: &Path, data: &Path)
 }
 
 /// Kills the verification of the copy in `data` and waits until it is gone.
-pub(super) async fn kill_verification(clock: &dyn Clock, data: &Path) {
-    while let Some(looking) = process::find_started_with(data.as_os_str()) {
+pub(super) async fn kill_verification_and_wait(clock: &dyn Clock, data: &Path) {
+    while let Some(looking) = process::find_program_started_with(data.as_os_str()) {
         looking.signal_group(Signal::KILL);
         looking.signal(Signal::KILL);
         clock.sleep(Span::from_millis(20)).await;

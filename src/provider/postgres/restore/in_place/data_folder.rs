@@ -39,7 +39,7 @@ impl DataFolder {
             Error::new(Code::Unavailable, format!("`{}` cannot be looked at: {e}", cluster.data.display()))
         };
         let data = fs::canonicalize(&cluster.data).map_err(unreadable)?;
-        lock::check_unlocked(cluster, &data)?;
+        lock::check_unlocked_and_clear_stale(cluster, &data)?;
         let parent = data.parent().unwrap_or(Path::new("/"));
         let (own, above) =
             (fs::metadata(&data).map_err(unreadable)?, fs::metadata(parent).map_err(unreadable)?);
@@ -64,7 +64,8 @@ impl DataFolder {
                 "it has tablespaces outside its folder, which would have to be exchanged too",
             ));
         }
-        if let Some(service) = server::find_server(&data).and_then(|server| find_systemd_service(server.pid))
+        if let Some(service) =
+            server::find_server(&data).and_then(|server| find_other_systemd_service(server.pid))
         {
             return Err(not_in_place_error(&data, &format!("its server is run by `{service}`")).with_hint(format!(
                 "stop it yourself with `systemctl stop {service}`, restore, and start it again; or restore into a branch"
@@ -72,14 +73,14 @@ impl DataFolder {
         }
         let running = RunningServer::query_server(cluster, &data).await?;
         let options = find_start_options(&programs, &data, running.as_ref()).await?;
-        let log =
-            server::find_stderr_file(&data).unwrap_or_else(|| cluster.records.home().join("server.log"));
+        let log = server::find_stderr_file(&data)
+            .unwrap_or_else(|| cluster.records.target_folder().join("server.log"));
         Ok(Self { data, options, log, running })
     }
 }
 
 /// Returns the systemd service of a process, unless we run in the same service.
-fn find_systemd_service(pid: i32) -> Option<String> {
+fn find_other_systemd_service(pid: i32) -> Option<String> {
     let of = |pid: &str| {
         let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
         text.trim_end().rsplit('/').next().filter(|unit| unit.ends_with(".service")).map(str::to_owned)

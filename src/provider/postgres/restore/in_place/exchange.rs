@@ -49,7 +49,7 @@ pub(super) fn carry_over_configuration(
     }
     for file in named.iter().filter(|file| data.join(file).is_file()) {
         let folder = file.parent().unwrap_or(Path::new(""));
-        keep_configuration_folder(programs, data, new, folder)?;
+        recreate_configuration_folder(programs, data, new, folder)?;
         let to = new.join(file);
         fs::copy(data.join(file), &to).map_err(|e| failed(&to, &e))?;
         programs.chown_to_owner(&to)?;
@@ -61,11 +61,11 @@ pub(super) fn carry_over_configuration(
 }
 
 /// Creates a configuration folder in the copy, without the `.conf` files that the data no longer has.
-fn keep_configuration_folder(programs: &Programs, data: &Path, new: &Path, folder: &Path) -> Result<()> {
+fn recreate_configuration_folder(programs: &Programs, data: &Path, new: &Path, folder: &Path) -> Result<()> {
     if folder.as_os_str().is_empty() {
         return Ok(());
     }
-    keep_configuration_folder(programs, data, new, folder.parent().unwrap_or(Path::new("")))?;
+    recreate_configuration_folder(programs, data, new, folder.parent().unwrap_or(Path::new("")))?;
     disk::make_private_folder(programs, &new.join(folder))?;
     for entry in fs::read_dir(new.join(folder)).into_iter().flatten().flatten() {
         let is_gone = !data.join(folder).join(entry.file_name()).exists();
@@ -169,7 +169,7 @@ fn write_owned_file(programs: &Programs, path: &Path, text: &str) -> Result<()> 
 }
 
 /// Returns the options of the private recovery. They go on the command line, so that none outlives it.
-pub(super) fn recovery_options(
+pub(super) fn private_recovery_options(
     recovery: &records::RecoveryPlan,
     control: &ControlFile,
     private: &Path,

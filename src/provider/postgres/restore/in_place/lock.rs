@@ -34,9 +34,9 @@ fn lock_path(data: &Path) -> PathBuf {
 ///
 /// # Errors
 /// [`Code::Conflict`] naming the record and the run.
-pub(super) fn check_unlocked(cluster: &Cluster, data: &Path) -> Result<()> {
+pub(super) fn check_unlocked_and_clear_stale(cluster: &Cluster, data: &Path) -> Result<()> {
     if let Some(mine) = cluster.records.list_restores()?.iter().find(|record| !record.is_over()) {
-        return Err(conflict_error(data, &lock_for_record(cluster, mine)));
+        return Err(conflict_error(data, &restore_lock_of(cluster, mine)));
     }
     if let Some(lock) = record_file::read_record::<RestoreLock>(&lock_path(data))? {
         let known: Option<RestoreRecord> = record_file::read_record(&lock.record)?;
@@ -57,7 +57,7 @@ pub(super) fn acquire_lock(cluster: &Cluster, record: &RestoreRecord) -> Result<
     let failed = |e: &dyn std::fmt::Display| {
         Error::new(Code::Tool, format!("`{}` cannot be written: {e}", path.display()))
     };
-    let lock = lock_for_record(cluster, record);
+    let lock = restore_lock_of(cluster, record);
     let text = serde_json::to_vec(&lock).map_err(|e| failed(&e))?;
     match File::options().write(true).create_new(true).open(&path) {
         Ok(mut file) => file.write_all(&text).and_then(|()| file.sync_all()).map_err(|e| failed(&e)),
@@ -80,8 +80,8 @@ pub(super) fn release_lock(record: &RestoreRecord) -> Result<()> {
     if is_ours { record_file::remove_file(&path) } else { Ok(()) }
 }
 
-fn lock_for_record(cluster: &Cluster, record: &RestoreRecord) -> RestoreLock {
-    let path = cluster.records.restore_path(&record.key.0);
+fn restore_lock_of(cluster: &Cluster, record: &RestoreRecord) -> RestoreLock {
+    let path = cluster.records.restore_record_path(&record.key.0);
     RestoreLock { key: record.key.0.clone(), run: record.run.clone(), record: path }
 }
 

@@ -59,7 +59,7 @@ fn restore_job(record: &RestoreRecord) -> Job {
 ///
 /// # Errors
 /// Any reason to refuse; nothing was changed.
-pub(in super::super) async fn accept_restore(
+pub(in super::super) async fn plan_and_record_restore(
     cluster: &Cluster,
     request: &RestoreRequest,
     key: &CallKey,
@@ -98,7 +98,7 @@ pub(in super::super) async fn accept_restore(
     // The record comes first: nobody could release a lock without a record.
     cluster.records.save_restore(&record)?;
     if let Err(error) = lock::acquire_lock(cluster, &record) {
-        cluster.records.forget_restore(&key.0)?;
+        cluster.records.remove_restore_record(&key.0)?;
         return Err(error);
     }
     Ok(restore_job(&record))
@@ -130,7 +130,7 @@ pub(in super::super) async fn poll_restore(cluster: &Cluster, job: &Job) -> Resu
     }
     match advance_restore(cluster, record.clone()).await {
         Ok(observed) => Ok(observed),
-        Err(error) if error.code == Code::Unknown => Err(save_stuck(cluster, record, error)?),
+        Err(error) if error.code == Code::Unknown => Err(save_as_needing_person(cluster, record, error)?),
         Err(error) => {
             // The record may lack what was saved meanwhile, but the folders show it.
             let failure = RestoreFailure::new(&record, error.code, error.message);
@@ -144,7 +144,7 @@ pub(in super::super) async fn poll_restore(cluster: &Cluster, job: &Job) -> Resu
 }
 
 /// Records that only a person can say how to go on; the next poll tries again.
-fn save_stuck(cluster: &Cluster, record: RestoreRecord, error: Error) -> Result<Error> {
+fn save_as_needing_person(cluster: &Cluster, record: RestoreRecord, error: Error) -> Result<Error> {
     let error = Error { code: Code::Unknown, retryable: false, ..error };
     cluster.records.save_restore(&RestoreRecord { stuck: Some(error.message.clone()), ..record })?;
     Ok(error)
@@ -195,7 +195,7 @@ async fn advance_restore(cluster: &Cluster, mut record: RestoreRecord) -> Result
             restored_copy::begin_recovery(cluster, &programs, &mut record).await
         }
         RestorePhase::Replaying => poll_recovery(cluster, &programs, record).await,
-        _ => start_serving(cluster, &programs, record).await,
+        _ => start_cluster_after_recovery(cluster, &programs, record).await,
     }
 }
 
@@ -204,7 +204,7 @@ fn poll_copying(cluster: &Cluster, programs: &Programs, mut record: RestoreRecor
         return Ok(at_work);
     }
     let new = record.copy.data_folder();
-    if !checksums::poll_verification(programs, &record.copy.folder, &new)? {
+    if !checksums::start_or_poll_verification(programs, &record.copy.folder, &new)? {
         return Ok(JobStatus::Running(Progress::with_phase("comparing with checksums")));
     }
     exchange::carry_over_configuration(programs, &record.data, &new, &record.configuration)?;
@@ -227,7 +227,7 @@ async fn poll_recovery(
 }
 
 /// Ends the private recovery and starts the cluster as it ran before.
-async fn start_serving(
+async fn start_cluster_after_recovery(
     cluster: &Cluster,
     programs: &Programs,
     mut record: RestoreRecord,
@@ -291,7 +291,7 @@ async fn undo_restore(cluster: &Cluster, mut record: RestoreRecord) -> Result<Jo
         // It is neither done nor undone: the run stops here, and resuming it continues the undo.
         Err(error) => {
             let error = what_is_left(error, &record);
-            Err(save_stuck(cluster, record, error)?)
+            Err(save_as_needing_person(cluster, record, error)?)
         }
     }
 }
@@ -299,9 +299,9 @@ async fn undo_restore(cluster: &Cluster, mut record: RestoreRecord) -> Result<Jo
 async fn put_old_data_back(cluster: &Cluster, record: &RestoreRecord) -> Result<()> {
     let programs = cluster.programs_for_any(&[&record.data, &record.aside])?;
     copying::kill_copy(cluster, &record.copy).await;
-    checksums::kill_verification(cluster.clock.as_ref(), &record.copy.data_folder()).await;
+    checksums::kill_verification_and_wait(cluster.clock.as_ref(), &record.copy.data_folder()).await;
     if record.aside.is_dir() {
-        restored_copy::stop_recovery(cluster, &record.data).await?;
+        restored_copy::stop_recovering_server(cluster, &record.data).await?;
         exchange::move_old_data_back(&record.data, &record.aside, &record.copy.data_folder())?;
     }
     if record.ran && server::find_server(&record.data).is_none() {

@@ -29,13 +29,13 @@ impl RestoredCopy for RestoreRecord {
     }
 
     /// The lock on the data says whose it is.
-    fn claim_folder(&self, cluster: &Cluster, programs: &Programs) -> Result<()> {
+    fn claim_and_make_folder(&self, cluster: &Cluster, programs: &Programs) -> Result<()> {
         lock::acquire_lock(cluster, self)?;
         disk::make_private_folder(programs, &self.copy.folder)
     }
 
     /// It recovers in the place of the old data.
-    fn recovered_data(&self) -> PathBuf {
+    fn recovery_data_folder(&self) -> PathBuf {
         self.data.clone()
     }
 
@@ -49,24 +49,24 @@ impl RestoredCopy for RestoreRecord {
     }
 
     /// The options make the recovery private, and nothing of that outlives it.
-    async fn prepare_server(&mut self, programs: &Programs) -> Result<Vec<OsString>> {
-        self.check_server()?;
+    async fn prepare_server_and_get_options(&mut self, programs: &Programs) -> Result<Vec<OsString>> {
+        self.check_server_is_own()?;
         // Until its process id is recorded, the server is identified by its socket.
         self.copy.child = None;
         let CopyRecord { recovery, folder, socket, .. } = &self.copy;
         let control = ControlFile::read(programs, &self.data).await?;
         exchange::make_private_folders(programs, folder, socket)?;
         let mut options: Vec<OsString> = self.options.iter().map(OsString::from).collect();
-        options.extend(exchange::recovery_options(recovery, &control, socket));
+        options.extend(exchange::private_recovery_options(recovery, &control, socket));
         Ok(options)
     }
 
-    fn check_server(&self) -> Result<()> {
+    fn check_server_is_own(&self) -> Result<()> {
         exchange::check_no_foreign_server(&self.data, &self.copy.socket, self.copy.child.as_ref())
     }
 
     /// It is the cluster itself, with its own archive; data with tablespaces outside is not replaced in place.
-    fn check_isolation(&self) -> Result<()> {
+    fn check_still_isolated(&self) -> Result<()> {
         Ok(())
     }
 }

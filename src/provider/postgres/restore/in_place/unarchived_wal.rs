@@ -10,7 +10,7 @@ use std::path::Path;
 /// Fails while a running server cannot archive; waits for one that lags behind.
 ///
 /// # Errors
-/// As for [`Cluster::archive_now`].
+/// As for [`Cluster::switch_wal_and_await_archiving`].
 pub(super) async fn ensure_wal_archived(cluster: &Cluster, current: &DataFolder) -> Result<()> {
     if current.running.is_none() {
         return Ok(());
@@ -19,7 +19,7 @@ pub(super) async fn ensure_wal_archived(cluster: &Cluster, current: &DataFolder)
         return Err(cluster::archiver_error(&why));
     }
     let is_waiting = cluster::has_waiting_wal(&current.data);
-    if is_waiting { cluster.archive_now().await } else { Ok(()) }
+    if is_waiting { cluster.switch_wal_and_await_archiving().await } else { Ok(()) }
 }
 
 /// Fails when a stopped server has left segments that are not in `archive`.

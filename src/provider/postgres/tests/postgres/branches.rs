@@ -91,7 +91,7 @@ async fn a_killed_child_is_followed_by_another() {
         .await
         .expect("accepted");
     let data = test_lab.lab_folder("backups").join(&job.id).join("files/data");
-    let child = process::find_started_with(data.as_os_str()).expect("pg_basebackup runs");
+    let child = process::find_program_started_with(data.as_os_str()).expect("pg_basebackup runs");
     child.signal(Signal::KILL);
     finish_job(lab.as_ref(), &job).await.expect("a backup all the same");
     let request = branch_request("drill", RecoveryTarget::BackupEnd);
@@ -104,7 +104,9 @@ async fn a_killed_child_is_followed_by_another() {
             break;
         }
         // The first server, as soon as there is one.
-        if let Some(server) = process::find_started_with(files.join("data").as_os_str()).filter(|_| !killed) {
+        if let Some(server) =
+            process::find_program_started_with(files.join("data").as_os_str()).filter(|_| !killed)
+        {
             server.signal(Signal::KILL);
             killed = true;
         }

@@ -4,7 +4,7 @@ use super::test_lab::{
     TestLab, change_rows, finish_job, in_place_request, make_backup, query_number, query_text, test_key,
 };
 use crate::{
-    config::{LAB, lab_file},
+    config::{LAB, lab_target_path},
     provider::{
         Code,
         model::{RecoveryPoint, RecoveryTarget, RestoreRequest},
@@ -250,7 +250,8 @@ async fn a_restore_in_place_shares_its_data_with_nobody() {
     make_backup(lab.as_ref(), "BACKUP0001").await;
     // The same cluster, as another state folder would know it.
     let elsewhere = TestEnv::new();
-    fs::copy(lab_file(&test_lab.state_folder()), lab_file(&elsewhere.state_folder())).expect("is copied");
+    fs::copy(lab_target_path(&test_lab.state_folder()), lab_target_path(&elsewhere.state_folder()))
+        .expect("is copied");
     let other = elsewhere.open_target(LAB);
     let backups = lab.backups().expect("backups");
     let job = backups

@@ -45,7 +45,7 @@ async fn a_lab_whose_making_was_killed_is_finished_by_the_next() {
     // As if killed after the cluster was made, before it was filled and found.
     test_lab.run_statements(&["drop table order_items, orders, customers, notes"]).await;
     test_lab.stop_server().await;
-    std::fs::remove_file(crate::config::lab_file(&test_lab.state_folder())).expect("was there");
+    std::fs::remove_file(crate::config::lab_target_path(&test_lab.state_folder())).expect("was there");
     assert_eq!(lab::lab_status(&test_lab.state_folder()).expect("a status").status, "stopped");
     assert_eq!(lab::start_lab(&test_lab.state_folder()).await.expect("is finished").status, "up");
     assert_eq!(query_number(test_lab.open_target().as_ref(), "select count(*) from orders").await, 400);

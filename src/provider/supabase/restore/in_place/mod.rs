@@ -78,7 +78,7 @@ impl StatusHistory {
     }
 
     /// Appends the status if it differs from the last one; returns whether it did.
-    fn add_status(&mut self, status: &str, now: Moment) -> bool {
+    fn add_status_if_changed(&mut self, status: &str, now: Moment) -> bool {
         let is_news = self.statuses.last().is_none_or(|(last, _)| last != status);
         if is_news {
             self.statuses.push((status.into(), now));
@@ -155,14 +155,14 @@ impl Supabase {
     pub(in crate::provider::supabase) async fn poll_restore(&self, job: &Job) -> Result<JobStatus> {
         let detail = RestoreJob::from_detail(&job.detail)?;
         let status = self.fetch_project_details().await?.status;
-        let seen = self.record_status(job, &status)?;
-        if is_dead_end(&status) {
+        let seen = self.append_to_status_history(job, &status)?;
+        if is_failed_end(&status) {
             let what =
                 format!("`{}` was told to go back {} and is {status}", self.display_name(), detail.plan);
             let failed = Error::new(Code::Tool, what).with_side_effects();
             return Ok(JobStatus::Failed(failed.with_hint(self.describe_for_support(&detail, &seen))));
         }
-        let waiting = |phase: &str| Ok(self.still_restoring(&detail, &seen, phase));
+        let waiting = |phase: &str| Ok(self.restoring_status(&detail, &seen, phase));
         if statuses::is_project_off_or_pausing(&status) {
             return waiting(&format!(
                 "{status} since {}, which is no restore: somebody pauses the project",
@@ -210,16 +210,16 @@ impl Supabase {
     }
 
     /// Adds the status to the ones seen during a restore, and returns them.
-    fn record_status(&self, job: &Job, status: &str) -> Result<StatusHistory> {
+    fn append_to_status_history(&self, job: &Job, status: &str) -> Result<StatusHistory> {
         let path = self.history_path(&job.id);
         let mut seen: StatusHistory = record_file::read_record(&path)?.unwrap_or_default();
-        if seen.add_status(status, self.clock.now()) {
+        if seen.add_status_if_changed(status, self.clock.now()) {
             record_file::write_record(&path, &seen)?;
         }
         Ok(seen)
     }
 
-    fn still_restoring(&self, detail: &RestoreJob, seen: &StatusHistory, phase: &str) -> JobStatus {
+    fn restoring_status(&self, detail: &RestoreJob, seen: &StatusHistory, phase: &str) -> JobStatus {
         let took = self.clock.now().duration_since(detail.asked_at);
         let phase = if took > STUCK_TIMEOUT {
             format!("{phase}; stuck: {}", self.describe_for_support(detail, seen))
@@ -265,7 +265,7 @@ impl Supabase {
 
 /// Returns whether a restore ends in this status, and not well. Whoever pauses a project or takes it down takes it through
 /// others, and a restore that was accepted may still come after them.
-fn is_dead_end(status: &str) -> bool {
+fn is_failed_end(status: &str) -> bool {
     ["RESTORE_FAILED", "INIT_FAILED", "REMOVED"].contains(&status)
 }
 

@@ -94,7 +94,7 @@ impl Supabase {
                 .with_hint("wait until it is up, or see in its dashboard what it is at"));
         }
         self.check_no_replicas().await?;
-        self.check_no_slots().await?;
+        self.check_no_replication_slots().await?;
         Ok(plan)
     }
 
@@ -112,16 +112,18 @@ impl Supabase {
                 "leave `backup` out",
             )),
             (None, RecoveryTarget::Time(moment)) => self.target_at_moment(moment.0.as_second()).await,
-            (None, RecoveryTarget::Latest) => match self.fetch_platform_backups().await?.window_bounds() {
-                Some((_, latest)) => self.target_at_moment(latest).await,
-                None => Err(self.no_pitr_error()),
-            },
+            (None, RecoveryTarget::Latest) => {
+                match self.fetch_platform_backups().await?.window_bounds_in_seconds() {
+                    Some((_, latest)) => self.target_at_moment(latest).await,
+                    None => Err(self.no_pitr_error()),
+                }
+            }
             (None, RecoveryTarget::Name(name)) => {
-                self.check_restore_point(name).await?;
+                self.require_usable_restore_point(name).await?;
                 Ok(InPlaceRecoveryTarget::Point(name.clone()))
             }
             (None, RecoveryTarget::Point(point)) => {
-                let there = self.check_restore_point(&point.name).await?;
+                let there = self.require_usable_restore_point(&point.name).await?;
                 if there.completed_at().is_some_and(|completed| completed != point.time) {
                     return Err(known_points::unknown_point_error(&self.display_name(), point));
                 }
@@ -176,7 +178,7 @@ impl Supabase {
                 "the platform would take 0 for now; see `backup::pitr::window` for what can be restored",
             ));
         }
-        let Some((earliest, latest)) = self.fetch_platform_backups().await?.window_bounds() else {
+        let Some((earliest, latest)) = self.fetch_platform_backups().await?.window_bounds_in_seconds() else {
             return Err(self.no_pitr_error());
         };
         let target = platform_backups::moment_from_unix(unix)?;
@@ -222,7 +224,7 @@ impl Supabase {
 
     /// Refuses while the user has replication slots or subscriptions. A database that does not answer is no obstacle:
     /// it may be the reason for the restore.
-    async fn check_no_slots(&self) -> Result<()> {
+    async fn check_no_replication_slots(&self) -> Result<()> {
         const SQL: &str = "select slot_name as name from pg_catalog.pg_replication_slots \
                            where slot_name not like 'supabase_realtime%' \
                            union all select subname from pg_catalog.pg_stat_subscription where subname is not null";
@@ -244,7 +246,7 @@ impl Supabase {
     }
 
     /// Returns a restore point that can be gone back to.
-    async fn check_restore_point(&self, name: &str) -> Result<RestorePointRow> {
+    async fn require_usable_restore_point(&self, name: &str) -> Result<RestorePointRow> {
         match self.fetch_restore_point(name).await? {
             Some(point) if point.status == restore_points::AVAILABLE => Ok(point),
             Some(point) => {

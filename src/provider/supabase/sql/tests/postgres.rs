@@ -194,7 +194,8 @@ async fn a_query_that_is_asked_for_its_shape_is_not_run() {
     database.run_statements(&["create sequence public.calls"]).await;
     query(&server, "select nextval('public.calls')").await.expect_err("a sequence is written");
     let fails = "select 1 / (n - 1) as x from generate_series(1, 1) as n";
-    let names = server.project().query_own_answer(&statements::shape_sql(fails)).await.expect("not run");
+    let names =
+        server.project().query_answer_column(&statements::column_names_sql(fails)).await.expect("not run");
     assert_eq!(names, json!(["x"]));
     assert!(query(&server, fails).await.expect_err("run").message.contains("division by zero"));
 }
