@@ -44,7 +44,7 @@ impl Journal {
             let claims = self.list_live_claims(tx, run)?;
             let judged = judge(quarantine::select_quarantines(tx)?, &claims);
             if judged.is_ok() {
-                wanted.iter().try_for_each(|claim| insert_claim(tx, claim))?;
+                wanted.iter().try_for_each(|claim| insert_claim_if_absent(tx, claim))?;
             }
             Ok(judged)
         })
@@ -107,7 +107,7 @@ fn select_claims(db: &Db) -> rusqlite::Result<Vec<Claim>> {
     db.prepare(sql)?.query_map([], read)?.collect()
 }
 
-fn insert_claim(tx: &Db, claim: &Claim) -> rusqlite::Result<()> {
+fn insert_claim_if_absent(tx: &Db, claim: &Claim) -> rusqlite::Result<()> {
     let Claim { place, part, run, call } = claim;
     tx.prepare("insert or ignore into claims (place, part, run, call) values (?1, ?2, ?3, ?4)")?
         .execute(params![place, quarantine::part_column_value(part.as_deref()), run, call])

@@ -33,8 +33,8 @@ impl Thing {
     }
 
     /// Returns all of a branch of the call's target.
-    pub(super) fn whole_branch(args: &CallArgs, name: &str) -> Result<Self> {
-        Ok(Self { place: branch_place(&target_ref_text(args)?, name), part: ThingPart::Whole })
+    pub(super) fn whole_branch(args: &CallArgs, branch: &str) -> Result<Self> {
+        Ok(Self { place: branch_place(&target_ref_text(args)?, branch), part: ThingPart::Whole })
     }
 
     /// Returns a part of the call's target that has a name.

@@ -166,7 +166,7 @@ impl<'a> ScenarioRunner<'a> {
         process: u32,
         status: RunStatus,
     ) -> Result<Result<RunResult, ProcessKilled>, Refusal> {
-        if let Some(act) = scene.next_operator_act(process) {
+        if let Some(act) = scene.operator_act_before_process(process) {
             act.move_clock(&scene.clock);
             match &act {
                 OperatorAct::Abandon => scene.is_given_up = true,

@@ -175,7 +175,7 @@ impl<'a> RunningScenario<'a> {
     }
 
     /// Returns what is done before a process, if anything is.
-    pub(super) fn next_operator_act(&self, process: u32) -> Option<OperatorAct> {
+    pub(super) fn operator_act_before_process(&self, process: u32) -> Option<OperatorAct> {
         match self.plan {
             FaultPlan::Operated(.., act) => (process == 1).then(|| act.clone()),
             FaultPlan::Seed(seed, families, edited)

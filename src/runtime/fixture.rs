@@ -6,7 +6,7 @@
 use super::{
     engine,
     header::ParamType,
-    prelude::{PreludeError, call_prelude_function},
+    prelude::{PreludeError, call_runbook_function_within_limits},
     refusal::Refusal,
     runbook::{FIXTURE_FN, Runbook},
     runbook_error::RunbookError,
@@ -42,7 +42,7 @@ pub fn run_fixture(
     let scope = FixtureScope::new(std::mem::take(drafts), root);
     let mut engine = engine::build_engine();
     engine.set_default_tag(Dynamic::from(scope.clone()));
-    let returned = call_prelude_function(&mut engine, runbook, FIXTURE_FN, ());
+    let returned = call_runbook_function_within_limits(&mut engine, runbook, FIXTURE_FN, ());
     *drafts = scope.take_drafts();
     let returned = returned.map_err(|e| match e {
         PreludeError::Endless => RunbookError::new("the fixture did not end")

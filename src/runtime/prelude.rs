@@ -33,7 +33,7 @@ pub(super) enum PreludeError {
 }
 
 /// Calls a function of a runbook on its prelude.
-pub(super) fn call_prelude_function(
+pub(super) fn call_runbook_function_within_limits(
     engine: &mut Engine,
     runbook: &Runbook,
     name: &str,

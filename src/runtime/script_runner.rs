@@ -10,7 +10,7 @@ use super::{
     engine, evaluate, limits,
     observer::RunObserver,
     permit,
-    prelude::{PreludeError, call_prelude_function},
+    prelude::{PreludeError, call_runbook_function_within_limits},
     refusal::Refusal,
     run_clock::RunClock,
     run_context::{RunContext, RunSetup},
@@ -243,8 +243,12 @@ impl<'a> ScriptRunner<'a> {
     /// # Errors
     /// It does not end, so that nothing can be judged.
     pub fn check_invariant(&mut self, world: &Value) -> Result<Result<(), Box<Failure>>, Refusal> {
-        let answer =
-            call_prelude_function(&mut self.engine, self.runbook, INVARIANT_FN, (to_dynamic(world),));
+        let answer = call_runbook_function_within_limits(
+            &mut self.engine,
+            self.runbook,
+            INVARIANT_FN,
+            (to_dynamic(world),),
+        );
         match answer {
             Ok(holds) if holds.as_bool() == Ok(false) => {
                 let said = "`invariant` returned false";

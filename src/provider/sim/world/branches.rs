@@ -96,8 +96,12 @@ impl WorldTx<'_> {
     /// Adds a branch that is being prepared and returns its id.
     pub(super) fn add_branch(&self, request: &BranchRequest<'_>, plan: &ReplayPlan) -> Result<String> {
         let id = format!("branch-{}", request.key);
-        let line =
-            self.begin_timeline(Some(&id), plan.line.number + 1, Some((plan.line.id, plan.cut)), self.now)?;
+        let line = self.begin_timeline_at_current_lsn(
+            Some(&id),
+            plan.line.number + 1,
+            Some((plan.line.id, plan.cut)),
+            self.now,
+        )?;
         let sql = "insert into branches values (?1, ?2, ?3, 'preparing', ?4, ?5, ?6, ?7, ?8, ?9)";
         let reached = plan.reached.map(to_micros);
         let values = params![
@@ -124,7 +128,7 @@ impl WorldTx<'_> {
     /// Puts a branch on a new timeline, which forks where its first one did.
     pub(super) fn complete_branch_reset(&self, id: &str, at: i64) -> Result<Branch> {
         let before = self.find_timeline(self.demand_branch(id)?.line)?;
-        let line = self.begin_timeline(Some(id), before.number, before.fork, at)?;
+        let line = self.begin_timeline_at_current_lsn(Some(id), before.number, before.fork, at)?;
         self.update_branch(id, "ready", line)?;
         Ok(self.demand_branch(id)?.branch)
     }

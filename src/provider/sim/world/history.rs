@@ -75,7 +75,7 @@ impl WorldTx<'_> {
     }
 
     /// Begins a timeline, of a branch or of the target itself, and returns its id.
-    pub(super) fn begin_timeline(
+    pub(super) fn begin_timeline_at_current_lsn(
         &self,
         branch: Option<&str>,
         number: i64,

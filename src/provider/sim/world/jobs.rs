@@ -187,7 +187,7 @@ impl WorldTx<'_> {
         self.conn
             .execute("update lines set ended_at = ?2 where id = ?1", params![before.id, at])
             .map_err(|e| store_error(&e))?;
-        self.begin_timeline(None, number, Some((timeline, end)), at)?;
+        self.begin_timeline_at_current_lsn(None, number, Some((timeline, end)), at)?;
         Ok((before, number))
     }
 

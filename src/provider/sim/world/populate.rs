@@ -22,7 +22,7 @@ pub(super) fn add_initial_history(tx: &WorldTx<'_>, anchor: Moment, more: &[(Mom
     // A stable order: of one time, what the text says comes first.
     past.sort_by_key(|(at, _)| *at);
     let begun = past.first().map_or(anchor, |(at, _)| *at);
-    let line = tx.begin_timeline(None, 1, None, to_micros(begun))?;
+    let line = tx.begin_timeline_at_current_lsn(None, 1, None, to_micros(begun))?;
     let mut content = Content::empty()?;
     for (at, what) in past {
         match what {

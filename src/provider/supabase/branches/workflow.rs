@@ -187,7 +187,7 @@ impl Supabase {
             row.ok_or_else(|| Error::new(Code::NotFound, format!("branch `{}` is gone", detail.name)))?;
         if row.status.ends_with("_FAILED") {
             let why = format!("the branch is {}", row.status);
-            return Ok(self.mark_as_lagging(self.failed_workflow_status(job, &detail.name, &why)));
+            return Ok(self.wrap_possibly_stale_end(self.failed_workflow_status(job, &detail.name, &why)));
         }
         let details = self.fetch_branch_details(reference).await?;
         let status = details.as_ref().map_or("not found yet", |details| details.status.as_str());
@@ -199,7 +199,7 @@ impl Supabase {
         }
         let branch = row.to_branch(&self.target, details.as_ref())?;
         if job.kind == RESET_JOB {
-            return Ok(self.mark_as_lagging(JobStatus::Done(branch.to_handle())));
+            return Ok(self.wrap_possibly_stale_end(JobStatus::Done(branch.to_handle())));
         }
         // A merge carries migrations and functions over; the rows stay where they are.
         let promoted = PromotionOutcome {
@@ -208,12 +208,12 @@ impl Supabase {
             carried: "migrations".into(),
         };
         serde_json::to_value(promoted)
-            .map(|promoted| self.mark_as_lagging(JobStatus::Done(promoted)))
+            .map(|promoted| self.wrap_possibly_stale_end(JobStatus::Done(promoted)))
             .map_err(|e| Error::new(Code::Internal, e.to_string()))
     }
 
     /// Returns an end that a look shows which may lag behind for as long as a request may take to land.
-    fn mark_as_lagging(&self, end: JobStatus) -> JobStatus {
+    fn wrap_possibly_stale_end(&self, end: JobStatus) -> JobStatus {
         JobStatus::Lagging(Box::new(end), self.landing_time)
     }
 

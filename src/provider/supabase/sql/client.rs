@@ -64,7 +64,7 @@ impl Supabase {
     ///
     /// # Errors
     /// What the API says; [`Code::Unknown`] for any other answer.
-    pub(super) async fn send_statement(&self, api: &ApiClient, sql: &str) -> Result<()> {
+    pub(super) async fn execute_confirmed_write(&self, api: &ApiClient, sql: &str) -> Result<()> {
         let path = self.database_path("query");
         let answer = api.send_write_for_answer(Method::POST, &path, Some(&json!({ "query": sql }))).await?;
         if answer.is_array() {

@@ -156,7 +156,8 @@ pub(super) async fn find_transaction_outcome(
     }
     if now.running {
         // Whether it was told is asked by the next look, also when this request got no answer.
-        match project.send_statement(&project.api, &statements::session_end_sql(token.number)).await {
+        match project.execute_confirmed_write(&project.api, &statements::session_end_sql(token.number)).await
+        {
             Err(e) if e.code != Code::Unknown => return Err(e),
             _ => return Ok(CommitState::Open("its session is still at work, and was told to end".into())),
         }
@@ -174,7 +175,10 @@ pub(super) async fn find_transaction_outcome(
 pub(super) async fn remove_transaction_mark(project: &Supabase, token: &Value) -> Result<()> {
     let token = decode_transaction_token(token)?;
     project
-        .send_statement(&project.api, &statements::transaction_mark_removal_sql(transaction_mark_oid(&token)))
+        .execute_confirmed_write(
+            &project.api,
+            &statements::transaction_mark_removal_sql(transaction_mark_oid(&token)),
+        )
         .await
 }
 

@@ -15,7 +15,7 @@ use crate::{
 /// What the database says; [`Code::Unknown`] when no answer came.
 pub(super) async fn run_statement(project: &Supabase, sql: &str, timeout: Span) -> Result<SqlOutcome> {
     let api = project.api.with_timeout(timeout);
-    match project.send_statement(&api, statement::require_single_statement(sql)?).await {
+    match project.execute_confirmed_write(&api, statement::require_single_statement(sql)?).await {
         Ok(()) => Ok(SqlOutcome { rows_affected: 0 }),
         Err(error) if is_certainly_not_committed(&error) => {
             Err(statement::add_partial_effects_to_error(map_sql_refusal(error)))
