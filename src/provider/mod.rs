@@ -307,7 +307,7 @@ pub trait Settings: Send + Sync {
         Ok(values.clone())
     }
     /// Makes certain that no earlier request for these settings can take effect any more, where that is how requests land
-    /// ([`Provider::landing`]). [`Code::Unknown`] where it cannot be made certain for this target.
+    /// ([`Provider::landing_limit`]). [`Code::Unknown`] where it cannot be made certain for this target.
     async fn end_lost_requests(&self, _names: &[String]) -> Result<()> {
         Ok(())
     }
