@@ -33,6 +33,8 @@ pub(crate) enum Mutant {
     LookTakenForLanding,
     /// A look that may lag behind says what became of a lost request.
     LaggingLookBelieved,
+    /// A look that may show what was before the last change says that an answered request was done.
+    PastValueBelieved,
     /// The time in which a lost request may land is counted from its record, not from when it may have been sent.
     BoundFromRecord,
     /// The whole list is compared, not the elements that the effect touches.
@@ -44,7 +46,7 @@ pub(crate) enum Mutant {
 }
 
 /// The faults of the protocol of effects.
-pub(crate) const PROTOCOL_MUTANTS: [Mutant; 13] = [
+pub(crate) const PROTOCOL_MUTANTS: [Mutant; 14] = [
     Mutant::LooksOnce,
     Mutant::NewKeyWhileOpen,
     Mutant::NoQuarantine,
@@ -56,6 +58,7 @@ pub(crate) const PROTOCOL_MUTANTS: [Mutant; 13] = [
     Mutant::CommitAnswerBelieved,
     Mutant::LookTakenForLanding,
     Mutant::LaggingLookBelieved,
+    Mutant::PastValueBelieved,
     Mutant::BoundFromRecord,
     Mutant::WholeListCompared,
 ];

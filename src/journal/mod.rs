@@ -26,6 +26,7 @@ mod holder;
 mod lease;
 mod lock;
 mod new_run;
+mod past_value;
 mod place;
 mod prune;
 mod quarantine;
@@ -52,6 +53,7 @@ pub use fold::{GateEnd, RunFold};
 pub use folded_call::{Attempt, CallState, FoldedCall};
 pub use holder::Holder;
 pub use new_run::{GitState, Lease, LeaseMode, NewRun, Source};
+pub use past_value::PastValue;
 pub use place::{
     Adoption, LostRun, PlaceDoubt, PlaceNote, StateConsent, StatePlace, name_if_shared_file_system,
 };

@@ -100,6 +100,18 @@ const MIGRATIONS: &[&str] = &["
         call  text not null,
         primary key (place, part, run, call)
     ) strict, without rowid;
+", "
+    create table past_values (            -- what an element was before a call changed it: a look may still show that
+        place      text not null,         -- as in `quarantines`
+        element    text not null,
+        value      text,                  -- JSON; null: nobody knows
+        run        text not null,
+        call       text not null,
+        boot       text not null,         -- when it was changed at the latest: the boot, and the time since it
+        changed_by integer not null,
+        lag        integer not null,      -- how far a look may lag behind, in milliseconds
+        primary key (place, element, run, call)
+    ) strict, without rowid;
 "];
 
 /// Returns the path of the journal of a state folder.

@@ -220,6 +220,10 @@ impl RemoveEffect for BackupRemoval<'_> {
         vec![self.thing.clone()]
     }
 
+    fn gone_id<'g>(&self, gone: &'g BackupDeletion) -> &'g str {
+        &gone.id
+    }
+
     async fn plan(&self) -> Result<BackupDeletion> {
         self.backups.plan_delete(self.id).await
     }

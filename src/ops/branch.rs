@@ -225,6 +225,10 @@ impl RemoveEffect for BranchRemoval<'_> {
         vec![self.thing.clone()]
     }
 
+    fn gone_id<'g>(&self, gone: &'g GoneBranch) -> &'g str {
+        &gone.id
+    }
+
     async fn plan(&self) -> Result<GoneBranch> {
         match find_branch(self.cx, self.args).await {
             Ok(branch) => Ok(GoneBranch { name: branch.name, id: branch.id, target: branch.target }),

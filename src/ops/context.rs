@@ -35,10 +35,34 @@ pub trait CallHost: Send + Sync {
     async fn narrow_quarantines(&self, things: &[Thing], sent_by: &Uptime, span: Option<Span>) -> Result<()>;
     /// Ends the quarantines of this call.
     async fn lift_quarantines(&self) -> Result<()>;
+    /// Keeps what elements were before this call in the place of what is kept of it: it changed them at `changed_by` at the
+    /// latest, and a look may lag behind by `lag`.
+    async fn keep_past_values(&self, before: &[ElementValue], changed_by: &Uptime, lag: Span) -> Result<()>;
+    /// Returns how long a look may still show one of these values because an element had it before another call of this
+    /// state folder changed it.
+    async fn find_time_in_doubt(&self, wanted: &[ElementValue]) -> Result<Span>;
     /// Asks a person whether a lost request is looked for until `until`, when it can land no more. Returns who ends the
     /// looking; `None` when it goes on, also because nobody is there. The question is withdrawn when this is dropped.
     async fn offer_to_stop_looking(&self, _subject: &str, _until: Moment) -> Option<String> {
         None
+    }
+}
+
+/// A value of an element of a target or branch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ElementValue {
+    /// The target or branch, as a [`Thing`] has it.
+    pub place: String,
+    /// The element, unique there: `tls/tls`, `ranges/10.0.0.0/8`; the id of what can be made and removed.
+    pub element: String,
+    /// Its value; `None` where nobody knows. What is not there is null.
+    pub value: Option<Value>,
+}
+
+impl ElementValue {
+    /// Returns that what has this id is not there.
+    pub(super) fn absent(place: String, id: &str) -> Self {
+        Self { place, element: id.to_owned(), value: Some(Value::Null) }
     }
 }
 

@@ -172,6 +172,10 @@ impl RemoveEffect for ReplicaRemoval<'_> {
         vec![self.thing.clone()]
     }
 
+    fn gone_id<'g>(&self, gone: &'g Replica) -> &'g str {
+        &gone.id
+    }
+
     async fn plan(&self) -> Result<Replica> {
         let all = self.replicas.list().await?;
         all.iter().find(|r| r.id == self.id).cloned().ok_or_else(|| {

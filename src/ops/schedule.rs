@@ -274,6 +274,10 @@ impl RemoveEffect for ScheduleRemoval<'_> {
         vec![self.thing.clone()]
     }
 
+    fn gone_id<'g>(&self, gone: &'g Schedule) -> &'g str {
+        &gone.id
+    }
+
     async fn plan(&self) -> Result<Schedule> {
         let all = self.schedules.list().await?;
         all.iter().find(|s| s.id == self.id).cloned().ok_or_else(|| {

@@ -10,7 +10,7 @@ use std::{fmt, future::Future, pin::Pin};
 pub(super) use super::param::TARGET;
 pub use super::{
     canonical::parse_target_ref,
-    context::{CallContext, CallHost, ThingClaim, ThingHold},
+    context::{CallContext, CallHost, ElementValue, ThingClaim, ThingHold},
     evidence::Evidence,
     param::{Param, ParamKind, ParamSlot, TIMEOUT_PARAM},
     protocol::{EffectFailure, EffectResult},

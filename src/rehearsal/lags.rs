@@ -13,14 +13,15 @@ const BEFORE_LAGGING_LOOK: &[(&str, RequestOutcome)] = &[
     ("lost", RequestOutcome::Lost),
     ("unanswered", RequestOutcome::Unanswered),
     ("lands-late", RequestOutcome::LandsLate(LANDING_LATE)),
+    ("answered-early", RequestOutcome::AnsweredEarly(LANDING_LATE)),
 ];
 
 /// How far such a look lags behind.
 const LAGS: &[(&str, RequestOutcome)] =
     &[("lagging", RequestOutcome::LagsBehind(1)), ("lagging-two", RequestOutcome::LagsBehind(2))];
 
-/// Returns the scenarios in which a request of a call gets no answer, or its process dies with it on record; and the first look
-/// at what came of it lags behind. An answer that is untrue is not played with it: one look after an answer is believed.
+/// Returns the scenarios in which a request of a call gets no answer, or one before it takes effect, or its process dies with it
+/// on record; and the first look at what came of it lags behind.
 pub(super) fn lagging_scenarios(number: usize, own: &[&Point]) -> Vec<Scenario> {
     let act = own.iter().find_map(|point| match point.at {
         PointKind::Acts(request) => Some((*point, request)),

@@ -15,15 +15,15 @@ use crate::{
         clock::Uptime,
         moment::{Moment, Span},
     },
-    journal::{Quarantine, Record},
-    ops::spec::{CallHost, Evidence, Thing, ThingClaim},
+    journal::{PastValue, Quarantine, Record},
+    ops::spec::{CallHost, ElementValue, Evidence, Thing, ThingClaim},
     provider::{
         Code, Error, Result,
         model::{Identity, Progress},
     },
 };
 use async_trait::async_trait;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 #[async_trait]
@@ -73,6 +73,25 @@ impl CallHost for HostedCall<'_> {
         self.stop_on_journal_error(self.context.journal.lift_quarantines(self.context.run.id(), self.name))
     }
 
+    async fn keep_past_values(&self, before: &[ElementValue], changed_by: &Uptime, lag: Span) -> Result<()> {
+        let (journal, run) = (&self.context.journal, self.context.run.id());
+        let past = |one: &ElementValue| self.to_past_value(one, changed_by.clone(), lag);
+        let all = before.iter().map(past).collect::<Result<Vec<_>>>()?;
+        self.stop_on_journal_error(journal.replace_past_values(run, self.name, &all))
+    }
+
+    async fn find_time_in_doubt(&self, wanted: &[ElementValue]) -> Result<Span> {
+        let now = self.context.fleet.clock().uptime();
+        let as_past = |one: &ElementValue| self.to_past_value(one, now.clone(), Span::ZERO);
+        let wanted = wanted.iter().map(as_past).collect::<Result<Vec<_>>>()?;
+        let known = self.stop_on_journal_error(self.context.journal.list_past_values())?;
+        let is_others =
+            |past: &&PastValue| (past.run.as_str(), past.call.as_str()) != (self.context.run.id(), self.name);
+        let may_be_shown = |past: &&PastValue| wanted.iter().any(|one| past.may_be_taken_for(one));
+        let left = known.iter().filter(is_others).filter(may_be_shown).map(|past| past.time_left(&now));
+        Ok(left.max().unwrap_or(Span::ZERO))
+    }
+
     async fn offer_to_stop_looking(&self, subject: &str, until: Moment) -> Option<String> {
         let (call, op) = (self.name.to_owned(), self.op.clone());
         let question = Question::LostRequest { call, op, subject: subject.to_owned(), until };
@@ -98,6 +117,19 @@ impl HostedCall<'_> {
             span,
         };
         Ok(self.canonicalize_things(things)?.into_iter().map(quarantine).collect())
+    }
+
+    /// Returns a value of an element as the journal keeps what this call has changed.
+    fn to_past_value(&self, one: &ElementValue, changed_by: Uptime, lag: Span) -> Result<PastValue> {
+        Ok(PastValue {
+            place: self.canonicalize_place(&one.place)?,
+            element: one.element.clone(),
+            value: one.value.as_ref().map(Value::to_string),
+            run: self.context.run.id().to_owned(),
+            call: self.name.to_owned(),
+            changed_by,
+            lag,
+        })
     }
 
     /// Returns things as every run names them: by who the target is, not by what it is called here.

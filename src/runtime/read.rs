@@ -6,7 +6,8 @@ use crate::{
     ops::{
         args::CallArgs,
         spec::{
-            CallContext, CallHost, Effect, EffectFailure, Evidence, Operation, Protocol, Thing, ThingClaim,
+            CallContext, CallHost, Effect, EffectFailure, ElementValue, Evidence, Operation, Protocol, Thing,
+            ThingClaim,
         },
     },
     provider::{
@@ -100,6 +101,14 @@ impl CallHost for ReadOnlyHost<'_> {
     }
 
     async fn lift_quarantines(&self) -> Result<()> {
+        Err(effect_outside_run_error())
+    }
+
+    async fn keep_past_values(&self, _: &[ElementValue], _: &Uptime, _: Span) -> Result<()> {
+        Err(effect_outside_run_error())
+    }
+
+    async fn find_time_in_doubt(&self, _: &[ElementValue]) -> Result<Span> {
         Err(effect_outside_run_error())
     }
 }

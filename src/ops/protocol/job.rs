@@ -54,6 +54,10 @@ pub(in crate::ops) trait JobEffect: Sync {
     fn does_job_name_its_own(&self) -> bool {
         true
     }
+    /// Returns whether it makes something with an id of its own.
+    fn makes_something(&self) -> bool {
+        matches!(self.kind(), EffectKind::Backup | EffectKind::Branch | EffectKind::Replica)
+    }
     /// Returns whether the target may have been before what the job makes of it. A look that lags behind calls it done then.
     fn may_hold_before_request(&self) -> bool {
         false
@@ -74,6 +78,11 @@ pub(in crate::ops) async fn begin_or_continue_job(
     let was_absent = AtomicBool::new(false);
     let request = JobRequest { cx, provider, effect, was_absent, timeout: args.timeout() };
     let settled = request.resolve_to_end(&mut sending).await;
+    if let Ok(made) = &settled
+        && effect.makes_something()
+    {
+        sending.note_making(made);
+    }
     sending.lift_quarantine_if_settled(settled).await
 }
 
@@ -292,9 +301,10 @@ impl JobRequest<'_> {
         if let Some(job) = self.find_job_once(traces).await? {
             return self.record_accepted_job(sending, job).await;
         }
-        let makes =
-            matches!(self.effect.kind(), EffectKind::Backup | EffectKind::Branch | EffectKind::Replica);
-        if !makes || self.effect.is_found_by_difference() || !sending.landing.cannot_land_late() {
+        if !self.effect.makes_something()
+            || self.effect.is_found_by_difference()
+            || !sending.landing.cannot_land_late()
+        {
             return Err(doubtful_call_failure(&format!(
                 "{} is not found now",
                 self.effect.subject_for_messages()

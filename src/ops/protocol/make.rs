@@ -64,6 +64,9 @@ pub(in crate::ops) async fn begin_or_continue_make(
     };
     let making = Making { cx, provider, effect, before, limit: args.timeout().min(SEEN_TIMEOUT) };
     let made = making.find_or_make(&mut sending).await;
+    if let Ok(made) = &made {
+        sending.note_making(made);
+    }
     sending.lift_quarantine_if_settled(made).await
 }
 

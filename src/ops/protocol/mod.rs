@@ -10,6 +10,7 @@
 //! - An error that comes from here is certain. What is not certain is [`EffectFailure::Undecided`].
 
 mod commit;
+mod elements;
 mod failure;
 mod job;
 mod lost;
@@ -17,6 +18,7 @@ mod make;
 #[cfg(test)]
 mod mutant;
 mod opaque;
+mod past_values;
 mod plan;
 mod remove;
 mod sending;
@@ -26,9 +28,10 @@ mod tests;
 mod watch;
 
 pub(super) use commit::begin_or_continue_commit;
+pub(super) use elements::SetLook;
 pub use failure::{EffectFailure, EffectResult};
 pub(super) use job::{JobEffect, begin_or_continue_job};
 pub(super) use make::{MakeEffect, begin_or_continue_make};
 pub(super) use opaque::send_opaque_or_report_undecided;
 pub(super) use remove::{RemoveEffect, begin_or_continue_removal};
-pub(super) use set::{SetEffect, SetLook, begin_or_continue_set};
+pub(super) use set::{SetEffect, begin_or_continue_set};

@@ -1,6 +1,6 @@
 //! Where the protocol is wrong on purpose.
 
-use super::set::{SetEffect, SetLook};
+use super::{elements::SetLook, set::SetEffect};
 use crate::{
     base::mutant::{Mutant, is_mutant},
     ops::evidence::ElementChanges,
@@ -24,6 +24,10 @@ pub(super) fn believes_answer(to: Mutant) -> bool {
 
 pub(super) fn believes_lagging_look() -> bool {
     is_mutant(Mutant::LaggingLookBelieved)
+}
+
+pub(super) fn believes_past_value() -> bool {
+    is_mutant(Mutant::PastValueBelieved)
 }
 
 pub(super) fn takes_look_for_landing() -> bool {

@@ -18,7 +18,7 @@ use crate::{
     base::moment::Span,
     ops::{
         args::CallArgs,
-        context::CallContext,
+        context::{CallContext, ElementValue},
         evidence::{Evidence, decode_part},
         thing::Thing,
     },
@@ -46,6 +46,8 @@ pub(in crate::ops) trait RemoveEffect: Sync {
     fn kind(&self) -> EffectKind;
     /// The parts of the target that it removes.
     fn changed_things(&self) -> Vec<Thing>;
+    /// Returns the id of what goes, which nothing else ever has.
+    fn gone_id<'g>(&self, gone: &'g Self::Gone) -> &'g str;
     /// Finds out what exactly goes. Every refusal comes from here.
     async fn plan(&self) -> Result<Self::Gone>;
     /// Looks whether any of it is still there, fresh.
@@ -77,6 +79,14 @@ pub(in crate::ops) async fn begin_or_continue_removal<E: RemoveEffect>(
         }
         Some(other) => return Err(wrong_evidence_failure(other, "removal")),
     };
+    let absent: Vec<ElementValue> = effect
+        .changed_things()
+        .into_iter()
+        .map(|thing| ElementValue::absent(thing.place, effect.gone_id(&gone)))
+        .collect();
+    if let Err(e) = sending.begin_doubt(&effect.subject_for_messages(), &absent, args.timeout()).await {
+        return Err(planning_failure(cx, e));
+    }
     let removal = Removal { cx, provider, effect, gone: &gone, limit: args.timeout().min(GONE_TIMEOUT) };
     let removed = removal.remove_until_gone(&mut sending).await;
     sending.lift_quarantine_if_settled(removed).await.map(|()| json!(gone))
@@ -117,7 +127,7 @@ impl<E: RemoveEffect> Removal<'_, E> {
                 {
                     return Ok(());
                 }
-                RequestAnswer::Answered(()) if self.wait_until_removed(self.limit).await? => return Ok(()),
+                RequestAnswer::Answered(()) if self.wait_until_seen_gone(sending).await? => return Ok(()),
                 RequestAnswer::Answered(()) => return Err(self.unapplied_error(sending).into()),
                 RequestAnswer::Refused(why) if sending.has_lost_request() => {
                     return self.await_lost_removal(sending, refused_after_loss_error(lost, why)).await;
@@ -147,6 +157,21 @@ impl<E: RemoveEffect> Removal<'_, E> {
         if is_gone { Ok(()) } else { Err(sending.never_landed_failure(why)) }
     }
 
+    /// Waits until an answered removal is seen, by a look that cannot show what was before it was made.
+    async fn wait_until_seen_gone(&self, sending: &RequestTracker<'_>) -> EffectResult<bool> {
+        let look = || async {
+            Ok(match self.look().await? {
+                Look::Seen(gone) if sending.time_in_doubt() > Span::ZERO => {
+                    let subject = self.effect.subject_for_messages();
+                    let phase = format!("waiting until no look can show what was before {subject} was made");
+                    Look::NotYet(gone, Progress::with_phase(phase))
+                }
+                look => look,
+            })
+        };
+        self.watch_until_seen(self.limit.max(sending.time_in_doubt()), look).await
+    }
+
     /// Looks whether it is gone.
     async fn look(&self) -> Result<Look<bool>> {
         if !self.effect.is_any_left(self.gone).await? {
@@ -158,7 +183,15 @@ impl<E: RemoveEffect> Removal<'_, E> {
 
     /// Looks until it is gone, for `limit` at most.
     async fn wait_until_removed(&self, limit: Span) -> EffectResult<bool> {
-        match watch(self.cx, self.provider, limit, || self.look()).await {
+        self.watch_until_seen(limit, || self.look()).await
+    }
+
+    async fn watch_until_seen<F: Future<Output = Result<Look<bool>>>>(
+        &self,
+        limit: Span,
+        look: impl FnMut() -> F,
+    ) -> EffectResult<bool> {
+        match watch(self.cx, self.provider, limit, look).await {
             Ok(Watched::Seen(gone) | Watched::TimeUp(gone)) => Ok(gone),
             Err(e) => Err(EffectFailure::Undecided(format!(
                 "whether {} is still there cannot be looked at: {e}",

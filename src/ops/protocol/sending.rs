@@ -2,13 +2,14 @@
 
 use super::{
     failure::{EffectFailure, EffectResult, refuse_when_only_settling},
+    past_values::LookDoubt,
     watch::Look,
 };
 use crate::{
     base::{clock::Uptime, moment::Span, send_deadline::with_send_deadline},
     ops::{
         args::CallArgs,
-        context::{CallContext, ThingClaim, ThingHold},
+        context::{CallContext, ElementValue, ThingClaim, ThingHold},
         evidence::Evidence,
         thing::Thing,
     },
@@ -26,7 +27,7 @@ pub(super) const SENDING_TIME: Span = Span::from_secs(180);
 /// The request of one call: the things that it changes, and until when it may land.
 pub(super) struct RequestTracker<'a> {
     pub(super) cx: &'a CallContext<'a>,
-    things: Vec<Thing>,
+    pub(super) things: Vec<Thing>,
     pub(super) landing: LandingLimit,
     /// The last moment at which any request of the call may have been sent, as far as it is not known to have failed.
     lost: Option<Uptime>,
@@ -40,6 +41,10 @@ pub(super) struct RequestTracker<'a> {
     is_earlier_at_work: bool,
     /// The things of which no look can tell whether the answered request has landed there.
     unproven: Vec<Thing>,
+    /// How long a look that shows what is wanted says nothing.
+    pub(super) doubt: Option<LookDoubt>,
+    /// What each element that the call changes was before.
+    pub(super) values_before: Vec<ElementValue>,
     #[expect(dead_code, reason = "it is held, not looked at")]
     hold: Option<ThingHold>,
 }
@@ -84,6 +89,8 @@ impl<'a> RequestTracker<'a> {
             is_accepted: false,
             is_earlier_at_work,
             unproven: Vec::new(),
+            doubt: None,
+            values_before: Vec::new(),
             hold,
         })
     }
@@ -153,6 +160,8 @@ impl<'a> RequestTracker<'a> {
         let sent_by = if is_mutant { recorded_at.clone() } else { sent_by };
         if !self.landing.cannot_land_late() {
             self.cx.host.begin_quarantine(&self.things, &sent_by, self.quarantine_span()).await?;
+            let lands_by = sent_by.saturating_add(self.landing.max_delay().unwrap_or(Span::ZERO));
+            self.keep_past_values(&lands_by).await?;
         }
         self.cx.host.record_evidence(&evidence(sent_by.clone())).await?;
         let answer = self.send_unrecorded(with_send_deadline(sent_by, request)).await;
@@ -182,7 +191,7 @@ impl<'a> RequestTracker<'a> {
     }
 
     /// Returns when the last request of the call, as far as it may have changed something, was sent at the latest.
-    fn last_sending_time(&self) -> Option<&Uptime> {
+    pub(super) fn last_sending_time(&self) -> Option<&Uptime> {
         self.answered.as_ref().or(self.lost.as_ref())
     }
 
@@ -213,7 +222,7 @@ impl<'a> RequestTracker<'a> {
         self.landing_time_left_after(self.lost.as_ref())
     }
 
-    fn landing_time_left_after(&self, sent_by: Option<&Uptime>) -> Option<Span> {
+    pub(super) fn landing_time_left_after(&self, sent_by: Option<&Uptime>) -> Option<Span> {
         let Some(sent_by) = sent_by.filter(|_| !self.landing.cannot_land_late()) else {
             return Some(Span::ZERO);
         };
@@ -305,6 +314,7 @@ impl<'a> RequestTracker<'a> {
             Err(EffectFailure::Failed(e)) if e.code == Code::NotApplied => true,
             _ => !self.is_past_landing(),
         };
+        self.redate_past_values(may_land).await?;
         if may_land {
             self.redate_quarantine().await?;
         } else if self.is_accepted || !self.landing.cannot_land_late() {

@@ -5,6 +5,7 @@
 //! more is known. Elements that the call does not touch are nobody's business here.
 
 use super::{
+    elements::{ElementsStanding, SetLook, compare_elements, describe_elements},
     failure::{
         EffectFailure, EffectResult, doubtful_call_failure, never_landed_error, planning_failure,
         refuse_when_only_settling, refused_after_loss_error, wrong_evidence_failure,
@@ -19,9 +20,9 @@ use crate::{
     base::{clock::Stopwatch, moment::Span},
     ops::{
         args::CallArgs,
-        context::CallContext,
+        context::{CallContext, ElementValue},
         evidence::{ElementChange, ElementChanges, Evidence},
-        thing::Thing,
+        thing::{Thing, ThingPart},
     },
     provider::{
         Code, Error, Provider, Result,
@@ -30,7 +31,6 @@ use crate::{
 };
 use async_trait::async_trait;
 use serde_json::Value;
-use std::collections::BTreeMap;
 
 /// How long, at most, an answered change is waited for until it is seen.
 const APPLY_TIMEOUT: Span = Span::from_secs(300);
@@ -71,31 +71,6 @@ pub(in crate::ops) trait SetEffect: Sync {
     async fn send_request(&self, changes: &ElementChanges) -> Result<()>;
     /// Returns what the call gives back when a look has shown the change.
     fn result(&self, changes: &ElementChanges, look: SetLook) -> Value;
-}
-
-/// What a look shows of the elements of a change.
-pub(in crate::ops) struct SetLook {
-    /// The value of each element.
-    pub(in crate::ops) elements: BTreeMap<String, Value>,
-    /// Why they do not hold yet, where they are only stored: what the platform is doing.
-    pub(in crate::ops) unapplied: Option<String>,
-    /// Everything that was shown, as the call gives it back.
-    pub(in crate::ops) shown: Value,
-}
-
-/// How the elements of a change stand.
-#[derive(Debug, Clone, PartialEq)]
-enum ElementsStanding {
-    /// Every element is as wanted and holds.
-    AsWanted,
-    /// Every element is as wanted, and they do not all hold yet.
-    Unapplied,
-    /// Every element is as before.
-    AsBefore,
-    /// Some are as wanted, and others as before; or all are as wanted, and what makes them hold was not asked for.
-    InPart,
-    /// An element has a third value.
-    Changed,
 }
 
 /// What a look follows.
@@ -160,6 +135,12 @@ pub(in crate::ops) async fn begin_or_continue_set(
         }
         Some(other) => return Err(wrong_evidence_failure(other, "change of elements")),
     }
+    sending.values_before =
+        set.list_values(|change| (change.before != change.wanted).then(|| change.before.clone()));
+    let wanted = set.list_values(|change| Some(change.wanted.clone()));
+    if let Err(e) = sending.begin_doubt(effect.subject_for_messages(), &wanted, args.timeout()).await {
+        return Err(planning_failure(cx, e));
+    }
     let value = if cx.is_doubtful {
         set.conclude_without_request().await
     } else {
@@ -204,6 +185,24 @@ impl SetRequest<'_> {
         let names: Vec<&str> =
             self.changes.iter().filter(is_unproven).map(|(name, _)| name.as_str()).collect();
         if names.is_empty() { Vec::new() } else { self.effect.things_of(&names) }
+    }
+
+    /// Returns a value of each element of which something is asked.
+    fn list_values(&self, value: impl Fn(&ElementChange) -> Option<Value>) -> Vec<ElementValue> {
+        let unasked = self.effect.list_elements_not_requested(&self.changes);
+        let asked = self.changes.iter().filter(|(name, _)| !unasked.contains(name));
+        let list = |(name, change): (&String, &ElementChange)| {
+            let value = |thing: Thing| ElementValue {
+                element: match thing.part {
+                    ThingPart::Named(part) => format!("{part}/{name}"),
+                    ThingPart::Whole | ThingPart::Rows => name.clone(),
+                },
+                place: thing.place,
+                value: value(change),
+            };
+            self.effect.things_of(&[name]).into_iter().map(value).collect::<Vec<_>>()
+        };
+        asked.flat_map(list).collect()
     }
 
     /// Returns the value of a change that holds, and asks for nothing: whether it was made before, and changed since, nobody
@@ -358,8 +357,7 @@ impl SetRequest<'_> {
                 return Ok(Look::Seen(None));
             }
             let phase = format!("looking whether {} holds", self.effect.subject_for_messages());
-            let progress = Progress { again_in: Some(LOOK_INTERVAL), ..Progress::with_phase(phase) };
-            Ok(Look::NotYet(Some(seen), progress))
+            Ok(Look::NotYet(Some(seen), look_progress(phase)))
         };
         let (Watched::Seen(seen) | Watched::TimeUp(seen)) =
             watch(self.cx, self.provider, bound, look).await?;
@@ -371,11 +369,7 @@ impl SetRequest<'_> {
         let look = || async {
             Ok(match self.look(LookAfter::Loss).await? {
                 Look::Seen(seen) if may_look_still_lag(sending) => {
-                    let phase = "waiting until what was lost can come no more";
-                    Look::NotYet(
-                        seen,
-                        Progress { again_in: Some(LOOK_INTERVAL), ..Progress::with_phase(phase) },
-                    )
+                    Look::NotYet(seen, look_progress("waiting until what was lost can come no more"))
                 }
                 look => look,
             })
@@ -394,7 +388,16 @@ impl SetRequest<'_> {
         if super::mutant::believes_answer(Mutant::SetAnswerBelieved) {
             return Ok(self.effect.result(&self.changes, self.effect.look(&self.changes).await?));
         }
-        let seen = self.watch_until_wanted(self.limit, LookAfter::Answer).await?;
+        let look = || async {
+            Ok(match self.look(LookAfter::Answer).await? {
+                Look::Seen(seen) if sending.time_in_doubt() > Span::ZERO => Look::NotYet(
+                    seen,
+                    look_progress("waiting until no look can show what was before the last change"),
+                ),
+                look => look,
+            })
+        };
+        let seen = self.watch_until_seen(self.limit.max(sending.time_in_doubt()), look).await?;
         match seen.standing {
             ElementsStanding::AsWanted => Ok(self.effect.result(&self.changes, seen.look)),
             _ => Err(self.unapplied_error(&seen, sending).into()),
@@ -443,13 +446,21 @@ impl SetRequest<'_> {
             return Ok(Look::Seen(seen));
         }
         let phase = doing.unwrap_or_else(|| format!("looking at {}", self.effect.subject_for_messages()));
-        let progress = Progress { again_in: Some(LOOK_INTERVAL), ..Progress::with_phase(phase) };
-        Ok(Look::NotYet(seen, progress))
+        Ok(Look::NotYet(seen, look_progress(phase)))
     }
 
     /// Looks until the elements are as wanted and hold, for `limit` at most, and tells how they stand then.
     async fn watch_until_wanted(&self, limit: Span, after: LookAfter) -> EffectResult<SeenChange> {
-        match watch(self.cx, self.provider, limit, || self.look(after)).await {
+        self.watch_until_seen(limit, || self.look(after)).await
+    }
+
+    /// Looks until a look shows what was looked for, for `limit` at most.
+    async fn watch_until_seen<F: Future<Output = Result<Look<SeenChange>>>>(
+        &self,
+        limit: Span,
+        look: impl FnMut() -> F,
+    ) -> EffectResult<SeenChange> {
+        match watch(self.cx, self.provider, limit, look).await {
             Ok(Watched::Seen(seen) | Watched::TimeUp(seen)) => Ok(seen),
             Err(e) => Err(EffectFailure::Undecided(format!(
                 "{} cannot be looked at: {e}",
@@ -482,6 +493,10 @@ impl SetRequest<'_> {
     }
 }
 
+fn look_progress(phase: impl Into<String>) -> Progress {
+    Progress { again_in: Some(LOOK_INTERVAL), ..Progress::with_phase(phase) }
+}
+
 /// Returns whether a look that shows a change as wanted says nothing of its lost request yet: it may lag behind as far as a
 /// request may take to land, to before the last change but one, and it was sent later than anything was planned.
 fn may_look_still_lag(sending: &RequestTracker<'_>) -> bool {
@@ -490,31 +505,4 @@ fn may_look_still_lag(sending: &RequestTracker<'_>) -> bool {
         return false;
     }
     !sending.is_past_landing()
-}
-
-/// Tells how the elements of a change stand.
-fn compare_elements(changes: &ElementChanges, look: &SetLook) -> ElementsStanding {
-    let found = |name: &String| look.elements.get(name).unwrap_or(&Value::Null);
-    let wanted = changes.iter().filter(|(name, change)| change.wanted == *found(name)).count();
-    let is_changed = |(name, change): (&String, &ElementChange)| {
-        change.wanted != *found(name) && change.before != *found(name)
-    };
-    match wanted {
-        _ if changes.iter().any(is_changed) => ElementsStanding::Changed,
-        n if n == changes.len() && look.unapplied.is_none() => ElementsStanding::AsWanted,
-        n if n == changes.len() => ElementsStanding::Unapplied,
-        0 => ElementsStanding::AsBefore,
-        _ => ElementsStanding::InPart,
-    }
-}
-
-/// Describes every element that is not as wanted: before, wanted, found. Where all are, those of the change.
-fn describe_elements(changes: &ElementChanges, look: &SetLook) -> String {
-    let found = |name: &String| look.elements.get(name).unwrap_or(&Value::Null);
-    let odd: Vec<_> = changes.iter().filter(|(name, change)| change.wanted != *found(name)).collect();
-    let shown = if odd.is_empty() { changes.iter().collect() } else { odd };
-    let describe = |(name, change): (&String, &ElementChange)| {
-        format!("{name} before {}, wanted {}, found {}", change.before, change.wanted, found(name))
-    };
-    shown.into_iter().map(describe).collect::<Vec<_>>().join("; ")
 }

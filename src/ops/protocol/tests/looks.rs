@@ -54,3 +54,46 @@ async fn a_look_that_lags_behind_the_last_change_but_one_says_nothing_of_a_lost_
         assert_eq!(asked, wanted, "setting twice is setting once, unless nothing is asked for any more");
     }
 }
+
+/// Returns what the switch was.
+fn was(value: bool) -> ElementValue {
+    ElementValue { place: SANDBOX.into(), element: "switch/on".into(), value: Some(value.into()) }
+}
+
+/// It is off, is to be on, is answered, and stays off; the first look shows that it is on. Returns what came of the call, and how
+/// often it was asked for.
+async fn turn_on_with_lagging_look(
+    past: Option<ElementValue>,
+    timeout: &str,
+) -> (EffectResult<Value>, MemoryHost, usize) {
+    let (fleet, provider) = slow_sandbox();
+    let host = MemoryHost::default();
+    *lock_unpoisoned(&host.past_values) = past.into_iter().map(|past| (past, LANDING_BOUND)).collect();
+    let switch = Switch { lagging_look: Some(0), ..Switch::answering(Answer::Done) };
+    let args = decode_args("network::ssl::set", Some(json!(true)), json!({ "timeout": timeout }));
+    let cx = call_context(&fleet, &host, None);
+    let taken = begin_or_continue_set(&cx, &args, &*provider, &switch).await;
+    (taken, host, switch.asked.into_inner())
+}
+
+#[tokio::test]
+async fn a_look_from_before_the_last_change_does_not_show_that_an_answered_request_was_done() {
+    let (taken, host, _) = turn_on_with_lagging_look(Some(was(true)), "10m").await;
+    let Err(EffectFailure::Failed(error)) = taken else { panic!("it is off: {taken:?}") };
+    assert_eq!(error.code, Code::NotApplied, "{error}");
+    let kept = host.past_values.into_inner().expect("nobody panicked");
+    assert_eq!(kept, [(was(false), LANDING_BOUND)], "the next call is told what was before this one");
+
+    for past in [None, Some(was(false))] {
+        let (taken, ..) = turn_on_with_lagging_look(past.clone(), "10m").await;
+        assert!(taken.is_ok(), "{past:?}: nobody changed it from what is wanted: {taken:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_could_not_be_told_from_the_last_one_in_its_time_is_not_asked_for() {
+    let (taken, _, asked) = turn_on_with_lagging_look(Some(was(true)), "20s").await;
+    let Err(EffectFailure::Failed(error)) = taken else { panic!("it has no time: {taken:?}") };
+    assert_eq!((error.code, error.side_effects, asked), (Code::Timeout, SideEffects::None, 0), "{error}");
+    assert!(error.message.contains("was not asked for"), "{error}");
+}

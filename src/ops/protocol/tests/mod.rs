@@ -25,7 +25,7 @@ use crate::{
         self,
         args::CallArgs,
         evidence::{ElementChange, ElementChanges, Evidence},
-        spec::{CallContext, CallHost, Protocol, Thing, ThingClaim, ThingPart},
+        spec::{CallContext, CallHost, ElementValue, Protocol, Thing, ThingClaim, ThingPart},
     },
     provider::{
         Code, Error, Fleet, Provider, Result, SideEffects,
@@ -64,6 +64,8 @@ struct MemoryHost {
     claimed: Mutex<Vec<Thing>>,
     kept: Mutex<Vec<Thing>>,
     lifted: AtomicUsize,
+    /// What elements were before, and how far looks may lag behind.
+    past_values: Mutex<Vec<(ElementValue, Span)>>,
     /// What stayed under quarantine when the call was done.
     narrowed: Mutex<Vec<NarrowedQuarantine>>,
     /// Until when an earlier attempt may have sent something.
@@ -105,6 +107,21 @@ impl CallHost for MemoryHost {
     async fn lift_quarantines(&self) -> Result<()> {
         self.lifted.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    async fn keep_past_values(&self, before: &[ElementValue], _: &Uptime, lag: Span) -> Result<()> {
+        *lock_unpoisoned(&self.past_values) = before.iter().map(|one| (one.clone(), lag)).collect();
+        Ok(())
+    }
+
+    async fn find_time_in_doubt(&self, wanted: &[ElementValue]) -> Result<Span> {
+        let past = lock_unpoisoned(&self.past_values);
+        Ok(past
+            .iter()
+            .filter(|(one, _)| wanted.contains(one))
+            .map(|(_, lag)| *lag)
+            .max()
+            .unwrap_or(Span::ZERO))
     }
 
     async fn offer_to_stop_looking(&self, subject: &str, until: Moment) -> Option<String> {

@@ -15,6 +15,12 @@ struct Lagging {
     asked: AtomicUsize,
     /// Whether every request after the first one is refused.
     is_refused_later: bool,
+    /// Whether every request is answered at once.
+    is_answered: bool,
+}
+
+fn backups_thing() -> Thing {
+    Thing { place: SANDBOX.into(), part: ThingPart::Named("backups".into()) }
 }
 
 impl Lagging {
@@ -26,6 +32,7 @@ impl Lagging {
             began,
             asked: AtomicUsize::new(0),
             is_refused_later: false,
+            is_answered: false,
         }
     }
 
@@ -48,7 +55,11 @@ impl RemoveEffect for Lagging {
     }
 
     fn changed_things(&self) -> Vec<Thing> {
-        Vec::new()
+        vec![backups_thing()]
+    }
+
+    fn gone_id<'g>(&self, gone: &'g String) -> &'g str {
+        gone
     }
 
     async fn plan(&self) -> Result<String> {
@@ -61,6 +72,7 @@ impl RemoveEffect for Lagging {
 
     async fn send_request(&self, _: &String) -> Result<()> {
         match self.asked.fetch_add(1, Ordering::Relaxed) {
+            _ if self.is_answered => Ok(()),
             1.. if self.is_refused_later => Err(Error::new(Code::Refused, "not now")),
             _ => Err(Error::new(Code::Unknown, "no answer")),
         }
@@ -98,6 +110,30 @@ async fn what_a_lagging_look_called_gone_and_is_there_at_the_bound_was_not_remov
     assert!(matches!(taken, Err(EffectFailure::Failed(_))), "{taken:?}");
     assert_eq!(removal.asked.load(Ordering::Relaxed), 2);
     assert!(removal.passed() >= LANDING_BOUND, "{}", removal.passed());
+}
+
+/// Removes what was made a short while ago, of which looks show what was before for 30 seconds; its removal is answered. Returns
+/// how it went, and how long that took.
+async fn remove_just_made(id: &str) -> (EffectResult<Value>, Span) {
+    let (fleet, provider) = slow_sandbox();
+    let fleet = Arc::new(fleet);
+    let removal = Lagging { is_answered: true, ..Lagging::new(&fleet, Span::from_secs(30)) };
+    let host = MemoryHost::default();
+    *lock_unpoisoned(&host.past_values) = vec![(ElementValue::absent(SANDBOX.into(), id), LANDING_BOUND)];
+    let args = decode_args("backup::delete", Some(json!("b1")), json!({}));
+    let taken =
+        begin_or_continue_removal(&call_context(&fleet, &host, None), &args, &*provider, &removal).await;
+    (taken, removal.passed())
+}
+
+#[tokio::test]
+async fn a_look_from_before_it_was_made_does_not_show_that_it_is_gone() {
+    let (taken, _) = remove_just_made("b1").await;
+    let Err(EffectFailure::Failed(error)) = taken else { panic!("it is there: {taken:?}") };
+    assert_eq!(error.code, Code::NotApplied, "{error}");
+
+    let (taken, passed) = remove_just_made("another").await;
+    assert_eq!((taken, passed), (Ok(json!("b1")), Span::ZERO), "it was made long ago");
 }
 
 #[tokio::test]
