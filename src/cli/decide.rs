@@ -79,7 +79,7 @@ pub(super) fn record_call_decision(
     let DecidableCall { name, op, args, known_error, .. } = &open;
     let decision = resolution_to_decision(runtime, op, args, resolution, known_error.clone())?;
     let by = current_user();
-    open.record_decision(&decision, if anyway { format!("{by}, with --anyway") } else { by })?;
+    open.record_decision(&journal, &decision, if anyway { format!("{by}, with --anyway") } else { by })?;
     terminal::print_message(&format!("decided about {op} ({name}); the run goes on with"));
     drop(open);
     output::print_next_command(&find_next_step(runtime, &id).command);

@@ -47,14 +47,22 @@ impl Journal {
         self.change_quarantines(|tx| insert_quarantines(tx, all))
     }
 
-    /// Ends the quarantines of a call but for these of it, which are on disk when this returns.
+    /// Ends the quarantines of a call at these parts of places, on disk when this returns.
     ///
     /// # Errors
     /// [`Error::NotWritable`], [`Error::Unreadable`].
-    pub fn narrow_quarantines(&self, run: &str, call: &str, kept: &[Quarantine]) -> Result<(), Error> {
+    pub fn lift_quarantines_at(
+        &self,
+        run: &str,
+        call: &str,
+        things: &[(String, Option<String>)],
+    ) -> Result<(), Error> {
+        let sql = "delete from quarantines where run = ?1 and call = ?2 and place = ?3 and part = ?4";
         self.change_quarantines(|tx| {
-            delete_quarantines(tx, run, call)?;
-            insert_quarantines(tx, kept)
+            things.iter().try_for_each(|(place, part)| {
+                let part = part_column_value(part.as_deref());
+                tx.prepare(sql)?.execute(params![run, call, place, part]).map(drop)
+            })
         })
     }
 

@@ -31,9 +31,9 @@ pub trait CallHost: Send + Sync {
     /// Puts things under quarantine: a request of this call, sent until `sent_by` at the latest, may land there for
     /// `span` after that, or for a time that nobody knows.
     async fn begin_quarantine(&self, things: &[Thing], sent_by: &Uptime, span: Option<Span>) -> Result<()>;
-    /// Ends the quarantines of this call at all things but these, which stay as [`CallHost::begin_quarantine`] puts them.
-    async fn narrow_quarantines(&self, things: &[Thing], sent_by: &Uptime, span: Option<Span>) -> Result<()>;
-    /// Ends the quarantines of this call.
+    /// Ends the quarantines of this call at these things.
+    async fn lift_quarantines_at(&self, things: &[Thing]) -> Result<()>;
+    /// Ends every quarantine of this call.
     async fn lift_quarantines(&self) -> Result<()>;
     /// Keeps what elements were before this call in the place of what is kept of it: it changed them at `changed_by` at the
     /// latest, and a look may lag behind by `lag`.

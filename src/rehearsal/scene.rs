@@ -242,7 +242,7 @@ impl<'a> RunningScenario<'a> {
     pub(super) fn decide_call(&self, decision: &TrueDecision) -> Result<(), Refusal> {
         let journal = &self.resources.journal;
         match DecidableCall::acquire(journal, RUN_ID, "", true) {
-            Ok(call) => Ok(call.record_decision(&decision.to_decision(), "the rehearsal".into())?),
+            Ok(call) => Ok(call.record_decision(journal, &decision.to_decision(), "the rehearsal".into())?),
             Err(DecisionRefusal::Journal(error)) => Err(error.into()),
             Err(_) => Ok(()),
         }

@@ -59,14 +59,12 @@ impl CallHost for HostedCall<'_> {
         self.stop_on_journal_error(self.context.journal.put_under_quarantine(&all))
     }
 
-    async fn narrow_quarantines(&self, things: &[Thing], sent_by: &Uptime, span: Option<Span>) -> Result<()> {
-        #[cfg(test)]
-        if super::mutant::skips_quarantine() {
-            return Ok(());
-        }
-        let kept = self.list_own_quarantines(things, sent_by, span)?;
-        let run = self.context.run.id();
-        self.stop_on_journal_error(self.context.journal.narrow_quarantines(run, self.name, &kept))
+    async fn lift_quarantines_at(&self, things: &[Thing]) -> Result<()> {
+        let (journal, run) = (&self.context.journal, self.context.run.id());
+        let things = self.canonicalize_things(things)?;
+        let things: Vec<_> =
+            things.into_iter().map(|thing| (thing.place, part_column_value(&thing.part))).collect();
+        self.stop_on_journal_error(journal.lift_quarantines_at(run, self.name, &things))
     }
 
     async fn lift_quarantines(&self) -> Result<()> {

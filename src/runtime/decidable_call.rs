@@ -72,13 +72,25 @@ impl DecidableCall {
         Ok(Self { run, name, op, args, known_error })
     }
 
-    /// Records what somebody decided about the call; the run goes by it when it is resumed.
+    /// Records what somebody decided about the call; the run goes by it when it is resumed. A quarantine whose end nobody knows
+    /// is over at once where it is settled what came of the call: who waits for it may keep the run from being resumed.
     ///
     /// # Errors
     /// [`journal::Error`].
-    pub fn record_decision(&self, decision: &Decision, by: String) -> Result<(), journal::Error> {
+    pub fn record_decision(
+        &self,
+        journal: &Journal,
+        decision: &Decision,
+        by: String,
+    ) -> Result<(), journal::Error> {
         let record = Record::Decided { call: self.name.clone(), decision: decision.to_json(), by };
-        self.run.append_record(record, Durability::Synced)
+        self.run.append_record(record, Durability::Synced)?;
+        match decision {
+            Decision::Fail { .. } | Decision::Done { .. } => {
+                journal.lift_endless_quarantines(self.run.id(), &self.name)
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -96,7 +96,7 @@ impl CallHost for ReadOnlyHost<'_> {
         Err(effect_outside_run_error())
     }
 
-    async fn narrow_quarantines(&self, _: &[Thing], _: &Uptime, _: Option<Span>) -> Result<()> {
+    async fn lift_quarantines_at(&self, _: &[Thing]) -> Result<()> {
         Err(effect_outside_run_error())
     }
 

@@ -123,16 +123,18 @@ fn claim_if_free(
         }
         let is_own = |one: &Quarantine| one.run == context.run.id() && one.call == host.name;
         let lasts = |one: &Quarantine| one.time_left(&now) != Some(Span::ZERO);
-        let is_here = |one: &Quarantine| things.iter().any(|thing| concerns(one, thing, is_own(one)));
-        let here = quarantines.into_iter().filter(|one| lasts(one) && is_here(one));
-        let (own, others): (Vec<_>, Vec<_>) = here.partition(|one| is_own(one));
+        let (own, others): (Vec<_>, Vec<_>) = quarantines.into_iter().filter(lasts).partition(is_own);
+        // What another effect of the same call has left at a part of its thing is no earlier attempt of this one.
+        let own = own.into_iter().filter(|one| things.iter().any(|thing| is_of_thing(one, thing))).collect();
+        let is_in_the_way =
+            |one: &Quarantine| things.iter().any(|thing| keeps_away(&one.place, one.part.as_deref(), thing));
         if is_settling {
             return Ok(OwnTraces::from_quarantines(own));
         }
         let is_claimed = |claim: &&Claim| {
             things.iter().any(|thing| keeps_away(&claim.place, claim.part.as_deref(), thing))
         };
-        let quarantine = others.into_iter().next().map(Obstacle::Quarantine);
+        let quarantine = others.into_iter().find(is_in_the_way).map(Obstacle::Quarantine);
         match quarantine.or_else(|| claims.iter().find(is_claimed).cloned().map(Obstacle::Claim)) {
             Some(obstacle) => Err(obstacle),
             None => Ok(OwnTraces::from_quarantines(own)),
@@ -250,11 +252,11 @@ pub(super) fn part_column_value(part: &ThingPart) -> Option<String> {
     }
 }
 
-/// Returns whether a quarantine concerns a call that is to be at a thing: it keeps it away; or it is its own, of the place
-/// where the call claims rows, which keeps nobody waiting and says what an earlier attempt left.
-fn concerns(quarantine: &Quarantine, thing: &Thing, is_own: bool) -> bool {
-    let is_beside_rows = thing.part == ThingPart::Rows && quarantine.place == thing.place;
-    keeps_away(&quarantine.place, quarantine.part.as_deref(), thing) || is_own && is_beside_rows
+/// Returns whether a quarantine of a call is of this very thing; or of the place where it claims rows, of which it may have changed
+/// what nobody knows.
+fn is_of_thing(quarantine: &Quarantine, thing: &Thing) -> bool {
+    let is_same_part = thing.part == ThingPart::Rows || quarantine.part == part_column_value(&thing.part);
+    quarantine.place == thing.place && is_same_part
 }
 
 /// Returns whether a call that is at a part of a place, or may still change it, keeps others away from a thing: it is the same

@@ -326,13 +326,14 @@ impl<'a> RequestTracker<'a> {
     /// Ends the quarantine of the things at which nothing can land any more.
     async fn lift_proven(&self) -> Result<()> {
         let answered = self.answered.as_ref().filter(|_| !self.unproven.is_empty());
-        match answered.filter(|sent_by| self.landing_time_left_after(Some(sent_by)) != Some(Span::ZERO)) {
-            Some(sent_by) => {
-                let span = self.quarantine_span();
-                self.cx.host.narrow_quarantines(&self.unproven, sent_by, span).await
-            }
-            None => self.cx.host.lift_quarantines().await,
-        }
+        let may_land = |sent_by: &&Uptime| self.landing_time_left_after(Some(sent_by)) != Some(Span::ZERO);
+        let Some(sent_by) = answered.filter(may_land) else {
+            return self.cx.host.lift_quarantines_at(&self.things).await;
+        };
+        self.cx.host.begin_quarantine(&self.unproven, sent_by, self.quarantine_span()).await?;
+        let is_proven = |thing: &&Thing| !self.unproven.contains(thing);
+        let proven: Vec<_> = self.things.iter().filter(is_proven).cloned().collect();
+        self.cx.host.lift_quarantines_at(&proven).await
     }
 }
 

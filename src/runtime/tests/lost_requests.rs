@@ -68,7 +68,7 @@ impl LostEnv {
         Self::with_faults(LostAnswer { lands_after, is_over: AtomicBool::new(false) })
     }
 
-    fn with_faults(faults: LostAnswer) -> Self {
+    fn with_faults(faults: impl FaultSource + 'static) -> Self {
         let noon = Moment::parse("2026-11-20T12:00:00Z").expect("a moment");
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(noon));
         let sim = Sim::in_memory(SANDBOX, sim::SANDBOX, "test", Arc::clone(&clock)).expect("a world");
@@ -221,10 +221,63 @@ fn what_is_sent_again_keeps_what_is_kept_for_the_first_of_which_nobody_knows() {
         if is_lost {
             assert_eq!(ended.status, RunStatus::Undecided, "{ended:?}");
             let call = DecidableCall::acquire(&env.journal, RUN, "/", true).expect("one is undecided");
-            call.record_decision(&Decision::Redo { error: None }, "bob".into()).expect("written");
+            call.record_decision(&env.journal, &Decision::Redo { error: None }, "bob".into())
+                .expect("written");
             ended = env.drive_script(OPAQUE, true, Arc::<Listener>::default());
         }
         assert_eq!(ended.status, RunStatus::Succeeded, "{ended:?}");
         assert_eq!(env.journal.list_quarantines().expect("read").len(), kept);
     }
+}
+
+/// Who waits for what nobody knows may keep its run from being resumed.
+#[test]
+fn a_decision_that_settles_a_call_lets_those_go_on_that_wait_for_it() {
+    const OPAQUE: &str = r#"const RUNBOOK = #{ title: "t", needs: ["supabase.destroy"] };
+    supabase::api("sandbox", "POST", "/clock", #{ body: #{ pass: "1h" } });
+    "#;
+    for (decision, kept) in [
+        (Decision::Fail { error: None }, 0),
+        (Decision::Done { result: Value::Null }, 0),
+        (Decision::Redo { error: None }, 1),
+    ] {
+        let lost = LostAnswer { lands_after: Span::from_secs(60), is_over: AtomicBool::new(false) };
+        let env = LostEnv::with_faults(lost);
+        let ended = env.drive_script(OPAQUE, false, Arc::<Listener>::default());
+        assert_eq!(ended.status, RunStatus::Undecided, "{ended:?}");
+        let call = DecidableCall::acquire(&env.journal, RUN, "/", true).expect("one is undecided");
+        call.record_decision(&env.journal, &decision, "bob".into()).expect("written");
+        assert_eq!(env.journal.list_quarantines().expect("read").len(), kept, "{decision:?}");
+    }
+}
+
+/// Refuses every restart.
+struct RefusedRestart;
+
+impl FaultSource for RefusedRestart {
+    fn choose_outcome(&self, request: &SimRequest<'_>) -> RequestOutcome {
+        if request.name == "restart" { RequestOutcome::Refused } else { RequestOutcome::Served }
+    }
+    fn on_served(&self, _: &SimRequest<'_>) {}
+    fn current_sender(&self) -> String {
+        String::new()
+    }
+    fn on_keyless_effect(&self, _: &str, _: &str) {}
+    fn on_late_effect(&self, _: &str) {}
+}
+
+/// A setting that was as wanted before stays under quarantine when its change was answered; that is no request of the restart.
+#[test]
+fn a_restart_does_not_take_what_its_settings_left_for_a_lost_request() {
+    const SETTINGS: &str = r#"const RUNBOOK = #{ title: "t", needs: ["db.change", "db.destroy"] };
+    db::config::set("sandbox", #{ work_mem: "8MB" });
+    db::config::set("sandbox", #{ work_mem: "8MB", max_connections: "90" }, #{ restart: true });
+    "#;
+    let env = LostEnv::with_faults(RefusedRestart);
+    let ended = env.drive_script(SETTINGS, false, Arc::<Listener>::default());
+    let error = ended.failure.expect("the restart is refused").fault;
+    assert!(!error.message.contains("got no answer"), "{error:?}");
+    let kept = env.journal.list_quarantines().expect("read");
+    let parts: Vec<_> = kept.iter().map(|one| one.part.as_deref()).collect();
+    assert_eq!(parts, [Some("setting:work_mem")], "the restart does not end it: {kept:?}");
 }

@@ -256,7 +256,7 @@ impl Sequence {
     fn decide_call(&self, redo: bool) -> Option<()> {
         let call = DecidableCall::acquire(&self.journal(), &self.id, "/", false).ok()?;
         let decision = if redo { Decision::Redo { error: None } } else { Decision::Fail { error: None } };
-        call.record_decision(&decision, "bob".into()).ok()
+        call.record_decision(&self.journal(), &decision, "bob".into()).ok()
     }
 
     /// Returns what took effect: the key, the kind and what it was done to.

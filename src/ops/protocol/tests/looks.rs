@@ -10,11 +10,14 @@ async fn what_was_so_before_is_kept_until_the_answered_request_must_have_landed(
         let began = sandbox.0.clock().uptime();
         take_switch(&sandbox, &host, &switch).await.expect("it is on");
         assert_eq!(sandbox.0.clock().uptime(), began, "the call itself waits for nothing");
-        let kept = host.narrowed.into_inner().expect("nobody panicked");
+        let lifted = host.lifted.into_inner();
         if was_on {
-            assert_eq!((kept, host.lifted.into_inner()), (vec![(vec![switch_thing()], began, bound)], 0));
+            let last = host.quarantines.into_inner().expect("nobody panicked").pop();
+            assert_eq!((last, lifted), (Some((began, bound)), 0));
+        } else if bound == Some(Span::ZERO) {
+            assert_eq!(lifted, 0, "there was none");
         } else {
-            assert_eq!(kept, [], "a look has shown that it has landed");
+            assert_eq!(lifted, 1, "a look has shown that it has landed");
         }
     }
 }
@@ -29,10 +32,10 @@ async fn of_many_elements_those_are_kept_that_were_so_before() {
     let given = json!({"work_mem": "8MB", "maintenance_work_mem": "96MB"});
     let cx = call_context(&fleet, &host, None);
     perform_operation(&cx, "db::config::set", Some(given), json!({})).await.expect("they are set");
-    let kept = host.narrowed.into_inner().expect("nobody panicked");
-    let [(kept, ..)] = &kept[..] else { panic!("{kept:?}") };
+    assert_eq!(host.lifted.into_inner(), 1, "that of the others");
+    let kept = host.kept.into_inner().expect("nobody panicked");
     let part = ThingPart::Named("setting:work_mem".into());
-    assert_eq!(*kept, [Thing { place: SANDBOX.into(), part }]);
+    assert_eq!(kept, [Thing { place: SANDBOX.into(), part }]);
 }
 
 /// It was on, then off, is to be on again, and the request got no answer.

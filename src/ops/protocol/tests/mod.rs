@@ -51,9 +51,6 @@ static KEY: LazyLock<CallKey> = LazyLock::new(|| CallKey("k1".into()));
 /// What a person does who is asked whether to look on: who ends the looking, if it ends.
 type PersonAsked = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
-/// What stayed under quarantine when a call was done, since when, and how long.
-type NarrowedQuarantine = (Vec<Thing>, Uptime, Option<Span>);
-
 /// A host that keeps what is recorded in memory.
 #[derive(Default)]
 struct MemoryHost {
@@ -66,8 +63,6 @@ struct MemoryHost {
     lifted: AtomicUsize,
     /// What elements were before, and how far looks may lag behind.
     past_values: Mutex<Vec<(ElementValue, Span)>>,
-    /// What stayed under quarantine when the call was done.
-    narrowed: Mutex<Vec<NarrowedQuarantine>>,
     /// Until when an earlier attempt may have sent something.
     open_since: Option<Uptime>,
     /// Whether an earlier attempt was accepted and is not known to be over.
@@ -99,9 +94,8 @@ impl CallHost for MemoryHost {
         Ok(())
     }
 
-    async fn narrow_quarantines(&self, things: &[Thing], sent_by: &Uptime, span: Option<Span>) -> Result<()> {
-        lock_unpoisoned(&self.narrowed).push((things.to_vec(), sent_by.clone(), span));
-        Ok(())
+    async fn lift_quarantines_at(&self, things: &[Thing]) -> Result<()> {
+        if things.is_empty() { Ok(()) } else { self.lift_quarantines().await }
     }
 
     async fn lift_quarantines(&self) -> Result<()> {
