@@ -208,7 +208,7 @@ impl Obstacle {
                         let until = clock.now().saturating_add(left).round_up_to_second();
                         format!("until {until} at the latest")
                     }
-                    None => "until it is decided".to_owned(),
+                    None => format!("until it is decided (`{}`)", settling_command(one)),
                 };
                 let Quarantine { run, call, .. } = one;
                 format!("waiting {until}: a request of {call} in the run {run} may still take effect here")
@@ -220,20 +220,27 @@ impl Obstacle {
     fn describe_how_to_release(&self, journal: &Journal) -> String {
         match self {
             Obstacle::Claim(Claim { run, .. }) => format!("`redrill runs show {run}` shows what it does"),
-            Obstacle::Quarantine(Quarantine { run, call, .. }) => {
+            Obstacle::Quarantine(one) => {
+                let run = &one.run;
                 let has_ended = journal.summarize_run(run).is_ok_and(|run| run.status.is_final());
-                if has_ended {
-                    let call = quote_shell_word(call);
-                    format!(
-                        "that run has ended; `redrill runs decide {run} {call} fail --anyway` ends the waiting, and stops \
-                         nothing"
-                    )
-                } else {
-                    format!("`redrill resume {run}` looks what became of that request")
+                let command = settling_command(one);
+                match (has_ended, one.span) {
+                    (true, _) => {
+                        format!("that run has ended; `{command}` ends the waiting, and stops nothing")
+                    }
+                    (false, Some(_)) => format!("`redrill resume {run}` looks what became of that request"),
+                    (false, None) => format!(
+                        "`redrill resume {run}` looks what became of that request, and `{command}` says that it failed"
+                    ),
                 }
             }
         }
     }
+}
+
+/// Returns the command by which somebody says that a call has failed, so that nothing waits for it any more.
+fn settling_command(one: &Quarantine) -> String {
+    format!("redrill runs decide {} {} fail --anyway", one.run, quote_shell_word(&one.call))
 }
 
 /// Returns the error of a call whose time was over before it was its turn.
