@@ -2,7 +2,7 @@
 //!
 //! `REDRILL_KILLS` is how many kills there are (a few without it); `REDRILL_SEED` repeats a series.
 
-use super::{CliEnv, shipped_runbook};
+use super::{CliEnv, CommandOutput, shipped_runbook};
 use std::time::{Duration, Instant};
 
 const LIST_RUNS: &[&str] = &["runs", "list", "-o", "json"];
@@ -70,6 +70,15 @@ impl KillSeries {
     /// Starts a run, kills it somewhere, and resumes it (killing again now and then) to its end. Returns how often it
     /// was killed.
     pub fn run_through_kills(&mut self, env: &CliEnv) -> u32 {
+        self.run_through_kills_and_decide(env, |undecided| panic!("nobody can tell: {undecided}"))
+    }
+
+    /// Does the same where a person may have to say what came of a call: `decide` does, when the run is undecided.
+    pub fn run_through_kills_and_decide(
+        &mut self,
+        env: &CliEnv,
+        mut decide: impl FnMut(&CommandOutput),
+    ) -> u32 {
         let runs_before = env.count_listed(LIST_RUNS);
         let moment = self.random_delay();
         let mut kills = u32::from(env.run_cli_killed(&self.start_args(), moment).is_none());
@@ -90,7 +99,11 @@ impl KillSeries {
             } else {
                 env.run_cli(&["resume", "last", "--yes"])
             };
-            assert_eq!(done.code, 0, "{done}");
+            match done.code {
+                0 => {}
+                4 => decide(&done),
+                _ => panic!("{done}"),
+            }
         }
         panic!("the run does not come to its end")
     }

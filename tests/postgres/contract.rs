@@ -110,6 +110,15 @@ fn a_target_goes_back_to_a_moment_alike() {
     assert_eq!(duplicate_requests(&log), Vec::<String>::new());
 }
 
+/// Makes a restore anew of which redrill cannot know whether it was asked for: the platform keeps no key of one, and its process
+/// was killed when it was written down. The platform's own log says that only the `earlier` ones ever arrived.
+fn redo_unsent_restore(platform: &FakePlatform, earlier: usize) {
+    let asked = count_requests(&platform.server.ledger_entries(), "POST", "/database/backups/restore-pitr");
+    assert_eq!(asked, earlier, "one that arrived leaves a trace, by which it is found");
+    let decided = platform.env.run_cli(&["runs", "decide", "last", "pitr::restore", "redo", "--anyway"]);
+    assert_eq!(decided.code, 0, "{decided}");
+}
+
 #[test]
 fn killed_anywhere_on_a_project_nothing_is_sent_twice() {
     let Some(platform) = FakePlatform::start() else { return };
@@ -131,7 +140,8 @@ fn killed_anywhere_on_a_project_nothing_is_sent_twice() {
     let mut restores = KillSeries::new(&platform.env, "restore_to_moment", &["db=shop", &half_an_hour_ago()]);
     let (mut more, mut times) = (0, 1);
     while more < kill_count(3) {
-        more += restores.run_through_kills(&platform.env);
+        more +=
+            restores.run_through_kills_and_decide(&platform.env, |_| redo_unsent_restore(&platform, times));
         times += 1;
         let log = platform.server.ledger_entries();
         assert_eq!(
@@ -172,7 +182,8 @@ fn killed_anywhere_on_a_late_project_nothing_is_sent_twice() {
     let mut restores = KillSeries::new(env, "restore_to_moment", &["db=shop", &half_an_hour_ago()]);
     let (mut kills, mut runs) = (0, 1);
     while kills < kill_count(2) {
-        kills += branches.run_through_kills(env) + restores.run_through_kills(env);
+        kills += branches.run_through_kills(env);
+        kills += restores.run_through_kills_and_decide(env, |_| redo_unsent_restore(&platform, runs));
         runs += 1;
         let log = platform.server.ledger_entries();
         let done = (
