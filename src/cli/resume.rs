@@ -5,6 +5,7 @@ use super::{
     questions::QuestionPolicy,
     run::{RunOptions, ask_to_confirm_protected_targets, check_not_ended, find_run},
     run_output::{DECISION_STANDS, ReportFormat, report_refusal, run_and_report},
+    runbook_file::load_edited_runbook,
     takeover::{self, MAX_TAKEOVERS},
 };
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
     runtime::{Refusal, ResumeRequest, RunObserver, RunResult, Runbook, Runtime, SESSION, StopReason},
 };
 use serde_json::{Value, json};
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 /// `resume`.
 #[derive(Debug, clap::Args)]
@@ -96,7 +97,7 @@ impl ResumeCommand {
         // Another process may have finished it since the summary was read.
         check_not_ended(run.id(), run.status())?;
         let runbook = if self.edited {
-            let edited = load_runbook_and_print_difference(&summary.runbook, &recorded.sources())?;
+            let edited = load_runbook_and_print_difference(runtime, summary, &recorded.sources())?;
             if run.is_ending() && edited.sources() != recorded.sources() {
                 return Err(edit_of_ending_run_error(find_next_step(runtime, run.id()).command));
             }
@@ -196,9 +197,14 @@ fn edit_of_ending_run_error(next: String) -> CliError {
         .with_next_command(next)
 }
 
-/// Loads the runbook from disk, and prints its difference from the recorded one.
-fn load_runbook_and_print_difference(path: &str, recorded: &[Source]) -> Result<Runbook, CliError> {
-    let runbook = Runbook::load_file(Path::new(path))?;
+/// Loads the runbook from disk, says which file it is, and in what it differs from the recorded text.
+fn load_runbook_and_print_difference(
+    runtime: &Runtime,
+    summary: &RunSummary,
+    recorded: &[Source],
+) -> Result<Runbook, CliError> {
+    let (runbook, file) = load_edited_runbook(runtime, &summary.id, &summary.runbook)?;
+    terminal::print_message(&format!("the runbook is read from {}", file.display()));
     match diff_sources(recorded, &runbook.sources()) {
         Some(difference) => terminal::print_message(&difference),
         None => terminal::print_message("the runbook is the one that was recorded"),

@@ -63,6 +63,14 @@ impl Runbook {
     /// # Errors
     /// What keeps it from being run: it cannot be read, it does not parse, its header is missing or wrong.
     pub fn load_file(path: &Path) -> Result<Self, RunbookError> {
+        Self::load_file_as(path, path.display().to_string())
+    }
+
+    /// Reads a runbook as [`Runbook::load_file`] does; it is recorded and shown under another name than its path.
+    ///
+    /// # Errors
+    /// As [`Runbook::load_file`].
+    pub fn load_file_as(path: &Path, name: String) -> Result<Self, RunbookError> {
         let text = fs::read_to_string(path).map_err(|e| {
             RunbookError::new(format!("the runbook {} cannot be read: {e}", path.display()))
                 .with_hint("name a `.rhai` file; those that come with redrill are in `runbooks/`")
@@ -72,7 +80,6 @@ impl Runbook {
             .filter(|p| !p.as_os_str().is_empty())
             .map_or_else(|| PathBuf::from("."), Path::to_path_buf);
         let engine = engine::language_engine();
-        let name = path.display().to_string();
         let modules = modules::read_modules(engine, &root, &name, &text).map_err(|bad| {
             let texts = BTreeMap::from([(name.clone(), text.clone())]);
             let place = locate_source(&bad.file, bad.at, &|file| texts.get(file).cloned());

@@ -28,7 +28,6 @@ use crate::{
 use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
     sync::Arc,
 };
 
@@ -207,7 +206,7 @@ impl Runtime {
             title: runbook.header.title.clone(),
             params: params.clone(),
             sources: runbook.sources(),
-            git: read_git_state(Path::new(&runbook.path)),
+            git: read_git_state(&self.config.base.join(&runbook.path)),
             version: VERSION.into(),
             leases,
         })?;
