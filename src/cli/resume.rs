@@ -10,14 +10,14 @@ use super::{
 };
 use crate::{
     base::{shell, terminal, value},
-    journal::{RunError, RunStatus, RunSummary, Source},
+    journal::{Journal, RunError, RunFold, RunStatus, RunSummary, Source},
     ops::spec::Permission,
     provider::{self, Code},
     report::{CliError, DataFormat, RecordAge, diff_sources, exit_code, find_next_step},
     runtime::{Refusal, ResumeRequest, RunObserver, RunResult, Runbook, Runtime, SESSION, StopReason},
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 /// `resume`.
 #[derive(Debug, clap::Args)]
@@ -91,32 +91,22 @@ impl ResumeCommand {
                 .with_next_command(format!("redrill runs abandon {}", summary.id)));
         }
         let journal = Arc::new(runtime.open_journal()?);
+        let confirmed = if self.options.take_over && journal.is_run_held(&summary.id) {
+            self.check_before_take_over(runtime, &journal, summary)?
+        } else {
+            self.options.confirm.iter().cloned().collect()
+        };
         let (run, recorded) =
             takeover::acquire_or_take_over_run(&journal, &summary.id, self.options.take_over)
                 .map_err(|error| self.tell_of_decision(error, &summary.id))?;
         // Another process may have finished it since the summary was read.
         check_not_ended(run.id(), run.status())?;
-        let runbook = if self.edited {
-            let edited = load_runbook_and_print_difference(runtime, summary, &recorded.sources())?;
-            if run.is_ending() && edited.sources() != recorded.sources() {
-                return Err(edit_of_ending_run_error(find_next_step(runtime, run.id()).command));
-            }
-            edited
-        } else {
-            recorded
-        };
         let again = |more: &str| self.resume_command_with(&summary.id, more);
+        let fold = run.copy_fold();
+        let runbook = self.choose_runbook(runtime, summary, &fold, recorded, true)?;
         let age = RecordAge::of_run(runtime, run.last_record_before_acquisition());
         confirm_if_stale_and_destructive(age, &runbook.header.needs, self.yes, &again)?;
-        let params = runtime.resolve_params_to_resume(&journal, &run, &runbook)?.values;
-        let confirmed = ask_to_confirm_protected_targets(
-            runtime,
-            &runbook,
-            &params,
-            run.targets_come_to(),
-            &self.options.confirm,
-            &again,
-        )?;
+        let confirmed = self.ask_to_confirm(runtime, &journal, &summary.id, &fold, &runbook, confirmed)?;
         let resume = ResumeRequest { run, runbook, confirmed, abandon: false };
         match runtime.resume_run(journal, resume, watch) {
             Err(Refusal::Target(error)) if error.code == Code::NotFound => {
@@ -124,6 +114,66 @@ impl ResumeCommand {
             }
             ended => Ok(ended),
         }
+    }
+
+    /// Checks, before the process that has the run is asked to stop, all that could refuse this command then; returns the
+    /// protected targets that are confirmed. The age of the last record is none of it: that process writes one as it stops.
+    fn check_before_take_over(
+        &self,
+        runtime: &Runtime,
+        journal: &Journal,
+        summary: &RunSummary,
+    ) -> Result<BTreeSet<String>, CliError> {
+        let id = &summary.id;
+        let (fold, _) = RunFold::fold_until_illegal(&journal.read_records(id)?);
+        let recorded = Runtime::read_recorded_runbook(journal, id, fold.source_edition())?;
+        let runbook = self.choose_runbook(runtime, summary, &fold, recorded, false)?;
+        let given = self.options.confirm.iter().cloned().collect();
+        let confirmed = self.ask_to_confirm(runtime, journal, id, &fold, &runbook, given)?;
+        match runtime.check_could_resume(journal, id, &fold, &runbook, &confirmed) {
+            Err(Refusal::Target(error)) if error.code == Code::NotFound => {
+                Err(missing_target_error(error, id, &self.resume_command_with(id, "")))
+            }
+            checked => Ok(checked.map(|()| confirmed)?),
+        }
+    }
+
+    /// Returns the runbook with which the run goes on: as it is recorded or, `--edited`, as it is on disk.
+    fn choose_runbook(
+        &self,
+        runtime: &Runtime,
+        summary: &RunSummary,
+        fold: &RunFold,
+        recorded: Runbook,
+        prints_difference: bool,
+    ) -> Result<Runbook, CliError> {
+        if !self.edited {
+            return Ok(recorded);
+        }
+        let (edited, file) = load_edited_runbook(runtime, &summary.id, &summary.runbook)?;
+        if prints_difference {
+            print_difference(&file, &recorded.sources(), &edited.sources());
+        }
+        if fold.is_ending() && edited.sources() != recorded.sources() {
+            return Err(edit_of_ending_run_error(find_next_step(runtime, &summary.id).command));
+        }
+        Ok(edited)
+    }
+
+    /// Returns the confirmed protected targets: those that are `given`, and those typed now.
+    fn ask_to_confirm(
+        &self,
+        runtime: &Runtime,
+        journal: &Journal,
+        run: &str,
+        fold: &RunFold,
+        runbook: &Runbook,
+        given: BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, CliError> {
+        let params = runtime.resolve_params_to_resume(journal, run, fold, runbook)?.values;
+        let come_to = fold.targets_come_to().map(str::to_owned).collect();
+        let again = |more: &str| self.resume_command_with(run, more);
+        ask_to_confirm_protected_targets(runtime, runbook, &params, come_to, given, &again)
     }
 
     /// Says, where another process has the run by now, that what was decided stands, and how the run is brought on.
@@ -197,19 +247,13 @@ fn edit_of_ending_run_error(next: String) -> CliError {
         .with_next_command(next)
 }
 
-/// Loads the runbook from disk, says which file it is, and in what it differs from the recorded text.
-fn load_runbook_and_print_difference(
-    runtime: &Runtime,
-    summary: &RunSummary,
-    recorded: &[Source],
-) -> Result<Runbook, CliError> {
-    let (runbook, file) = load_edited_runbook(runtime, &summary.id, &summary.runbook)?;
+/// Says which file is read, and in what it differs from the recorded text.
+fn print_difference(file: &Path, recorded: &[Source], edited: &[Source]) {
     terminal::print_message(&format!("the runbook is read from {}", file.display()));
-    match diff_sources(recorded, &runbook.sources()) {
+    match diff_sources(recorded, edited) {
         Some(difference) => terminal::print_message(&difference),
         None => terminal::print_message("the runbook is the one that was recorded"),
     }
-    Ok(runbook)
 }
 
 /// Reports that a run ended before, and returns its exit code.

@@ -112,7 +112,7 @@ pub(super) fn start_run(
             &runbook,
             &values,
             vec![],
-            confirm,
+            confirm.iter().cloned().collect(),
             &shell::own_command_line_with,
         )?,
     };
@@ -136,10 +136,10 @@ pub(super) fn ask_to_confirm_protected_targets(
     runbook: &Runbook,
     params: &Value,
     come_to: Vec<String>,
-    given: &[String],
+    given: BTreeSet<String>,
     command_with: &dyn Fn(&str) -> String,
 ) -> Result<BTreeSet<String>, CliError> {
-    let mut confirmed: BTreeSet<String> = given.iter().cloned().collect();
+    let mut confirmed = given;
     for name in runtime.targets_to_confirm(runbook, params, come_to) {
         if confirmed.contains(&name) {
             continue;

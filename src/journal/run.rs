@@ -199,12 +199,6 @@ impl Run {
         self.read_fold(|fold| fold.complete_params(given))
     }
 
-    /// Returns the parameters of the run without those of an edition on trial: see
-    /// [`super::RunFold::complete_params_without_trial`].
-    pub fn complete_params_without_trial(&self, given: &Value) -> Value {
-        self.read_fold(|fold| fold.complete_params_without_trial(given))
-    }
-
     /// Returns the edition of the sources in force: 0 is the original, higher ones are edits.
     pub fn source_edition(&self) -> u32 {
         self.read_fold(|fold| fold.editions.in_force)
@@ -257,6 +251,11 @@ impl Run {
     /// [`Error::WriteFailed`].
     pub fn write_records_unsynced(&self) -> Result<(), Error> {
         self.records.write_records_unsynced()
+    }
+
+    /// Returns the run as its records leave it, those that are not yet written included.
+    pub fn copy_fold(&self) -> RunFold {
+        self.read_fold(RunFold::clone)
     }
 
     /// Reads what the records say of the run, those that are not yet written included.

@@ -56,7 +56,7 @@ fn a_run_whose_edit_was_rejected_is_given_up_by_the_text_before() {
     assert_eq!(waiting.status, RunStatus::Waiting, "{waiting:?}");
     let journal = env.runtime.open_journal().expect("a journal");
     let run = journal.acquire_run(&journal.resolve_run_id("last").expect("the run")).expect("it is free");
-    for gate in OpenApproval::list_open_approvals(&run).expect("it reads") {
+    for gate in OpenApproval::list_open_approvals(&run.copy_fold()).expect("it reads") {
         gate.record_decision(&run, false, "bob").expect("written");
     }
     drop((run, journal));
