@@ -79,3 +79,26 @@ fn the_runbook_of_an_old_run_is_found_where_the_run_was_begun_and_both_places_ar
     let done = env.type_into_shell(&format!("cd other && {}", next_line(&refused)));
     assert_eq!(done.code, 0, "{done}");
 }
+
+#[test]
+fn what_it_takes_to_resume_stands_in_every_line_about_it() {
+    let env = CliEnv::new();
+    env.write_file("redrill.toml", "[targets.p]\nprovider = \"sim\"\nworld = \"sandbox\"\nprotect = true\n");
+    env.write_file("r.rhai", &sandbox_runbook(NEEDS, GATE));
+    let waiting = env.run_cli(&["run", "r.rhai", "-p", "db=p", "--confirm", "p", "-o", "json"]);
+    assert_eq!(waiting.code, 3, "{waiting}");
+    let resume =
+        |done: &CommandOutput| done.parse_events().last().unwrap()["resume"].as_str().unwrap().to_owned();
+    assert!(resume(&waiting).ends_with(" --confirm p"), "{waiting}");
+    // One that asks for another call than was recorded.
+    env.write_file("r.rhai", &sandbox_runbook(NEEDS, &GATE.replace("before", "other")));
+    let stopped = env.run_cli(&["resume", "last", "--edited", "--confirm", "p", "-o", "json"]);
+    assert_eq!(stopped.code, 5, "{stopped}");
+    assert!(resume(&stopped).ends_with(" --confirm p"), "{stopped}");
+    let quoted: Vec<&str> =
+        stopped.stderr.split('`').filter(|part| part.starts_with("redrill resume ")).collect();
+    assert_eq!(quoted.len(), 2, "{stopped}");
+    for command in quoted {
+        assert!(command.ends_with(" --confirm p"), "`{command}` is not enough: {stopped}");
+    }
+}

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     base::{shell::with_location_options, terminal, value},
     journal::RunFold,
-    report::{CliError, exit_code, find_next_step},
+    report::{CliError, exit_code, find_next_step, write_consent_options, write_resume_command},
     runtime::{RunObserver, RunResult, Runtime, StopReason, is_gate},
 };
 use clap::ValueEnum;
@@ -63,7 +63,8 @@ pub(super) fn run_and_report(
         Err(error) => return report_refusal(report, &error),
     };
     let ink = terminal::stderr_painter();
-    let error = CliError::from_run_result(&ended)
+    let consent = write_consent_options(runtime, &ended.run);
+    let error = CliError::from_run_result(&ended, &consent)
         .map(|error| error.with_next_step(&ended, find_next_step(runtime, &ended.run)));
     match report {
         RunReport::Text | RunReport::JsonValue => {
@@ -78,10 +79,12 @@ pub(super) fn run_and_report(
                 return output::print_error(&wrong);
             }
             if error.is_some() && report == RunReport::JsonValue {
-                terminal::print_data(&final_event(&ended, error.as_ref()).to_string());
+                terminal::print_data(&final_event(runtime, &ended, error.as_ref()).to_string());
             }
         }
-        RunReport::JsonEvents => terminal::print_data(&final_event(&ended, error.as_ref()).to_string()),
+        RunReport::JsonEvents => {
+            terminal::print_data(&final_event(runtime, &ended, error.as_ref()).to_string())
+        }
     }
     if let Some(next) = error.as_ref().and_then(|t| t.next.as_ref()) {
         if report == RunReport::JsonEvents
@@ -167,7 +170,7 @@ fn render_open_calls(runtime: &Runtime, run: &str, said: Option<&String>) -> Vec
 }
 
 /// Returns the last line of `-o json`.
-fn final_event(ended: &RunResult, error: Option<&CliError>) -> Value {
+fn final_event(runtime: &Runtime, ended: &RunResult, error: Option<&CliError>) -> Value {
     let RunResult { run, status, head, left_behind, .. } = ended;
     match &ended.stop {
         None => json!({
@@ -183,7 +186,7 @@ fn final_event(ended: &RunResult, error: Option<&CliError>) -> Value {
             "event": "run.stopped", "run": run, "status": status, "head": head, "reason": name_stop_reason(stop),
             "message": error.map(|t| &t.message), "hint": error.and_then(CliError::hint_with_location_options),
             "call": match stop { StopReason::Undecided { call, .. } | StopReason::Waiting { call, .. } => Some(call), _ => None },
-            "next": error.and_then(CliError::next_command_with_location_options), "resume": with_location_options(&format!("redrill resume {run}")),
+            "next": error.and_then(CliError::next_command_with_location_options), "resume": with_location_options(&write_resume_command(runtime, run)),
             "left_behind": left_behind,
         }),
     }
