@@ -81,6 +81,44 @@ fn the_runbook_of_an_old_run_is_found_where_the_run_was_begun_and_both_places_ar
 }
 
 #[test]
+fn an_edit_that_is_refused_prints_what_brings_the_run_on() {
+    let file = "r.rhai";
+    for text in [Some("let = "), Some(&*sandbox_runbook("\"db.read\"", GATE)), None] {
+        let env = CliEnv::new();
+        env.write_file(file, &sandbox_runbook(NEEDS, GATE));
+        assert_eq!(env.run_cli(&["run", file]).code, 3);
+        match text {
+            Some(text) => env.write_file(file, text),
+            None => fs::remove_file(env.path(file)).unwrap(),
+        }
+        let refused = env.run_cli(&["resume", "last", "--edited", "-o", "json"]);
+        assert!([2, 6].contains(&refused.code) && refused.stderr.contains("nothing was done"), "{refused}");
+        let event = refused.parse_json();
+        assert_eq!(event["event"], "run.refused", "{refused}");
+        assert!(next_line(&refused).starts_with("redrill approve "), "{refused}");
+        assert_eq!(event["next"], next_line(&refused), "{refused}");
+        assert_eq!(env.type_into_shell(next_line(&refused)).code, 0);
+    }
+}
+
+#[test]
+fn a_decision_that_is_refused_is_a_line_of_json_too() {
+    let env = CliEnv::new();
+    env.write_file("r.rhai", &sandbox_runbook(NEEDS, GATE));
+    assert_eq!(env.run_cli(&["run", "r.rhai"]).code, 3);
+    for args in [
+        ["approve", "last", "nothere", "--resume", "-o", "json"],
+        ["reject", "zzzz", "nothere", "--resume", "-o", "json"],
+    ] {
+        let refused = env.run_cli(&args);
+        assert_eq!(refused.code, 2, "{refused}");
+        let event = refused.parse_json();
+        assert_eq!((&event["event"], &event["exit"]), (&"run.refused".into(), &2.into()), "{refused}");
+        assert!(event["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{refused}");
+    }
+}
+
+#[test]
 fn what_it_takes_to_resume_stands_in_every_line_about_it() {
     let env = CliEnv::new();
     env.write_file("redrill.toml", "[targets.p]\nprovider = \"sim\"\nworld = \"sandbox\"\nprotect = true\n");

@@ -5,7 +5,7 @@ use super::{
     questions::current_user,
     resume::{ResumeCommand, confirm_if_stale_and_destructive, missing_target_error},
     run::{RunOptions, check_not_ended, require_journal},
-    run_output::ReportFormat,
+    run_output::{ReportFormat, print_refusal_event},
     takeover,
 };
 use crate::{
@@ -33,7 +33,7 @@ pub(super) struct ApproveCommand {
 }
 
 impl ApproveCommand {
-    /// Records the decision, and resumes the run with `--resume`.
+    /// Records the decision, and resumes the run with `--resume`; a refusal is an event, too, where JSON was asked for.
     ///
     /// # Errors
     /// The run waits for no approval, or for several and none was named; or it could not go on here afterwards.
@@ -42,6 +42,20 @@ impl ApproveCommand {
         runtime: &Runtime,
         approves: bool,
     ) -> Result<u8, CliError> {
+        let id = self.record_decision(runtime, approves).inspect_err(|error| {
+            if self.options.output == ReportFormat::Json {
+                print_refusal_event(error);
+            }
+        })?;
+        if self.resume {
+            return Ok(ResumeCommand::after_decision(id, self.yes, self.options).resume_run(runtime));
+        }
+        output::print_next_command(&find_next_step(runtime, &id).command);
+        Ok(0)
+    }
+
+    /// Records the decision; returns the whole id of the run.
+    fn record_decision(&self, runtime: &Runtime, approves: bool) -> Result<String, CliError> {
         let journal = require_journal(runtime)?;
         let id = journal.resolve_run_id(&self.run)?;
         let summary = journal.summarize_run(&id)?;
@@ -50,7 +64,7 @@ impl ApproveCommand {
             return Err(refuse_session(&id));
         }
         let retyped =
-            RetypedCommand { given: &self, word: if approves { "approve" } else { "reject" }, run: &id };
+            RetypedCommand { given: self, word: if approves { "approve" } else { "reject" }, run: &id };
         let by = current_user();
         let approval = {
             if retyped.given.options.take_over && journal.is_run_held(&id) {
@@ -67,11 +81,7 @@ impl ApproveCommand {
         drop(journal);
         let word = if approves { "approved" } else { "rejected" };
         terminal::print_message(&format!("{by} {word} {approval}"));
-        if self.resume {
-            return Ok(ResumeCommand::after_decision(id, self.yes, self.options).resume_run(runtime));
-        }
-        output::print_next_command(&find_next_step(runtime, &id).command);
-        Ok(0)
+        Ok(id)
     }
 }
 

@@ -55,20 +55,34 @@ impl ResumeCommand {
             policy,
             &|value| output::print_value(value, &[], DataFormat::Table),
             |watch| {
-                let mut ended = self.resume_once(runtime, &summary, Arc::clone(&watch))?;
-                for _ in 0..if self.options.take_over { MAX_TAKEOVERS } else { 0 } {
-                    let (Err(Refusal::Journal(error))
-                    | Ok(RunResult { stop: Some(StopReason::Leased(error)), .. })) = &ended
-                    else {
-                        break;
-                    };
-                    let Some(rival) = takeover::find_lease_holder(error) else { break };
-                    takeover::stop_run_owner_and_wait(&runtime.open_journal()?, rival)?;
-                    ended = self.resume_once(runtime, &summary, Arc::clone(&watch))?;
-                }
-                Ok(ended?)
+                self.resume_and_take_over(runtime, &summary, &watch).map_err(|error| {
+                    let next = error.next.clone();
+                    let next = next.unwrap_or_else(|| find_next_step(runtime, &summary.id).command);
+                    error.with_next_command(next)
+                })
             },
         )
+    }
+
+    /// Resumes the run; with `--take-over`, after the runs that hold its targets have stopped.
+    fn resume_and_take_over(
+        &self,
+        runtime: &Runtime,
+        summary: &RunSummary,
+        watch: &Arc<dyn RunObserver>,
+    ) -> Result<RunResult, CliError> {
+        let mut ended = self.resume_once(runtime, summary, Arc::clone(watch))?;
+        for _ in 0..if self.options.take_over { MAX_TAKEOVERS } else { 0 } {
+            let (Err(Refusal::Journal(error)) | Ok(RunResult { stop: Some(StopReason::Leased(error)), .. })) =
+                &ended
+            else {
+                break;
+            };
+            let Some(rival) = takeover::find_lease_holder(error) else { break };
+            takeover::stop_run_owner_and_wait(&runtime.open_journal()?, rival)?;
+            ended = self.resume_once(runtime, summary, Arc::clone(watch))?;
+        }
+        Ok(ended?)
     }
 
     /// Returns the command that resumes a run with these options, after a decision about it was recorded.

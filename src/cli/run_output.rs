@@ -104,21 +104,24 @@ pub(super) const DECISION_STANDS: &str =
 /// Reports why a run was not started or resumed, and returns the exit code.
 pub(super) fn report_refusal(report: RunReport, error: &CliError) -> u8 {
     if report != RunReport::Text {
-        let place = error.place.as_ref().map(|p| json!({"file": p.file, "line": p.line, "column": p.column}));
-        terminal::print_data(
-            &json!({
-            "event": "run.refused",
-            "error": {"message": error.message, "hint": error.hint_with_location_options(), "place": place},
-            "exit": error.exit,
-            })
-            .to_string(),
-        );
+        print_refusal_event(error);
     }
     let mut error = error.clone();
     if error.exit != exit_code::BUG && !error.facts.iter().any(|fact| fact == DECISION_STANDS) {
         error.facts.push("nothing was done".into());
     }
     output::print_error(&error)
+}
+
+/// Prints the event of a command that was refused.
+pub(super) fn print_refusal_event(error: &CliError) {
+    let place = error.place.as_ref().map(|p| json!({"file": p.file, "line": p.line, "column": p.column}));
+    let event = json!({
+        "event": "run.refused",
+        "error": {"message": error.message, "hint": error.hint_with_location_options(), "place": place},
+        "exit": error.exit, "next": error.next_command_with_location_options(),
+    });
+    terminal::print_data(&event.to_string());
 }
 
 /// Prints the state of a run on stderr: status, id, head, open calls, and what is left behind.
