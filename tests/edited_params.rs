@@ -126,3 +126,29 @@ fn the_gate_that_is_printed_is_the_one_whose_question_is_printed() {
         stopped = expect_code(&env, "resume last", 3);
     }
 }
+
+#[test]
+fn a_changed_preset_is_said_to_change_nothing_where_the_run_has_a_value() {
+    let params = |lab: &str, since: &str, key: &str| {
+        format!(
+            "lab: #{{ type: \"string\", preset: \"{lab}\" }}, back: #{{ type: \"time\", preset: \"{since}\" }}, \
+             key: #{{ type: \"secret\", preset: \"env:{key}\" }}, same: #{{ type: \"int\", preset: 1 }},"
+        )
+    };
+    let env = CliEnv::new();
+    write_runbook(&env, &format!("{GATED} {LABELLED}"), &params("old", "-30m", "OLD_KEY"));
+    expect_code(&env, "run r.rhai -p same=2", 3);
+    write_runbook(&env, &format!("{GATED} {LABELLED} note(\"x\");"), &params("new", "-60m", "NEW_KEY"));
+    let edited = expect_code(&env, "resume last --edited", 3);
+    let lines: Vec<&str> = edited.stderr.lines().filter(|line| line.starts_with("the parameter `")).collect();
+    assert_eq!(lines.len(), 3, "{edited}");
+    assert!(
+        lines[0].starts_with("the parameter `back` stays `20") && lines[0].contains("`-60m`"),
+        "{edited}"
+    );
+    assert!(lines[1].contains("`key` stays as the run") && !lines[1].contains("KEY"), "{edited}");
+    assert!(lines[2].contains("`lab` stays `old` as") && lines[2].contains("preset `new` is"), "{edited}");
+    // The preset that it has by now is no news.
+    let again = expect_code(&env, "resume last --edited", 3);
+    assert!(!again.stderr.contains("the parameter `"), "{again}");
+}

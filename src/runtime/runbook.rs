@@ -11,7 +11,7 @@ use super::{
 use crate::{
     base::{
         moment::{GivenMoment, Moment},
-        suggest,
+        suggest, value,
     },
     config::Config,
     journal::Source,
@@ -263,6 +263,30 @@ impl Runbook {
         Ok(())
     }
 
+    /// Says of every parameter whose preset is another one than that of the runbook that was `recorded` that the value which a
+    /// run keeps stays, where that is not the new preset anyway. Of a secret neither is shown.
+    pub fn describe_kept_params(&self, recorded: &Runbook, kept: &Value, config: &Config) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (name, param) in &self.header.params {
+            let before = recorded.header.params.get(name).and_then(|before| before.preset.as_ref());
+            let Some(preset) = param.preset.as_ref().filter(|preset| Some(*preset) != before) else {
+                continue;
+            };
+            let Some(value) = kept.get(name.as_str()) else { continue };
+            if param.kind.parse_value(preset, config).is_ok_and(|parsed| parsed == *value) {
+                continue;
+            }
+            let (value, preset) = match param.kind {
+                ParamType::Secret => (String::new(), String::new()),
+                _ => (format!(" `{}`", render_param(value)), format!(" `{}`", render_param(preset))),
+            };
+            lines.push(format!(
+                "the parameter `{name}` stays{value} as the run has recorded it: the new preset{preset} is for new runs"
+            ));
+        }
+        lines
+    }
+
     /// Adds the presets of parameters that a run was not given because its runbook did not have them; `now` is asked as
     /// when the parameters are given.
     ///
@@ -285,5 +309,13 @@ impl Runbook {
         }
         let relative = self.freeze_relative_moments(&mut params, now)?;
         Ok(ResolvedParams { values: params, relative })
+    }
+}
+
+/// Returns the value of a parameter as a person writes it.
+fn render_param(value: &Value) -> String {
+    match value::strip_tags(value) {
+        Value::String(text) => text,
+        other => other.to_string(),
     }
 }
