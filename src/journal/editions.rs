@@ -24,6 +24,8 @@ pub(super) struct Editions {
     pub(super) allowance: Allowance,
     /// The parameters that the edition in force has and the run was not given, with their values.
     pub(super) params: Map<String, Value>,
+    /// The names of the parameters that each edition there was had added.
+    pub(super) param_names: Vec<BTreeSet<String>>,
     /// What the edition in force has added, while nothing has taken effect under it and it may still be dropped.
     trial: Option<EditionTrial>,
 }
@@ -151,6 +153,7 @@ impl Editions {
         }
         let dropped = self.drop_trial_edition();
         self.newest += 1;
+        self.param_names.push(params.keys().cloned().collect());
         self.trial = Some(EditionTrial {
             before: self.in_force,
             allowance_before: self.allowance.clone(),

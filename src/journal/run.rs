@@ -199,6 +199,12 @@ impl Run {
         self.read_fold(|fold| fold.complete_params(given))
     }
 
+    /// Returns the names of the parameters that editions of the sources have added to those that the run was given, the first
+    /// edition first; also those of editions that were dropped.
+    pub fn param_names_of_editions(&self) -> Vec<BTreeSet<String>> {
+        self.read_fold(|fold| fold.editions.param_names.clone())
+    }
+
     /// Returns the edition of the sources in force: 0 is the original, higher ones are edits.
     pub fn source_edition(&self) -> u32 {
         self.read_fold(|fold| fold.editions.in_force)
