@@ -13,6 +13,7 @@ use super::{
     limits::STACK_BYTES,
     native_call::{replay_or_record_native, replay_or_record_typed},
     native_options::NativeOptions,
+    rejections::find_rejection,
     run_context::{DeferredCleanup, StoredCallContext},
     scope::{CallScope, format_position, store_context},
     script_error::{RhaiResult, codes, from_rhai_error, raise_at_call},
@@ -168,11 +169,11 @@ impl<'a> FanOut<'a> {
         if state.abandoned {
             return Err(stop(self.scope.abandon_fork()));
         }
-        state
-            .done
-            .into_values()
-            .map(|called| if self.collect { Ok(to_result_map(called)) } else { called })
-            .collect()
+        let called = state.done.into_values();
+        let results =
+            called.map(|called| if self.collect { Ok(to_result_map(called)) } else { called }).collect();
+        self.scope.run_context().rejections.note_fan_out_over(self.scope.path(), &results);
+        results
     }
 
     /// Admits forks: after a recorded failure that still counts only those that had begun, otherwise all.
@@ -261,8 +262,10 @@ impl<'a> FanOut<'a> {
     fn run_forks_on_this_thread(&self, worker: usize) {
         while let Some(index) = self.next_fork(worker) {
             let scope = self.scope.scope_of_fork(index);
+            scope.run_context().rejections.begin_fork(scope.path());
             let called = panic::catch_unwind(AssertUnwindSafe(|| self.invoke_fork(&scope, index)));
             let abandoned = take_fork_abandoned();
+            self.note_fork_over(&scope, &called);
             let mut state = lock_unpoisoned(&self.state);
             state.deferred.insert(index, std::mem::take(&mut *scope.lock_deferred()));
             state.passed = state.passed.max(scope.last_passed_record_number());
@@ -280,6 +283,13 @@ impl<'a> FanOut<'a> {
                 Err(payload) => state.record_panic(Some(payload)),
             }
         }
+    }
+
+    /// Notes that a fork is over, and with which rejection, where that fails all forks.
+    fn note_fork_over(&self, fork: &CallScope, called: &thread::Result<RhaiResult<Dynamic>>) {
+        let error = called.as_ref().ok().and_then(|called| called.as_ref().err()).filter(|_| !self.collect);
+        let rejection = error.and_then(|error| find_rejection(error));
+        self.scope.run_context().rejections.end_fork(self.scope.path(), fork.path(), rejection);
     }
 
     fn next_fork(&self, worker: usize) -> Option<usize> {

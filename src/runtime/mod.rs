@@ -63,6 +63,7 @@ mod permit;
 mod reached_text;
 mod read;
 mod refusal;
+mod rejections;
 mod resume_check;
 mod run_clock;
 mod run_context;

@@ -121,8 +121,9 @@ impl CallScope {
 
     /// Returns the scope that a native was called in.
     pub(super) fn from_native_context(cx: &NativeContext<'_>) -> RhaiResult<Self> {
-        let scope = cx.tag().and_then(|tag| tag.clone().try_cast::<Self>());
-        scope.ok_or_else(|| OUTSIDE_RUN.into())
+        let scope = cx.tag().and_then(|tag| tag.clone().try_cast::<Self>()).ok_or(OUTSIDE_RUN)?;
+        scope.run_context().rejections.note_going_on(scope.path());
+        Ok(scope)
     }
 
     pub(super) fn run_context(&self) -> &Arc<RunContext> {

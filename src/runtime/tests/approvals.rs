@@ -232,3 +232,71 @@ fn branches_that_a_failure_held_up_begin_when_it_is_decided_to_be_none() {
     let ended = env.resume_with(&ScriptedPerson::with_answers(&[]));
     assert_eq!(ended.value, serde_json::json!([9, 2, 3]), "{ended:?}");
 }
+
+const TWO_GATES: &str = r#"
+    defer(|| backup::create(db, #{ label: "end" }));
+    parallel([
+        || { approve("left?"); backup::create(db, #{ label: "left" }) },
+        || { sleep("30ms"); approve("right?"); backup::create(db, #{ label: "right" }) },
+        || { sleep("30ms"); each([1, 2], |x| approve(`deep ${x}?`)) },
+    ]);
+"#;
+
+#[test]
+fn nobody_is_asked_beside_a_gate_that_was_rejected() {
+    let env = ScriptEnv::new();
+    let person = ScriptedPerson::with_answers(&[Choice::Reject]);
+    let ended = env.run_with_person(TWO_GATES, &person);
+    assert_eq!((ended.status, person.count_questions()), (RunStatus::Failed, 1), "{ended:?}");
+    assert_eq!(ended.failure.expect("it fails").fault.message, "ann rejected: left?");
+    assert_eq!(env.list_effects(), ["backup.create"], "it cleaned up, and nothing else was done");
+}
+
+#[test]
+fn a_run_whose_gate_was_rejected_while_it_waited_ends_and_waits_at_no_other() {
+    for _ in 0..8 {
+        let env = ScriptEnv::new();
+        let nobody = ScriptedPerson::with_answers(&[]);
+        assert_eq!(env.run_with_person(TWO_GATES, &nobody).status, RunStatus::Waiting);
+        let journal = env.runtime.open_journal().expect("a journal");
+        let run = journal.acquire_run(&journal.resolve_run_id("last").expect("the run")).expect("it is free");
+        for gate in crate::runtime::OpenApproval::list_open_approvals(&run.copy_fold()).expect("it reads") {
+            gate.record_decision(&run, false, "bob").expect("written");
+        }
+        drop((run, journal));
+        let ended = env.resume_with(&nobody);
+        assert_eq!((ended.status, nobody.count_questions()), (RunStatus::Failed, 1), "{ended:?}");
+        assert_eq!(env.list_effects(), ["backup.create"], "it cleaned up, and nothing else was done");
+    }
+}
+
+#[test]
+fn a_rejection_that_its_branch_handles_leaves_the_other_gates() {
+    for script in [
+        "parallel([|| attempt(|| approve(\"left?\")).ok, || { sleep(\"30ms\"); approve(\"right?\"); 2 }])",
+        "parallel([|| { try { approve(\"left?\") } catch { }; sleep(\"1ms\"); false }, || { sleep(\"30ms\"); approve(\"right?\"); 2 }])",
+        "parallel([|| attempt(|| each([1], |x| approve(\"left?\"))).ok, || { sleep(\"30ms\"); approve(\"right?\"); 2 }])",
+        "each([0, 2], #{ on_error: \"collect\" }, |x| { sleep(`${x * 20}ms`); approve(\"go?\"); x }).map(|r| if r.ok { r.value } else { false })",
+    ] {
+        let env = ScriptEnv::new();
+        let person = ScriptedPerson::with_answers(&[Choice::Reject, Choice::Approve]);
+        let ended = env.run_with_person(script, &person);
+        assert_eq!(person.count_questions(), 2, "{script}: {ended:?}");
+        assert_eq!(ended.value, serde_json::json!([false, 2]), "{script}");
+    }
+}
+
+#[test]
+fn a_gate_beside_a_rejection_stands_until_the_rejection_has_ended_the_branches() {
+    // Handled only behind the inner branches: the gates in there are withdrawn, the one outside is not.
+    let script = r#"parallel([
+        || attempt(|| parallel([|| approve("one?"), || { sleep("30ms"); approve("two?") }])).ok,
+        || { sleep("60ms"); approve("three?"); 3 },
+    ])"#;
+    let env = ScriptEnv::new();
+    let person = ScriptedPerson::with_answers(&[Choice::Reject, Choice::Approve]);
+    let ended = env.run_with_person(script, &person);
+    assert_eq!(ended.value, serde_json::json!([false, 3]), "{ended:?}");
+    let asked = person.list_questions();
+    assert!(matches!(&asked[..], [_, Question::Approval { message }] if message == "three?"), "{asked:?}");
+}
