@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{
     base::{shell, terminal, value},
-    journal::{Journal, RunError, RunFold, RunStatus, RunSummary, Source},
+    journal::{Failure, Journal, RunError, RunFold, RunStatus, RunSummary, Source},
     ops::spec::Permission,
     provider::{self, Code},
-    report::{CliError, DataFormat, RecordAge, diff_sources, exit_code, find_next_step},
+    report::{CliError, DataFormat, RecordAge, diff_sources, exit_code, failure_to_json, find_next_step},
     runtime::{Refusal, ResumeRequest, RunObserver, RunResult, Runbook, Runtime, SESSION, StopReason},
 };
 use serde_json::{Value, json};
@@ -285,25 +285,25 @@ fn report_ended_run(summary: &RunSummary, format: ReportFormat) -> u8 {
                 output::print_next_command(&format!("redrill runs show {id}"));
             }
         }
-        ReportFormat::Json => terminal::print_data(
-            &json!({
-                "event": "run.finished", "run": id, "status": status, "error": summary.error.as_ref().map(error_to_json),
-                "left_behind": summary.left_behind,
-            })
-            .to_string(),
-        ),
+        ReportFormat::Json => terminal::print_data(&ended_event(summary).to_string()),
     }
     if *status == RunStatus::Succeeded { 0 } else { exit_code::FAILED }
 }
 
-/// Returns a recorded error in the form of the final event, with its place as a field.
-fn error_to_json(recorded: &Value) -> Value {
-    let Ok(RunError { fault: Some(fault), place, .. }) = RunError::decode(recorded) else {
-        return value::strip_tags(recorded);
-    };
-    let mut error = value::strip_tags(&fault.to_json());
-    error["place"] = json!(place);
-    error
+/// Returns the final event of a run that ended before, as far as it is recorded; what does not read is shown as it is.
+fn ended_event(summary: &RunSummary) -> Value {
+    let RunSummary { id, status, error, left_behind, .. } = summary;
+    let mut event = json!({
+        "event": "run.finished", "run": id, "status": status, "error": error.as_ref().map(value::strip_tags),
+        "left_behind": left_behind,
+    });
+    if let Some(Ok(RunError { fault, place, cleanup, cleanup_errors })) = error.as_ref().map(RunError::decode)
+    {
+        event["error"] = json!(fault.map(|fault| failure_to_json(&Failure { fault, place })));
+        event["cleanup"] = json!(cleanup);
+        event["cleanup_errors"] = cleanup_errors.iter().map(failure_to_json).collect();
+    }
+    event
 }
 
 #[cfg(test)]

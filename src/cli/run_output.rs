@@ -8,7 +8,9 @@ use super::{
 use crate::{
     base::{shell::with_location_options, terminal, value},
     journal::RunFold,
-    report::{CliError, exit_code, find_next_step, write_consent_options, write_resume_command},
+    report::{
+        CliError, exit_code, failure_to_json, find_next_step, write_consent_options, write_resume_command,
+    },
     runtime::{RunObserver, RunResult, Runtime, StopReason, is_gate},
 };
 use clap::ValueEnum;
@@ -178,12 +180,9 @@ fn final_event(runtime: &Runtime, ended: &RunResult, error: Option<&CliError>) -
     match &ended.stop {
         None => json!({
             "event": "run.finished", "run": run, "status": status, "head": head, "value": value::strip_tags(&ended.value),
-            "error": ended.failure.as_ref().map(|failure| {
-                let mut error = value::strip_tags(&failure.fault.to_json());
-                error["place"] = json!(failure.place);
-                error
-            }),
-            "cleanup": ended.cleanup, "left_behind": left_behind,
+            "error": ended.failure.as_ref().map(failure_to_json),
+            "cleanup": ended.cleanup.iter().map(|failure| &failure.fault.message).collect::<Vec<_>>(),
+            "cleanup_errors": ended.cleanup.iter().map(failure_to_json).collect::<Vec<_>>(), "left_behind": left_behind,
         }),
         Some(stop) => json!({
             "event": "run.stopped", "run": run, "status": status, "head": head, "reason": name_stop_reason(stop),

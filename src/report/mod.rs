@@ -19,7 +19,7 @@ mod transcript;
 pub use data::{DataFormat, render_data};
 pub use diff::diff_sources;
 pub use error::CliError;
-pub use fault_text::render_place;
+pub use fault_text::{failure_to_json, render_place};
 pub use next_step::{
     NextStep, find_next_step, list_targets_to_confirm, write_consent_options, write_resume_command,
 };

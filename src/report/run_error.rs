@@ -3,7 +3,7 @@
 use super::{
     error::CliError,
     exit_code::{FAILED, INTERRUPTED, MISMATCH, REFUSED, UNDECIDED, WAITING},
-    fault_text::{explain_unknown_function, list_fault_facts},
+    fault_text::{explain_unknown_function, list_clean_up_lines, list_fault_facts},
     next_step::{NextStep, hint_at_lost_cleanup, hint_at_mismatch, hint_at_rejected_edit, render_resume},
 };
 use crate::{
@@ -22,7 +22,7 @@ impl CliError {
             (None, None) if ended.cleanup.is_empty() => return None,
             (None, None) => Self::usage("the clean-up failed").with_exit(FAILED),
         };
-        error.facts.extend(ended.cleanup.iter().map(|wrong| format!("clean-up failed: {wrong}")));
+        error.facts.extend(ended.cleanup.iter().flat_map(list_clean_up_lines));
         let run = &ended.run;
         match (&ended.stop, ended.is_given_up) {
             // The same would be met again: only its records can still end the run.
@@ -162,7 +162,10 @@ fn error_from_stop(stop: &StopReason, run: &str, consent: &str) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{base::painter::Painter, journal};
+    use crate::{
+        base::painter::Painter,
+        journal::{self, ScriptError},
+    };
     use serde_json::Value;
 
     fn ended_run(status: RunStatus, stop: Option<StopReason>) -> RunResult {
@@ -242,11 +245,19 @@ mod tests {
         assert_eq!(CliError::exit_code_of(&ended_run(RunStatus::Abandoned, None)), 0);
         assert_eq!(CliError::exit_code_of(&ended_run(RunStatus::Waiting, None)), WAITING);
         let untidy = RunResult {
-            cleanup: vec!["the branch is still there".into()],
+            cleanup: vec![Failure {
+                fault: ScriptError {
+                    hint: Some("remove it".into()),
+                    left_behind: vec!["branch lab/x".into()],
+                    ..ScriptError::new("TOOL", "the branch is still there")
+                },
+                place: None,
+            }],
             ..ended_run(RunStatus::Failed, None)
         };
         assert_eq!(CliError::exit_code_of(&untidy), FAILED);
         let text = CliError::from_run_result(&untidy, "").expect("is an error").render_text(Painter::PLAIN);
-        assert!(text.contains("clean-up failed: the branch is still there"), "{text}");
+        let said = "  clean-up failed: the branch is still there\n    TOOL\n    left behind: branch lab/x\n    hint: remove it";
+        assert!(text.contains(said), "{text}");
     }
 }
