@@ -1,7 +1,7 @@
 //! The scope of a call: the path that names it, and the clean-up that is deferred there.
 
 use super::{
-    call_path::{CLEAN_UP_PATH, are_in_different_forks},
+    call_path::{CLEAN_UP_PATH, are_in_different_forks, is_edit_gate_name, is_in_fork},
     run_context::{DeferredCleanup, RunContext, StoredCallContext},
     script_error::{OUTSIDE_RUN, RhaiResult},
     stop::{self, NativeError, StopReason},
@@ -248,7 +248,11 @@ impl CallScope {
         // Which forks had begun is recorded while they go on.
         let is_of_fan_out =
             |later: &str| later.rsplit('/').next().is_some_and(|own| own.starts_with("failed#"));
-        let is_behind = |later: &String| !is_of_fan_out(later) && !are_in_different_forks(call, later);
+        // The gate of an edition has one name for all forks: which of them came to it is not recorded.
+        let is_from_any_fork = |later: &str| is_in_fork(call) && is_edit_gate_name(later);
+        let is_behind = |later: &String| {
+            !is_of_fan_out(later) && !is_from_any_fork(later) && !are_in_different_forks(call, later)
+        };
         is_over || run.call_names_begun_after(call).iter().any(is_behind)
     }
 
