@@ -210,11 +210,15 @@ impl<'a> FanOut<'a> {
 
     /// Runs the admitted forks to their end, on threads with a large stack.
     fn run_admitted_forks(&self, cx: &NativeContext<'_>) -> RhaiResult<()> {
-        let count = {
+        let (count, first) = {
             let state = lock_unpoisoned(&self.state);
             // What is under way at once goes on at once, though an edit has lowered the limit.
-            state.waiting.len().min(self.limit.max(state.open.len())).min(self.fork_limit)
+            let count = state.waiting.len().min(self.limit.max(state.open.len())).min(self.fork_limit);
+            let rest = state.waiting.difference(&state.open);
+            (count, state.open.iter().chain(rest).copied().take(count).collect::<Vec<_>>())
         };
+        // All of them are at work before the first of them asks what is recorded of the others.
+        first.iter().for_each(|index| self.note_fork_begun(*index));
         self.split_script_branch(count);
         let started = thread::scope(|threads| {
             let start = |worker| {
@@ -222,7 +226,10 @@ impl<'a> FanOut<'a> {
                 named.spawn_scoped(threads, move || self.run_worker_then_end_branch(worker)).is_ok()
             };
             // With fewer threads than asked for it only takes longer.
-            (0..count).map(start).take_while(|started| *started).count()
+            let started = (0..count).map(start).take_while(|started| *started).count();
+            // Nobody waits for one that has no thread.
+            first.iter().skip(started).for_each(|index| self.forget_fork(*index));
+            started
         });
         // They take no part, and the last of all threads is not known before.
         (started..count).for_each(|_| self.end_script_branch());
@@ -262,7 +269,6 @@ impl<'a> FanOut<'a> {
     fn run_forks_on_this_thread(&self, worker: usize) {
         while let Some(index) = self.next_fork(worker) {
             let scope = self.scope.scope_of_fork(index);
-            scope.run_context().rejections.begin_fork(scope.path());
             let called = panic::catch_unwind(AssertUnwindSafe(|| self.invoke_fork(&scope, index)));
             let abandoned = take_fork_abandoned();
             self.note_fork_over(&scope, &called);
@@ -282,7 +288,23 @@ impl<'a> FanOut<'a> {
                 }
                 Err(payload) => state.record_panic(Some(payload)),
             }
+            if state.panic.is_some() {
+                // What is still to begin never does, and nobody waits for it.
+                self.scope.run_context().rejections.restart();
+            }
         }
+    }
+
+    fn note_fork_begun(&self, index: usize) {
+        self.scope.run_context().rejections.begin_fork(&self.path_of_fork(index));
+    }
+
+    fn forget_fork(&self, index: usize) {
+        self.scope.run_context().rejections.end_fork(self.scope.path(), &self.path_of_fork(index), None);
+    }
+
+    fn path_of_fork(&self, index: usize) -> String {
+        format!("{}/{index}", self.scope.path())
     }
 
     /// Notes that a fork is over, and with which rejection, where that fails all forks.
@@ -301,6 +323,7 @@ impl<'a> FanOut<'a> {
         let index = state.open.pop_first().or(first)?;
         state.waiting.remove(&index);
         state.begun.insert(index);
+        self.note_fork_begun(index);
         if let Some(edits) = &self.scope.run_context().edits {
             edits.note_started(self.scope.path(), index);
         }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     base::lock::lock_unpoisoned,
-    journal::{APPROVE, Decision, RunFold},
+    journal::{APPROVE, Decision, FoldedCall, Outcome, RunFold},
 };
 use rhai::EvalAltResult;
 use std::{
@@ -95,7 +95,8 @@ impl Rejections {
 
     /// Notes that the script goes on at a path: what was raised there is handled.
     pub(super) fn note_going_on(&self, path: &str) {
-        let is_handled = |place: &String| !are_in_different_forks(place, path);
+        // Below a `parallel` or `each` that it ended, only the other branches go on.
+        let is_handled = |place: &String| !are_in_different_forks(place, path) && !is_below(path, place);
         if lock_unpoisoned(&self.state).raised.iter().any(is_handled) {
             self.change(|state| state.raised.retain(|place| !is_handled(place)));
         }
@@ -134,12 +135,21 @@ pub(super) fn find_rejection(error: &EvalAltResult) -> Option<String> {
     (fault.code == codes::REJECTED).then_some(fault.message)
 }
 
+/// Returns the gates that somebody has rejected, also those of which the script has the error already.
 fn list_rejected_gates(fold: &RunFold) -> impl Iterator<Item = &str> {
-    let gates = fold.calls().filter(|(_, call)| call.op == APPROVE);
-    gates.filter_map(|(name, call)| {
-        let decision = call.decision.as_ref().map(Decision::decode);
-        matches!(decision, Some(Ok(Decision::Reject { .. }))).then_some(name)
-    })
+    let gates = fold.calls().filter(|(_, call)| call.op == APPROVE && is_rejected(call));
+    gates.map(|(name, _)| name)
+}
+
+fn is_rejected(gate: &FoldedCall) -> bool {
+    match gate.outcome() {
+        Some(Outcome::Err(error)) => error["code"] == codes::REJECTED,
+        Some(Outcome::Ok(_)) => false,
+        None => {
+            let decision = gate.decision.as_ref().map(Decision::decode);
+            matches!(decision, Some(Ok(Decision::Reject { .. })))
+        }
+    }
 }
 
 fn is_below(call: &str, path: &str) -> bool {
