@@ -218,7 +218,9 @@ impl<'a> FanOut<'a> {
             (count, state.open.iter().chain(rest).copied().take(count).collect::<Vec<_>>())
         };
         // All of them are at work before the first of them asks what is recorded of the others.
-        first.iter().for_each(|index| self.note_fork_begun(*index));
+        for index in &first {
+            self.note_fork_begun(*index);
+        }
         self.split_script_branch(count);
         let started = thread::scope(|threads| {
             let start = |worker| {
