@@ -126,3 +126,72 @@ fn the_gate_that_is_printed_is_the_one_whose_question_is_printed() {
         stopped = expect_code(&env, "resume last", 3);
     }
 }
+
+#[test]
+fn a_changed_preset_is_said_to_change_nothing_where_the_run_has_a_value() {
+    let params = |lab: &str, since: &str, key: &str| {
+        format!(
+            "lab: #{{ type: \"string\", preset: \"{lab}\" }}, back: #{{ type: \"time\", preset: \"{since}\" }}, \
+             key: #{{ type: \"secret\", preset: \"env:{key}\" }}, same: #{{ type: \"int\", preset: 1 }},"
+        )
+    };
+    let env = CliEnv::new();
+    write_runbook(&env, &format!("{GATED} {LABELLED}"), &params("old", "-30m", "OLD_KEY"));
+    expect_code(&env, "run r.rhai -p same=2", 3);
+    write_runbook(&env, &format!("{GATED} {LABELLED} note(\"x\");"), &params("new", "-60m", "NEW_KEY"));
+    let edited = expect_code(&env, "resume last --edited", 3);
+    let lines: Vec<&str> = edited.stderr.lines().filter(|line| line.starts_with("the parameter `")).collect();
+    assert_eq!(lines.len(), 3, "{edited}");
+    assert!(
+        lines[0].starts_with("the parameter `back` stays `20") && lines[0].contains("`-60m`"),
+        "{edited}"
+    );
+    assert!(lines[1].contains("`key` stays as the run") && !lines[1].contains("KEY"), "{edited}");
+    assert!(lines[2].contains("`lab` stays `old` as") && lines[2].contains("preset `new` is"), "{edited}");
+    // The preset that it has by now is no news.
+    let again = expect_code(&env, "resume last --edited", 3);
+    assert!(!again.stderr.contains("the parameter `"), "{again}");
+}
+
+/// What is deferred, and captures all parameters.
+const UNDOES: &str = r#"let db = params.db; backup::create(db); db::config::set(db, #{ work_mem: "64MB" });
+    defer(|| db::config::set(params.db, #{ work_mem: "4MB" }));"#;
+
+#[test]
+fn an_added_parameter_is_no_other_clean_up_where_all_of_them_are_captured() {
+    let env = env_with(&format!("{UNDOES} approve(\"go?\");"));
+    expect_code(&env, "run r.rhai", 3);
+    let lab = "lab: #{ type: \"string\", preset: \"x\" },";
+    let more = "more: #{ type: \"int\", preset: 1 },";
+    // A second clean-up, recorded with one parameter more, meets one with two more.
+    let script =
+        format!("{UNDOES} approve(\"go?\"); {LABELLED} defer(|| note(params.lab)); approve(\"and?\");");
+    write_runbook(&env, &script, lab);
+    expect_code(&env, "resume last --edited", 3);
+    expect_code(&env, "approve last --resume", 3);
+    write_runbook(&env, &script, &format!("{lab} {more}"));
+    expect_code(&env, "resume last --edited", 3);
+    expect_code(&env, "resume last", 3);
+    let done = expect_code(&env, "approve last --resume", 0);
+    assert!(!done.stderr.contains("left behind"), "{done}");
+    let set = env.run_cli(&["db", "config", "get", "-t", "sandbox", "--names", "work_mem", "-o", "json"]);
+    assert!(set.stdout.contains("4MB"), "{set}");
+}
+
+#[test]
+fn a_removed_or_changed_parameter_is_another_clean_up_where_all_of_them_are_captured() {
+    let lab = |preset: &str| format!("lab: #{{ type: \"string\", preset: \"{preset}\" }},");
+    let env = CliEnv::new();
+    let script = format!("{UNDOES} approve(\"go?\");");
+    write_runbook(&env, &script, &lab("x"));
+    expect_code(&env, "run r.rhai", 3);
+    for change in ["params + #{ lab: \"y\" }", "params; params.remove(\"lab\")", "params + #{ more: 1 }"] {
+        let own = UNDOES.replace("defer(||", &format!("let params = {change}; defer(||"));
+        write_runbook(&env, &format!("{own} approve(\"go?\");"), &lab("x"));
+        let stopped = expect_code(&env, "resume last --edited", 5);
+        assert!(stopped.stderr.contains("defer"), "{stopped}");
+    }
+    // A run keeps what it was given: where only the header has it no more, the clean-up does what it did.
+    write_runbook(&env, &script, "");
+    expect_code(&env, "resume last --edited", 3);
+}

@@ -127,3 +127,41 @@ fn one_runbook_started_twice_at_once_goes_on_once() {
         assert_eq!(count_updates(&env), race as usize, "race {race}");
     }
 }
+
+#[test]
+fn a_take_over_that_could_do_nothing_stops_nobody() {
+    let env = CliEnv::new();
+    env.write_file("redrill.toml", "[targets.p]\nprovider = \"sim\"\nworld = \"sandbox\"\nprotect = true\n");
+    let mut first = start_slow_run(&env);
+    let with_other =
+        SLOW_RUNBOOK.replace("params: #{", "params: #{ other: #{ type: \"target\", preset: \"p\" },");
+    let unparsed = Some("let = ");
+    for (text, args, code, said) in [
+        (unparsed, &["resume", "last", "--edited", "--take-over"][..], 2, "Expecting"),
+        (None, &["resume", "last", "--edited", "--take-over"], 2, "is not there"),
+        (Some(&*with_other), &["resume", "last", "--edited", "--take-over"], 6, "`p` is protected"),
+        (
+            Some(&*SLOW_RUNBOOK.replace("db.destroy", "db.read")),
+            &["resume", "last", "--edited", "--take-over"],
+            6,
+            "db.destroy",
+        ),
+        (Some(SLOW_RUNBOOK), &["approve", "last", "--take-over", "--resume"], 2, "waits for no approval"),
+        (Some(SLOW_RUNBOOK), &["approve", "last", "nothere", "--take-over"], 2, "has no approval"),
+        (unparsed, &["run", "slow.rhai", "--take-over"], 2, "Expecting"),
+        (Some(&*with_other), &["run", "slow.rhai", "--take-over"], 6, "`p` is protected"),
+        (Some(SLOW_RUNBOOK), &["run", "slow.rhai", "--take-over", "-p", "nothere=1"], 2, "nothere"),
+    ] {
+        match text {
+            Some(text) => env.write_file("slow.rhai", text),
+            None => std::fs::remove_file(env.path("slow.rhai")).unwrap(),
+        }
+        let refused = env.run_cli(args);
+        assert!(refused.code == code && refused.stderr.contains(said), "{args:?}: {refused}");
+        assert!(!refused.stderr.contains("asks the run"), "{args:?}: {refused}");
+        assert!(first.try_wait().unwrap().is_none(), "{args:?}: it was stopped");
+    }
+    interrupt_child(&first);
+    let stopped = CommandOutput::from(first.wait_with_output().unwrap());
+    assert!(stopped.code == 130 && !stopped.stderr.contains("taken over"), "{stopped}");
+}

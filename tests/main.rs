@@ -13,6 +13,7 @@ mod arrows;
 mod catalogue;
 mod disk;
 mod docs;
+mod edited_files;
 mod edited_params;
 mod env;
 mod former_name;

@@ -376,3 +376,45 @@ fn a_script_that_takes_all_memory_is_stopped() {
         assert!(said.contains("exit 1") && said.contains("takes more than 1024 MiB of memory"), "{said}");
     }
 }
+
+#[test]
+fn clean_up_that_failed_is_told_with_all_that_is_known_of_it() {
+    let env = CliEnv::new();
+    let script =
+        "let db = params.db; defer(|| backup::get(db, \"nope\")); ensure(params.keep, \"the cause\");";
+    env.write_file("r.rhai", &sandbox_runbook("\"backup.read\"", script));
+    for (args, has_cause) in [(&["run", "r.rhai"][..], true), (&["run", "r.rhai", "-p", "keep=true"], false)]
+    {
+        let failed = env.run_cli(args);
+        let shown = env.run_cli(&["runs", "show", "last"]);
+        assert_eq!(failed.code, 1, "{failed}");
+        for told in [&failed.stderr, &shown.stdout] {
+            for said in [
+                "clean-up failed: ",
+                "at r.rhai:",
+                "NOT_FOUND · backup::get on sandbox",
+                "left behind: ",
+                "hint: ",
+            ] {
+                assert!(told.contains(said), "{said}: {told}");
+            }
+            assert_eq!(told.contains("the cause"), has_cause, "{told}");
+        }
+        let ended = env.run_cli(&["resume", "last", "-o", "json"]).parse_json();
+        let live = env.run_cli(&[args, &["-o", "json"]].concat());
+        let live = live.parse_events().pop().unwrap();
+        for event in [&live, &ended] {
+            let error = &event["cleanup_errors"][0];
+            assert_eq!(
+                (&error["code"], &error["side_effects"]),
+                (&"NOT_FOUND".into(), &"none".into()),
+                "{event}"
+            );
+            assert!(error["hint"].is_string() && error["left_behind"][0].is_string(), "{event}");
+            assert_eq!(event["cleanup"][0], error["message"], "{event}");
+            assert_eq!(event["error"].is_null(), !has_cause, "{event}");
+        }
+        let recorded = env.run_cli(&["runs", "show", "last", "-o", "json"]).parse_json();
+        assert_eq!(recorded["error"]["cleanup_errors"][0]["fault"]["code"], "NOT_FOUND", "{recorded}");
+    }
+}

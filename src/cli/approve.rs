@@ -5,7 +5,7 @@ use super::{
     questions::current_user,
     resume::{ResumeCommand, confirm_if_stale_and_destructive, missing_target_error},
     run::{RunOptions, check_not_ended, require_journal},
-    run_output::ReportFormat,
+    run_output::{ReportFormat, print_refusal_event},
     takeover,
 };
 use crate::{
@@ -33,7 +33,7 @@ pub(super) struct ApproveCommand {
 }
 
 impl ApproveCommand {
-    /// Records the decision, and resumes the run with `--resume`.
+    /// Records the decision, and resumes the run with `--resume`; a refusal is an event, too, where JSON was asked for.
     ///
     /// # Errors
     /// The run waits for no approval, or for several and none was named; or it could not go on here afterwards.
@@ -42,6 +42,20 @@ impl ApproveCommand {
         runtime: &Runtime,
         approves: bool,
     ) -> Result<u8, CliError> {
+        let id = self.record_decision(runtime, approves).inspect_err(|error| {
+            if self.options.output == ReportFormat::Json {
+                print_refusal_event(error);
+            }
+        })?;
+        if self.resume {
+            return Ok(ResumeCommand::after_decision(id, self.yes, self.options).resume_run(runtime));
+        }
+        output::print_next_command(&find_next_step(runtime, &id).command);
+        Ok(0)
+    }
+
+    /// Records the decision; returns the whole id of the run.
+    fn record_decision(&self, runtime: &Runtime, approves: bool) -> Result<String, CliError> {
         let journal = require_journal(runtime)?;
         let id = journal.resolve_run_id(&self.run)?;
         let summary = journal.summarize_run(&id)?;
@@ -50,23 +64,24 @@ impl ApproveCommand {
             return Err(refuse_session(&id));
         }
         let retyped =
-            RetypedCommand { given: &self, word: if approves { "approve" } else { "reject" }, run: &id };
+            RetypedCommand { given: self, word: if approves { "approve" } else { "reject" }, run: &id };
         let by = current_user();
         let approval = {
+            if retyped.given.options.take_over && journal.is_run_held(&id) {
+                // What is refused is refused before the process that has the run is asked to stop.
+                let (fold, _) = RunFold::fold_until_illegal(&journal.read_records(&id)?);
+                retyped.choose_approval_to_decide(runtime, &fold)?;
+            }
             let run = retyped.acquire_run(&journal)?;
-            let approval = retyped.choose_approval(runtime, &journal, &run)?;
-            retyped.check_run_could_resume(runtime, &journal, &run)?;
+            let approval = retyped.choose_approval_to_decide(runtime, &run.copy_fold())?;
+            retyped.check_record_is_new_enough(runtime, &journal, &run)?;
             approval.record_decision(&run, approves, &by)?;
             approval.name
         };
         drop(journal);
         let word = if approves { "approved" } else { "rejected" };
         terminal::print_message(&format!("{by} {word} {approval}"));
-        if self.resume {
-            return Ok(ResumeCommand::after_decision(id, self.yes, self.options).resume_run(runtime));
-        }
-        output::print_next_command(&find_next_step(runtime, &id).command);
-        Ok(0)
+        Ok(id)
     }
 }
 
@@ -120,23 +135,27 @@ impl RetypedCommand<'_> {
         })
     }
 
+    /// Returns the approval to decide about, after which the run could go on here.
+    ///
+    /// # Errors
+    /// There is no such one, or the run could not go on: see [`RetypedCommand::check_run_could_resume`].
+    fn choose_approval_to_decide(&self, runtime: &Runtime, fold: &RunFold) -> Result<OpenApproval, CliError> {
+        let approval = self.choose_approval(runtime, fold)?;
+        self.check_run_could_resume(runtime, fold)?;
+        Ok(approval)
+    }
+
     /// Returns the approval that was named; where none was, the only one that the run waits for.
-    fn choose_approval(
-        &self,
-        runtime: &Runtime,
-        journal: &Journal,
-        run: &Run,
-    ) -> Result<OpenApproval, CliError> {
+    fn choose_approval(&self, runtime: &Runtime, fold: &RunFold) -> Result<OpenApproval, CliError> {
         let part = self.given.approval.as_deref();
-        let (fold, _) = RunFold::fold_until_illegal(&journal.read_records(self.run)?);
-        let mut approvals = OpenApproval::list_open_approvals(run).map_err(journal::Error::from)?;
+        let mut approvals = OpenApproval::list_open_approvals(fold).map_err(journal::Error::from)?;
         approvals.retain(|open| part.is_none_or(|part| fold.is_named(part, &open.name)));
         if approvals.len() > 1 {
             return Err(self.several_approvals_error(&approvals));
         }
         match approvals.pop() {
             Some(approval) => Ok(approval),
-            None => Err(self.unknown_approval_error(runtime, &fold)),
+            None => Err(self.unknown_approval_error(runtime, fold)),
         }
     }
 
@@ -188,29 +207,38 @@ impl RetypedCommand<'_> {
     /// Refuses a decision after which the run could not go on here: it would be recorded, and nothing done.
     ///
     /// # Errors
-    /// A target is lost or protected and not named, or the last record is old.
-    fn check_run_could_resume(
+    /// A target is lost, or protected and not named.
+    fn check_run_could_resume(&self, runtime: &Runtime, fold: &RunFold) -> Result<(), CliError> {
+        let asked = if self.given.resume { AskForTargets::Targets } else { AskForTargets::Configuration };
+        let lost = runtime
+            .find_lost_target(fold, asked)
+            .map_err(|unread| add_that_nothing_was_decided(journal::Error::from(unread).into()))?;
+        if let Some(lost) = lost {
+            return Err(self.lost_target_error(lost));
+        }
+        if self.given.resume { self.check_protected_targets_confirmed(runtime) } else { Ok(()) }
+    }
+
+    /// Asks before a run is resumed whose last record is old; a process that was asked to stop has written a new one.
+    ///
+    /// # Errors
+    /// Nobody says yes.
+    fn check_record_is_new_enough(
         &self,
         runtime: &Runtime,
         journal: &Journal,
         run: &Run,
     ) -> Result<(), CliError> {
-        let asked = if self.given.resume { AskForTargets::Targets } else { AskForTargets::Configuration };
-        let lost = runtime
-            .find_lost_target(run, asked)
-            .map_err(|unread| add_that_nothing_was_decided(journal::Error::from(unread).into()))?;
-        if let Some(lost) = lost {
-            return Err(self.lost_target_error(lost));
-        }
         if !self.given.resume {
             return Ok(());
         }
-        self.check_protected_targets_confirmed(runtime)?;
-        let needs = Runtime::read_recorded_needs(journal, run)
+        let recorded = Runtime::read_recorded_runbook(journal, self.run, run.source_edition())
             .map_err(|unread| add_that_nothing_was_decided(unread.into()))?;
         let age = RecordAge::of_run(runtime, run.last_record_before_acquisition());
-        confirm_if_stale_and_destructive(age, &needs, self.given.yes, &|more| self.render_as_typed_with(more))
-            .map_err(add_that_nothing_was_decided)
+        confirm_if_stale_and_destructive(age, &recorded.header.needs, self.given.yes, &|more| {
+            self.render_as_typed_with(more)
+        })
+        .map_err(add_that_nothing_was_decided)
     }
 
     fn lost_target_error(&self, lost: LostTarget) -> CliError {

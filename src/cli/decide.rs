@@ -9,7 +9,7 @@ use crate::{
         args::CallArgs,
         spec::{Operation, ReturnShape},
     },
-    report::{CliError, find_next_step, write_consent_options},
+    report::{CliError, find_next_step, write_consent_options, write_resume_command},
     runtime::{DecidableCall, DecisionRefusal, Runtime},
 };
 use clap::ValueEnum;
@@ -146,7 +146,7 @@ fn refusal_to_error(runtime: &Runtime, id: &str, given: &str, refusal: DecisionR
             let what = format!("the call `{call}` was cut short, and nobody has asked what came of it");
             return CliError::usage(what)
                 .with_hint("a resume asks the world")
-                .with_next_command(format!("redrill resume {id}"));
+                .with_next_command(write_resume_command(runtime, id));
         }
         DecisionRefusal::IsGate { call, is_awaited } => {
             return approval_decided_elsewhere_error(runtime, id, &call, is_awaited);
@@ -157,7 +157,7 @@ fn refusal_to_error(runtime: &Runtime, id: &str, given: &str, refusal: DecisionR
                 "a request of the call `{call}` may still take effect, {until}: nothing that is decided now would stop it"
             ))
             .with_hint("a resume looks on; or decide all the same, with `--anyway`")
-            .with_next_command(format!("redrill resume {id}"));
+            .with_next_command(write_resume_command(runtime, id));
         }
         DecisionRefusal::NotOne { open, is_none } => (open, is_none),
     };

@@ -19,6 +19,7 @@ mod rehearse;
 mod resume;
 mod run;
 mod run_output;
+mod runbook_file;
 mod runs;
 mod takeover;
 mod targets;

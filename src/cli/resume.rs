@@ -5,18 +5,19 @@ use super::{
     questions::QuestionPolicy,
     run::{RunOptions, ask_to_confirm_protected_targets, check_not_ended, find_run},
     run_output::{DECISION_STANDS, ReportFormat, report_refusal, run_and_report},
+    runbook_file::load_edited_runbook,
     takeover::{self, MAX_TAKEOVERS},
 };
 use crate::{
     base::{shell, terminal, value},
-    journal::{RunError, RunStatus, RunSummary, Source},
+    journal::{Failure, Journal, RunError, RunFold, RunStatus, RunSummary, Source},
     ops::spec::Permission,
     provider::{self, Code},
-    report::{CliError, DataFormat, RecordAge, diff_sources, exit_code, find_next_step},
+    report::{CliError, DataFormat, RecordAge, diff_sources, exit_code, failure_to_json, find_next_step},
     runtime::{Refusal, ResumeRequest, RunObserver, RunResult, Runbook, Runtime, SESSION, StopReason},
 };
 use serde_json::{Value, json};
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 /// `resume`.
 #[derive(Debug, clap::Args)]
@@ -54,20 +55,34 @@ impl ResumeCommand {
             policy,
             &|value| output::print_value(value, &[], DataFormat::Table),
             |watch| {
-                let mut ended = self.resume_once(runtime, &summary, Arc::clone(&watch))?;
-                for _ in 0..if self.options.take_over { MAX_TAKEOVERS } else { 0 } {
-                    let (Err(Refusal::Journal(error))
-                    | Ok(RunResult { stop: Some(StopReason::Leased(error)), .. })) = &ended
-                    else {
-                        break;
-                    };
-                    let Some(rival) = takeover::find_lease_holder(error) else { break };
-                    takeover::stop_run_owner_and_wait(&runtime.open_journal()?, rival)?;
-                    ended = self.resume_once(runtime, &summary, Arc::clone(&watch))?;
-                }
-                Ok(ended?)
+                self.resume_and_take_over(runtime, &summary, &watch).map_err(|error| {
+                    let next = error.next.clone();
+                    let next = next.unwrap_or_else(|| find_next_step(runtime, &summary.id).command);
+                    error.with_next_command(next)
+                })
             },
         )
+    }
+
+    /// Resumes the run; with `--take-over`, after the runs that hold its targets have stopped.
+    fn resume_and_take_over(
+        &self,
+        runtime: &Runtime,
+        summary: &RunSummary,
+        watch: &Arc<dyn RunObserver>,
+    ) -> Result<RunResult, CliError> {
+        let mut ended = self.resume_once(runtime, summary, Arc::clone(watch))?;
+        for _ in 0..if self.options.take_over { MAX_TAKEOVERS } else { 0 } {
+            let (Err(Refusal::Journal(error)) | Ok(RunResult { stop: Some(StopReason::Leased(error)), .. })) =
+                &ended
+            else {
+                break;
+            };
+            let Some(rival) = takeover::find_lease_holder(error) else { break };
+            takeover::stop_run_owner_and_wait(&runtime.open_journal()?, rival)?;
+            ended = self.resume_once(runtime, summary, Arc::clone(watch))?;
+        }
+        Ok(ended?)
     }
 
     /// Returns the command that resumes a run with these options, after a decision about it was recorded.
@@ -90,32 +105,22 @@ impl ResumeCommand {
                 .with_next_command(format!("redrill runs abandon {}", summary.id)));
         }
         let journal = Arc::new(runtime.open_journal()?);
+        let confirmed = if self.options.take_over && journal.is_run_held(&summary.id) {
+            self.check_before_take_over(runtime, &journal, summary)?
+        } else {
+            self.options.confirm.iter().cloned().collect()
+        };
         let (run, recorded) =
             takeover::acquire_or_take_over_run(&journal, &summary.id, self.options.take_over)
                 .map_err(|error| self.tell_of_decision(error, &summary.id))?;
         // Another process may have finished it since the summary was read.
         check_not_ended(run.id(), run.status())?;
-        let runbook = if self.edited {
-            let edited = load_runbook_and_print_difference(&summary.runbook, &recorded.sources())?;
-            if run.is_ending() && edited.sources() != recorded.sources() {
-                return Err(edit_of_ending_run_error(find_next_step(runtime, run.id()).command));
-            }
-            edited
-        } else {
-            recorded
-        };
         let again = |more: &str| self.resume_command_with(&summary.id, more);
+        let fold = run.copy_fold();
+        let runbook = self.choose_runbook(runtime, summary, &fold, recorded, true)?;
         let age = RecordAge::of_run(runtime, run.last_record_before_acquisition());
         confirm_if_stale_and_destructive(age, &runbook.header.needs, self.yes, &again)?;
-        let params = runtime.resolve_params_to_resume(&journal, &run, &runbook)?.values;
-        let confirmed = ask_to_confirm_protected_targets(
-            runtime,
-            &runbook,
-            &params,
-            run.targets_come_to(),
-            &self.options.confirm,
-            &again,
-        )?;
+        let confirmed = self.ask_to_confirm(runtime, &journal, &summary.id, &fold, &runbook, confirmed)?;
         let resume = ResumeRequest { run, runbook, confirmed, abandon: false };
         match runtime.resume_run(journal, resume, watch) {
             Err(Refusal::Target(error)) if error.code == Code::NotFound => {
@@ -123,6 +128,71 @@ impl ResumeCommand {
             }
             ended => Ok(ended),
         }
+    }
+
+    /// Checks, before the process that has the run is asked to stop, all that could refuse this command then; returns the
+    /// protected targets that are confirmed. The age of the last record is none of it: that process writes one as it stops.
+    fn check_before_take_over(
+        &self,
+        runtime: &Runtime,
+        journal: &Journal,
+        summary: &RunSummary,
+    ) -> Result<BTreeSet<String>, CliError> {
+        let id = &summary.id;
+        let (fold, _) = RunFold::fold_until_illegal(&journal.read_records(id)?);
+        let recorded = Runtime::read_recorded_runbook(journal, id, fold.source_edition())?;
+        let runbook = self.choose_runbook(runtime, summary, &fold, recorded, false)?;
+        let given = self.options.confirm.iter().cloned().collect();
+        let confirmed = self.ask_to_confirm(runtime, journal, id, &fold, &runbook, given)?;
+        match runtime.check_could_resume(journal, id, &fold, &runbook, &confirmed) {
+            Err(Refusal::Target(error)) if error.code == Code::NotFound => {
+                Err(missing_target_error(error, id, &self.resume_command_with(id, "")))
+            }
+            checked => Ok(checked.map(|()| confirmed)?),
+        }
+    }
+
+    /// Returns the runbook with which the run goes on: as it is recorded or, `--edited`, as it is on disk.
+    fn choose_runbook(
+        &self,
+        runtime: &Runtime,
+        summary: &RunSummary,
+        fold: &RunFold,
+        recorded: Runbook,
+        prints_difference: bool,
+    ) -> Result<Runbook, CliError> {
+        if !self.edited {
+            return Ok(recorded);
+        }
+        let (edited, file) = load_edited_runbook(runtime, &summary.id, &summary.runbook)?;
+        if prints_difference {
+            print_difference(&file, &recorded.sources(), &edited.sources());
+            let kept = fold.complete_params_without_trial(&summary.params);
+            let lines = edited.describe_kept_params(&recorded, &kept, &runtime.config);
+            for line in lines {
+                terminal::print_message(&line);
+            }
+        }
+        if fold.is_ending() && edited.sources() != recorded.sources() {
+            return Err(edit_of_ending_run_error(find_next_step(runtime, &summary.id).command));
+        }
+        Ok(edited)
+    }
+
+    /// Returns the confirmed protected targets: those that are `given`, and those typed now.
+    fn ask_to_confirm(
+        &self,
+        runtime: &Runtime,
+        journal: &Journal,
+        run: &str,
+        fold: &RunFold,
+        runbook: &Runbook,
+        given: BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, CliError> {
+        let params = runtime.resolve_params_to_resume(journal, run, fold, runbook)?.values;
+        let come_to = fold.targets_come_to().map(str::to_owned).collect();
+        let again = |more: &str| self.resume_command_with(run, more);
+        ask_to_confirm_protected_targets(runtime, runbook, &params, come_to, given, &again)
     }
 
     /// Says, where another process has the run by now, that what was decided stands, and how the run is brought on.
@@ -196,14 +266,13 @@ fn edit_of_ending_run_error(next: String) -> CliError {
         .with_next_command(next)
 }
 
-/// Loads the runbook from disk, and prints its difference from the recorded one.
-fn load_runbook_and_print_difference(path: &str, recorded: &[Source]) -> Result<Runbook, CliError> {
-    let runbook = Runbook::load_file(Path::new(path))?;
-    match diff_sources(recorded, &runbook.sources()) {
+/// Says which file is read, and in what it differs from the recorded text.
+fn print_difference(file: &Path, recorded: &[Source], edited: &[Source]) {
+    terminal::print_message(&format!("the runbook is read from {}", file.display()));
+    match diff_sources(recorded, edited) {
         Some(difference) => terminal::print_message(&difference),
         None => terminal::print_message("the runbook is the one that was recorded"),
     }
-    Ok(runbook)
 }
 
 /// Reports that a run ended before, and returns its exit code.
@@ -218,25 +287,25 @@ fn report_ended_run(summary: &RunSummary, format: ReportFormat) -> u8 {
                 output::print_next_command(&format!("redrill runs show {id}"));
             }
         }
-        ReportFormat::Json => terminal::print_data(
-            &json!({
-                "event": "run.finished", "run": id, "status": status, "error": summary.error.as_ref().map(error_to_json),
-                "left_behind": summary.left_behind,
-            })
-            .to_string(),
-        ),
+        ReportFormat::Json => terminal::print_data(&ended_event(summary).to_string()),
     }
     if *status == RunStatus::Succeeded { 0 } else { exit_code::FAILED }
 }
 
-/// Returns a recorded error in the form of the final event, with its place as a field.
-fn error_to_json(recorded: &Value) -> Value {
-    let Ok(RunError { fault: Some(fault), place, .. }) = RunError::decode(recorded) else {
-        return value::strip_tags(recorded);
-    };
-    let mut error = value::strip_tags(&fault.to_json());
-    error["place"] = json!(place);
-    error
+/// Returns the final event of a run that ended before, as far as it is recorded; what does not read is shown as it is.
+fn ended_event(summary: &RunSummary) -> Value {
+    let RunSummary { id, status, error, left_behind, .. } = summary;
+    let mut event = json!({
+        "event": "run.finished", "run": id, "status": status, "error": error.as_ref().map(value::strip_tags),
+        "left_behind": left_behind,
+    });
+    if let Some(Ok(RunError { fault, place, cleanup, cleanup_errors })) = error.as_ref().map(RunError::decode)
+    {
+        event["error"] = json!(fault.map(|fault| failure_to_json(&Failure { fault, place })));
+        event["cleanup"] = json!(cleanup);
+        event["cleanup_errors"] = cleanup_errors.iter().map(failure_to_json).collect();
+    }
+    event
 }
 
 #[cfg(test)]

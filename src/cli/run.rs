@@ -4,6 +4,7 @@ use super::{
     output,
     questions::QuestionPolicy,
     run_output::{ReportFormat, run_and_report},
+    runbook_file::name_runbook,
     takeover::{self, MAX_TAKEOVERS},
 };
 use crate::{
@@ -62,7 +63,8 @@ impl RunCommand {
             &|value| output::print_value(value, &[], DataFormat::Table),
             |watch| {
                 let params = parse_params(&self.params)?;
-                let load = || Runbook::load_file(&self.runbook).map_err(CliError::from);
+                let name = name_runbook(&runtime.config.base, &self.runbook);
+                let load = || Runbook::load_file_as(&self.runbook, name.clone()).map_err(CliError::from);
                 let begun = start_run(runtime, load, &params, &options.confirm, options.take_over, &watch);
                 begun.map_err(|error| match &error.place {
                     Some(_) if error.next.is_none() => {
@@ -110,7 +112,7 @@ pub(super) fn start_run(
             &runbook,
             &values,
             vec![],
-            confirm,
+            confirm.iter().cloned().collect(),
             &shell::own_command_line_with,
         )?,
     };
@@ -134,10 +136,10 @@ pub(super) fn ask_to_confirm_protected_targets(
     runbook: &Runbook,
     params: &Value,
     come_to: Vec<String>,
-    given: &[String],
+    given: BTreeSet<String>,
     command_with: &dyn Fn(&str) -> String,
 ) -> Result<BTreeSet<String>, CliError> {
-    let mut confirmed: BTreeSet<String> = given.iter().cloned().collect();
+    let mut confirmed = given;
     for name in runtime.targets_to_confirm(runbook, params, come_to) {
         if confirmed.contains(&name) {
             continue;

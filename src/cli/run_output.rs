@@ -8,7 +8,9 @@ use super::{
 use crate::{
     base::{shell::with_location_options, terminal, value},
     journal::RunFold,
-    report::{CliError, exit_code, find_next_step},
+    report::{
+        CliError, exit_code, failure_to_json, find_next_step, write_consent_options, write_resume_command,
+    },
     runtime::{RunObserver, RunResult, Runtime, StopReason, is_gate},
 };
 use clap::ValueEnum;
@@ -63,7 +65,8 @@ pub(super) fn run_and_report(
         Err(error) => return report_refusal(report, &error),
     };
     let ink = terminal::stderr_painter();
-    let error = CliError::from_run_result(&ended)
+    let consent = write_consent_options(runtime, &ended.run);
+    let error = CliError::from_run_result(&ended, &consent)
         .map(|error| error.with_next_step(&ended, find_next_step(runtime, &ended.run)));
     match report {
         RunReport::Text | RunReport::JsonValue => {
@@ -78,10 +81,12 @@ pub(super) fn run_and_report(
                 return output::print_error(&wrong);
             }
             if error.is_some() && report == RunReport::JsonValue {
-                terminal::print_data(&final_event(&ended, error.as_ref()).to_string());
+                terminal::print_data(&final_event(runtime, &ended, error.as_ref()).to_string());
             }
         }
-        RunReport::JsonEvents => terminal::print_data(&final_event(&ended, error.as_ref()).to_string()),
+        RunReport::JsonEvents => {
+            terminal::print_data(&final_event(runtime, &ended, error.as_ref()).to_string());
+        }
     }
     if let Some(next) = error.as_ref().and_then(|t| t.next.as_ref()) {
         if report == RunReport::JsonEvents
@@ -101,21 +106,24 @@ pub(super) const DECISION_STANDS: &str =
 /// Reports why a run was not started or resumed, and returns the exit code.
 pub(super) fn report_refusal(report: RunReport, error: &CliError) -> u8 {
     if report != RunReport::Text {
-        let place = error.place.as_ref().map(|p| json!({"file": p.file, "line": p.line, "column": p.column}));
-        terminal::print_data(
-            &json!({
-            "event": "run.refused",
-            "error": {"message": error.message, "hint": error.hint_with_location_options(), "place": place},
-            "exit": error.exit,
-            })
-            .to_string(),
-        );
+        print_refusal_event(error);
     }
     let mut error = error.clone();
     if error.exit != exit_code::BUG && !error.facts.iter().any(|fact| fact == DECISION_STANDS) {
         error.facts.push("nothing was done".into());
     }
     output::print_error(&error)
+}
+
+/// Prints the event of a command that was refused.
+pub(super) fn print_refusal_event(error: &CliError) {
+    let place = error.place.as_ref().map(|p| json!({"file": p.file, "line": p.line, "column": p.column}));
+    let event = json!({
+        "event": "run.refused",
+        "error": {"message": error.message, "hint": error.hint_with_location_options(), "place": place},
+        "exit": error.exit, "next": error.next_command_with_location_options(),
+    });
+    terminal::print_data(&event.to_string());
 }
 
 /// Prints the state of a run on stderr: status, id, head, open calls, and what is left behind.
@@ -167,23 +175,20 @@ fn render_open_calls(runtime: &Runtime, run: &str, said: Option<&String>) -> Vec
 }
 
 /// Returns the last line of `-o json`.
-fn final_event(ended: &RunResult, error: Option<&CliError>) -> Value {
+fn final_event(runtime: &Runtime, ended: &RunResult, error: Option<&CliError>) -> Value {
     let RunResult { run, status, head, left_behind, .. } = ended;
     match &ended.stop {
         None => json!({
             "event": "run.finished", "run": run, "status": status, "head": head, "value": value::strip_tags(&ended.value),
-            "error": ended.failure.as_ref().map(|failure| {
-                let mut error = value::strip_tags(&failure.fault.to_json());
-                error["place"] = json!(failure.place);
-                error
-            }),
-            "cleanup": ended.cleanup, "left_behind": left_behind,
+            "error": ended.failure.as_ref().map(failure_to_json),
+            "cleanup": ended.cleanup.iter().map(|failure| &failure.fault.message).collect::<Vec<_>>(),
+            "cleanup_errors": ended.cleanup.iter().map(failure_to_json).collect::<Vec<_>>(), "left_behind": left_behind,
         }),
         Some(stop) => json!({
             "event": "run.stopped", "run": run, "status": status, "head": head, "reason": name_stop_reason(stop),
             "message": error.map(|t| &t.message), "hint": error.and_then(CliError::hint_with_location_options),
             "call": match stop { StopReason::Undecided { call, .. } | StopReason::Waiting { call, .. } => Some(call), _ => None },
-            "next": error.and_then(CliError::next_command_with_location_options), "resume": with_location_options(&format!("redrill resume {run}")),
+            "next": error.and_then(CliError::next_command_with_location_options), "resume": with_location_options(&write_resume_command(runtime, run)),
             "left_behind": left_behind,
         }),
     }

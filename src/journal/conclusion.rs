@@ -54,15 +54,19 @@ pub struct RunError {
     /// Clean-up that failed, one message each.
     #[serde(default)]
     pub cleanup: Vec<String>,
+    /// The same with all that is known of each; a run that ended under an earlier version has the messages only.
+    #[serde(default)]
+    pub cleanup_errors: Vec<Failure>,
 }
 
 impl RunError {
     /// Returns the error of a run that ended with `failure` and with `cleanup` undone; nothing where there is neither.
-    pub fn from_parts(failure: Option<&Failure>, cleanup: &[String]) -> Option<Self> {
+    pub fn from_parts(failure: Option<&Failure>, cleanup: &[Failure]) -> Option<Self> {
         let error = Self {
             fault: failure.map(|failure| failure.fault.clone()),
             place: failure.and_then(|failure| failure.place.clone()),
-            cleanup: cleanup.to_vec(),
+            cleanup: cleanup.iter().map(|failure| failure.fault.message.clone()).collect(),
+            cleanup_errors: cleanup.to_vec(),
         };
         (!error.is_empty()).then_some(error)
     }
@@ -80,6 +84,9 @@ impl RunError {
         }
         if !self.cleanup.is_empty() {
             fields.insert("cleanup".into(), json!(self.cleanup));
+        }
+        if !self.cleanup_errors.is_empty() {
+            fields.insert("cleanup_errors".into(), json!(self.cleanup_errors));
         }
         Value::Object(fields)
     }
@@ -125,13 +132,20 @@ mod tests {
 
     #[test]
     fn the_error_of_a_run_reads_back() {
-        let wrong = ["the branch is still there".to_owned()];
+        let wrong = [Failure { fault: ScriptError::new("TOOL", "the branch is still there"), place: None }];
         for (failure, cleanup) in [(Some(failure()), &wrong[..]), (Some(failure()), &[]), (None, &wrong)] {
             let error = RunError::from_parts(failure.as_ref(), cleanup).expect("there is one");
             assert_eq!(RunError::decode(&error.to_json()), Ok(error));
         }
+        let old = RunError::decode(&json!({"cleanup": ["the branch is still there"]})).expect("it reads");
+        assert_eq!((old.cleanup.len(), old.cleanup_errors), (1, vec![]));
         assert_eq!(RunError::from_parts(None, &[]), None);
-        for odd in [json!({}), json!("x"), json!({"fault": 1, "cleanup": ["c"]})] {
+        for odd in [
+            json!({}),
+            json!("x"),
+            json!({"fault": 1, "cleanup": ["c"]}),
+            json!({"cleanup": ["c"], "cleanup_errors": [{}]}),
+        ] {
             assert!(RunError::decode(&odd).is_err(), "{odd}");
         }
     }

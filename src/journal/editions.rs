@@ -1,6 +1,6 @@
 //! The editions of a run's sources: which text is in force, and what is dropped with one that does not match.
 
-use super::{FoldedCall, Record, RunStatus};
+use super::{Decision, FoldedCall, Record, RunStatus};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
@@ -24,6 +24,8 @@ pub(super) struct Editions {
     pub(super) allowance: Allowance,
     /// The parameters that the edition in force has and the run was not given, with their values.
     pub(super) params: Map<String, Value>,
+    /// The names of the parameters that each edition there was had added.
+    pub(super) param_names: Vec<BTreeSet<String>>,
     /// What the edition in force has added, while nothing has taken effect under it and it may still be dropped.
     trial: Option<EditionTrial>,
 }
@@ -104,6 +106,7 @@ impl Editions {
             Record::Begin { call, op, .. } => self.follow_begin(call, op, is_first),
             Record::End { call: name, op, .. } => self.follow_end(name, op, call, is_first),
             Record::Ending { .. } => self.trial = None,
+            Record::Decided { call: name, decision, .. } => self.follow_decision(name, decision, call),
             Record::Target { name, .. } if is_first => {
                 self.add_to_trial_edition(|added| {
                     added.targets.insert(name.clone());
@@ -134,12 +137,23 @@ impl Editions {
     /// decided about under an edition was decided for it.
     fn follow_end(&mut self, name: &str, op: &str, call: Option<&FoldedCall>, is_first: bool) {
         match op {
+            EDIT_GATE | APPROVE if call.is_some_and(FoldedCall::may_have_effect) => self.trial = None,
             EDIT_GATE => {}
-            APPROVE if call.is_some_and(FoldedCall::may_have_effect) => self.trial = None,
             _ if is_first => self.add_to_trial_edition(|added| {
                 added.calls.insert(name.to_owned());
             }),
             _ => {}
+        }
+    }
+
+    /// Follows a decision: the edition in force counts from when somebody approves it at its own gate, or at one that only it
+    /// has. Of a gate that was asked about before, nobody can tell here for which text it is approved.
+    fn follow_decision(&mut self, name: &str, decision: &Value, call: Option<&FoldedCall>) {
+        let Some(trial) = &self.trial else { return };
+        let is_own = trial.added.calls.contains(name)
+            || call.is_some_and(|call| call.op == EDIT_GATE && call.edition == self.in_force);
+        if is_own && matches!(Decision::decode(decision), Ok(Decision::Approve { .. })) {
+            self.trial = None;
         }
     }
 
@@ -151,6 +165,7 @@ impl Editions {
         }
         let dropped = self.drop_trial_edition();
         self.newest += 1;
+        self.param_names.push(params.keys().cloned().collect());
         self.trial = Some(EditionTrial {
             before: self.in_force,
             allowance_before: self.allowance.clone(),

@@ -328,7 +328,7 @@ impl RunFold {
     ///
     /// # Errors
     /// Its outcome, or what was decided about it, does not read.
-    pub(super) fn call_state(&self, name: &str) -> Result<CallState, UnreadableRecord> {
+    pub fn call_state(&self, name: &str) -> Result<CallState, UnreadableRecord> {
         let known = self.calls.get(name).and_then(|call| Some((call, call.attempts.last()?)));
         let Some((call, last)) = known else { return Ok(CallState::NotStarted) };
         let (op, args) = (call.op.clone(), call.args.clone());
@@ -354,7 +354,7 @@ impl RunFold {
     }
 
     /// Returns the error of a call whose recorded value does not read.
-    pub(super) fn unreadable_call_error(&self, name: &str, what: String) -> UnreadableRecord {
+    pub fn unreadable_call_error(&self, name: &str, what: String) -> UnreadableRecord {
         let version = self.calls.get(name).map_or(&self.version, |call| &call.version);
         unreadable_record_error(name, what, version)
     }
@@ -405,7 +405,7 @@ impl RunFold {
     }
 
     /// Returns the names of the targets that the run has used, in no order.
-    pub(super) fn target_names(&self) -> impl Iterator<Item = &str> {
+    pub fn target_names(&self) -> impl Iterator<Item = &str> {
         self.targets.keys().map(String::as_str)
     }
 
@@ -413,10 +413,7 @@ impl RunFold {
     ///
     /// # Errors
     /// It does not read.
-    pub(super) fn target_identity<T: DeserializeOwned>(
-        &self,
-        name: &str,
-    ) -> Result<Option<T>, UnreadableRecord> {
+    pub fn target_identity<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, UnreadableRecord> {
         let subject = format!("the target `{name}`");
         let decode = |who: &Versioned<Value>| who.decode_with(&subject, |value| T::deserialize(value));
         self.targets.get(name).map(decode).transpose()

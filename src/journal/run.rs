@@ -199,10 +199,10 @@ impl Run {
         self.read_fold(|fold| fold.complete_params(given))
     }
 
-    /// Returns the parameters of the run without those of an edition on trial: see
-    /// [`super::RunFold::complete_params_without_trial`].
-    pub fn complete_params_without_trial(&self, given: &Value) -> Value {
-        self.read_fold(|fold| fold.complete_params_without_trial(given))
+    /// Returns the names of the parameters that editions of the sources have added to those that the run was given, the first
+    /// edition first; also those of editions that were dropped.
+    pub fn param_names_of_editions(&self) -> Vec<BTreeSet<String>> {
+        self.read_fold(|fold| fold.editions.param_names.clone())
     }
 
     /// Returns the edition of the sources in force: 0 is the original, higher ones are edits.
@@ -257,6 +257,11 @@ impl Run {
     /// [`Error::WriteFailed`].
     pub fn write_records_unsynced(&self) -> Result<(), Error> {
         self.records.write_records_unsynced()
+    }
+
+    /// Returns the run as its records leave it, those that are not yet written included.
+    pub fn copy_fold(&self) -> RunFold {
+        self.read_fold(RunFold::clone)
     }
 
     /// Reads what the records say of the run, those that are not yet written included.

@@ -227,7 +227,7 @@ impl<'a> RunningScenario<'a> {
     pub(super) fn decide_gate(&self, approves: bool) -> Result<Result<(), ProcessKilled>, Refusal> {
         let decide = || -> Result<(), journal::Error> {
             let run = self.resources.journal.acquire_run(RUN_ID)?;
-            for approval in OpenApproval::list_open_approvals(&run)? {
+            for approval in OpenApproval::list_open_approvals(&run.copy_fold())? {
                 approval.record_decision(&run, approves, PERSON)?;
             }
             Ok(())

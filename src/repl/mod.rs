@@ -213,7 +213,7 @@ fn print_unreported_error(ended: &RunResult, exit: u8) -> u8 {
     // The error that ended it was printed when it happened.
     let said =
         exit != 0 && ended.failure.is_some() && ended.cleanup.is_empty() && ended.left_behind.is_empty();
-    if let Some(error) = CliError::from_run_result(ended).filter(|_| !said) {
+    if let Some(error) = CliError::from_run_result(ended, "").filter(|_| !said) {
         terminal::print_message(&error.render_text(terminal::stderr_painter()));
         return if exit == 0 { error.exit } else { exit };
     }

@@ -1,11 +1,12 @@
 //! What a fault of a script says: its place, its words, and whether anything changed.
 
 use crate::{
-    base::suggest,
-    journal::{ScriptError, SideEffects, SourceLocation},
+    base::{suggest, value},
+    journal::{Failure, ScriptError, SideEffects, SourceLocation},
     ops::{self, spec::Operation},
     runtime::NATIVES,
 };
+use serde_json::{Value, json};
 
 /// Returns a place with its source line and a caret under the column.
 pub fn render_place(place: &SourceLocation) -> String {
@@ -60,6 +61,24 @@ pub(super) fn list_fault_facts(fault: &ScriptError) -> Vec<String> {
         facts.push(format!("left behind: {}", fault.left_behind.join(", ")));
     }
     facts
+}
+
+/// Returns what there is to know of a clean-up that failed: first its message, then its place, its facts and its hint, each
+/// with a space before it.
+pub(super) fn list_clean_up_lines(failure: &Failure) -> Vec<String> {
+    let fault = &failure.fault;
+    let mut lines = vec![format!("clean-up failed: {}", fault.message)];
+    lines.extend(failure.place.as_ref().map(|at| format!("  at {}:{}:{}", at.file, at.line, at.column)));
+    lines.extend(list_fault_facts(fault).into_iter().map(|fact| format!("  {fact}")));
+    lines.extend(fault.hint.as_ref().map(|hint| format!("  hint: {hint}")));
+    lines
+}
+
+/// Returns an error of a script for programs, with its place as a field.
+pub fn failure_to_json(failure: &Failure) -> Value {
+    let mut error = value::strip_tags(&failure.fault.to_json());
+    error["place"] = json!(failure.place);
+    error
 }
 
 #[cfg(test)]

@@ -19,8 +19,10 @@ mod transcript;
 pub use data::{DataFormat, render_data};
 pub use diff::diff_sources;
 pub use error::CliError;
-pub use fault_text::render_place;
-pub use next_step::{NextStep, find_next_step, list_targets_to_confirm, write_consent_options};
+pub use fault_text::{failure_to_json, render_place};
+pub use next_step::{
+    NextStep, find_next_step, list_targets_to_confirm, write_consent_options, write_resume_command,
+};
 pub use quantities::{format_bytes, format_metric, format_moment, format_seconds};
 pub use record_age::RecordAge;
 pub use story::{render_story, story_to_json};

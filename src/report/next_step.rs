@@ -42,7 +42,7 @@ pub fn find_next_step(runtime: &Runtime, run: &str) -> NextStep {
         }
         let (fold, _) = RunFold::fold_until_illegal(&entries);
         let consent = write_consent_options(runtime, run);
-        if let Some(step) = step_beyond_looking(&journal, &summary, &fold)? {
+        if let Some(step) = step_beyond_looking(&journal, &summary, &fold, &consent)? {
             return Ok(Some(step));
         }
         Ok(Some(step_from_records(&summary, &fold, &consent)))
@@ -65,11 +65,24 @@ fn step_from_records(summary: &RunSummary, fold: &RunFold, consent: &str) -> Nex
         if let Some(step) = step_at_gate(run, fold, consent) {
             return step;
         }
-        if let Some(step) = step_at_held_call(run, fold) {
+        if let Some(step) = step_at_held_call(run, fold, consent) {
             return step;
         }
     }
-    NextStep::with_command(format!("redrill resume {run}{consent}"))
+    NextStep::with_command(render_resume(run, consent))
+}
+
+/// Returns the command that resumes a run, with what it needs.
+pub fn write_resume_command(runtime: &Runtime, run: &str) -> String {
+    render_resume(run, &write_consent_options(runtime, run))
+}
+
+pub(super) fn render_resume(run: &str, consent: &str) -> String {
+    format!("redrill resume {run}{consent}")
+}
+
+pub(super) fn render_edited_resume(run: &str, consent: &str) -> String {
+    format!("redrill resume {run} --edited{consent}")
 }
 
 /// Returns what to type about a run that can neither go on nor clean up.
@@ -101,27 +114,37 @@ fn step_at_mismatch(summary: &RunSummary, fold: &RunFold, consent: &str) -> Next
     if is_rejected {
         return NextStep {
             command: format!("redrill runs abandon {run}"),
-            hint: Some(hint_at_rejected_edit(run, false)),
+            hint: Some(hint_at_rejected_edit(run, consent, false)),
             is_decision: false,
         };
     }
+    let (resume, edited) = (render_resume(run, consent), render_edited_resume(run, consent));
     NextStep {
         command: format!("redrill runs abandon {run}"),
         hint: Some(format!(
-            "give it up\n      or, where its text differs, give it one that asks for all that was done: \
-             `redrill resume {run} --edited{consent}`\n      or, where a target does, bring back the one that it began with: \
-             `redrill resume {run}{consent}`"
+            "give it up\n      or, where its text differs, give it one that asks for all that was done: `{edited}`\n      \
+             or, where a target does, bring back the one that it began with: `{resume}`"
         )),
         is_decision: false,
     }
 }
 
+/// Returns what can be typed about a run that met what is not as it was recorded.
+pub(super) fn hint_at_mismatch(run: &str, consent: &str) -> String {
+    let (resume, edited) = (render_resume(run, consent), render_edited_resume(run, consent));
+    format!(
+        "go on with the recorded source: `{resume}`\n      with the file, once it asks for what was recorded: `{edited}`\n      \
+         or give it up and clean up: `redrill runs abandon {run}`"
+    )
+}
+
 /// Returns what becomes of an edited text that was rejected, and what can be typed.
-pub(super) fn hint_at_rejected_edit(run: &str, is_dropped: bool) -> String {
-    let edit = format!("`redrill resume {run} --edited` asks about the file as it is then");
+pub(super) fn hint_at_rejected_edit(run: &str, consent: &str, is_dropped: bool) -> String {
+    let edit = format!("`{}` asks about the file as it is then", render_edited_resume(run, consent));
     if is_dropped {
+        let resume = render_resume(run, consent);
         return format!(
-            "the edited text is dropped, and nothing of it was done: `redrill resume {run}` goes on with the text before\n      \
+            "the edited text is dropped, and nothing of it was done: `{resume}` goes on with the text before\n      \
              or edit it again: {edit}\n      or give the run up and clean up: `redrill runs abandon {run}`"
         );
     }
@@ -146,22 +169,24 @@ fn step_beyond_looking(
     journal: &Journal,
     summary: &RunSummary,
     fold: &RunFold,
+    consent: &str,
 ) -> Result<Option<NextStep>, journal::Error> {
     let run = &summary.id;
-    let go_on = if summary.runbook == SESSION { "runs abandon" } else { "resume" };
+    let go_on = match summary.runbook.as_str() {
+        SESSION => format!("redrill runs abandon {run}"),
+        _ => render_resume(run, consent),
+    };
     let landings = journal.list_landing_ends(run)?;
     let untraced =
         list_untraced(summary, fold).find(|(name, _)| !matches!(landings.get(*name), Some(Some(_))));
     let (found, again) = match untraced {
         Some(found) => (
             Some(found),
-            format!(
-                "the target keeps no trace of it: without that, `redrill {go_on} {run}` finds out nothing"
-            ),
+            format!("the target keeps no trace of it: without that, `{go_on}` finds out nothing"),
         ),
         None => (
             fold.doubtful_undecided_calls().find(|(name, _)| !landings.contains_key(*name)),
-            format!("where the target did not answer, `redrill {go_on} {run}` asks it again"),
+            format!("where the target did not answer, `{go_on}` asks it again"),
         ),
     };
     let Some((name, call)) = found else { return Ok(None) };
@@ -174,7 +199,7 @@ fn step_beyond_looking(
         command: format!("{decide} fail{anyway}"),
         hint: Some(format!(
             "{look}, and say what is so: `{decide} redo{anyway}` makes it (again), `fail` fails the call as it is, and \
-             `done --id ID` or `done --result JSON` in their place say that it was made; then `redrill {go_on} {run}`\n      \
+             `done --id ID` or `done --result JSON` in their place say that it was made; then `{go_on}`\n      \
              {again}"
         )),
         is_decision: true,
@@ -225,7 +250,7 @@ fn step_at_gate(run: &str, fold: &RunFold, consent: &str) -> Option<NextStep> {
 }
 
 /// Returns what to type about a call that is held.
-fn step_at_held_call(run: &str, fold: &RunFold) -> Option<NextStep> {
+fn step_at_held_call(run: &str, fold: &RunFold, consent: &str) -> Option<NextStep> {
     let is_held = |call: &FoldedCall| {
         let decided = call.decision.as_ref().map(Decision::decode);
         matches!(decided, Some(Ok(Decision::Hold { .. })))
@@ -234,7 +259,8 @@ fn step_at_held_call(run: &str, fold: &RunFold) -> Option<NextStep> {
     Some(NextStep {
         command: format!("redrill runs decide {run} {} redo", quote_shell_word(name)),
         hint: Some(format!(
-            "or, in place of `redo`, `fail`, `done --id ID` or `done --result JSON`; and then `redrill resume {run}`"
+            "or, in place of `redo`, `fail`, `done --id ID` or `done --result JSON`; and then `{}`",
+            render_resume(run, consent)
         )),
         is_decision: false,
     })

@@ -3,8 +3,8 @@
 use super::{
     error::CliError,
     exit_code::{FAILED, INTERRUPTED, MISMATCH, REFUSED, UNDECIDED, WAITING},
-    fault_text::{explain_unknown_function, list_fault_facts},
-    next_step::{NextStep, hint_at_lost_cleanup, hint_at_rejected_edit},
+    fault_text::{explain_unknown_function, list_clean_up_lines, list_fault_facts},
+    next_step::{NextStep, hint_at_lost_cleanup, hint_at_mismatch, hint_at_rejected_edit, render_resume},
 };
 use crate::{
     base::shell::quote_shell_word,
@@ -13,15 +13,16 @@ use crate::{
 };
 
 impl CliError {
-    /// Returns what kept a run from ending well; nothing when it did.
-    pub fn from_run_result(ended: &RunResult) -> Option<Self> {
+    /// Returns what kept a run from ending well; nothing when it did. `consent` is what it takes to resume it: see
+    /// [`super::write_consent_options`].
+    pub fn from_run_result(ended: &RunResult, consent: &str) -> Option<Self> {
         let mut error = match (&ended.stop, &ended.failure) {
-            (Some(stop), _) => error_from_stop(stop, &ended.run),
+            (Some(stop), _) => error_from_stop(stop, &ended.run, consent),
             (None, Some(failure)) => Self::from_failure(failure),
             (None, None) if ended.cleanup.is_empty() => return None,
             (None, None) => Self::usage("the clean-up failed").with_exit(FAILED),
         };
-        error.facts.extend(ended.cleanup.iter().map(|wrong| format!("clean-up failed: {wrong}")));
+        error.facts.extend(ended.cleanup.iter().flat_map(list_clean_up_lines));
         let run = &ended.run;
         match (&ended.stop, ended.is_given_up) {
             // The same would be met again: only its records can still end the run.
@@ -90,7 +91,7 @@ impl CliError {
             RunStatus::Waiting => WAITING,
             // Abandoning was asked for, so it is a success unless the clean-up failed.
             RunStatus::Abandoned if ended.cleanup.is_empty() => 0,
-            _ => Self::from_run_result(ended).map_or(FAILED, |error| error.exit),
+            _ => Self::from_run_result(ended, "").map_or(FAILED, |error| error.exit),
         }
     }
 
@@ -116,13 +117,13 @@ impl CliError {
         match unfinished {
             EvalError::Parse(error) => error.clone().into(),
             EvalError::Failed(failure) => Self::from_failure(failure),
-            EvalError::Stopped(stop) => error_from_stop(stop, run),
+            EvalError::Stopped(stop) => error_from_stop(stop, run, ""),
         }
     }
 }
 
-fn error_from_stop(stop: &StopReason, run: &str) -> CliError {
-    let resume = format!("redrill resume {run}");
+fn error_from_stop(stop: &StopReason, run: &str, consent: &str) -> CliError {
+    let resume = render_resume(run, consent);
     let stopped =
         |message: &str, exit| CliError::usage(message).with_exit(exit).with_next_command(resume.clone());
     match stop {
@@ -136,13 +137,10 @@ fn error_from_stop(stop: &StopReason, run: &str) -> CliError {
             quote_shell_word(call)
         )),
         StopReason::Mismatch { message } => stopped(message, MISMATCH)
-            .with_hint(format!(
-                "go on with the recorded source: `redrill resume {run}`\n      with the file, once it asks for what was \
-                 recorded: `redrill resume {run} --edited`\n      or give it up and clean up: `redrill runs abandon {run}`"
-            ))
+            .with_hint(hint_at_mismatch(run, consent))
             .with_next_command(format!("redrill runs show {run}")),
         StopReason::EditRejected { message, is_dropped } => stopped(message, MISMATCH)
-            .with_hint(hint_at_rejected_edit(run, *is_dropped))
+            .with_hint(hint_at_rejected_edit(run, consent, *is_dropped))
             .with_next_command(if *is_dropped { resume } else { format!("redrill runs abandon {run}") }),
         StopReason::Unreadable(record) => stopped(&record.to_string(), MISMATCH)
             .with_hint(format!(
@@ -164,7 +162,10 @@ fn error_from_stop(stop: &StopReason, run: &str) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{base::painter::Painter, journal};
+    use crate::{
+        base::painter::Painter,
+        journal::{self, ScriptError},
+    };
     use serde_json::Value;
 
     fn ended_run(status: RunStatus, stop: Option<StopReason>) -> RunResult {
@@ -197,7 +198,7 @@ mod tests {
             (false, "something of the edited text was done before", "redrill runs abandon abcd2345"),
         ] {
             let ended = ended_run(RunStatus::Interrupted, Some(edit_rejected(is_dropped)));
-            let error = CliError::from_run_result(&ended).expect("is an error");
+            let error = CliError::from_run_result(&ended, "").expect("is an error");
             assert!(error.hint.as_deref().is_some_and(|hint| hint.contains(said)), "{error:?}");
             assert_eq!(error.next.as_deref(), Some(next));
         }
@@ -206,7 +207,7 @@ mod tests {
     #[test]
     fn what_goes_on_with_giving_up_is_no_resume() {
         let stopped = ended_run(RunStatus::Interrupted, Some(StopReason::Interrupted));
-        let next = |ended: &RunResult| CliError::from_run_result(ended).and_then(|error| error.next);
+        let next = |ended: &RunResult| CliError::from_run_result(ended, "").and_then(|error| error.next);
         assert_eq!(next(&stopped).as_deref(), Some("redrill resume abcd2345"));
         let given_up = RunResult { is_given_up: true, ..stopped };
         assert_eq!(next(&given_up).as_deref(), Some("redrill runs abandon abcd2345"));
@@ -231,7 +232,8 @@ mod tests {
         for (status, stop, exit) in stops {
             let ended = ended_run(status, Some(stop));
             assert_eq!(CliError::exit_code_of(&ended), exit, "{:?}", ended.stop);
-            let text = CliError::from_run_result(&ended).expect("is an error").render_text(Painter::PLAIN);
+            let text =
+                CliError::from_run_result(&ended, "").expect("is an error").render_text(Painter::PLAIN);
             let next = text.lines().last().unwrap_or_default();
             assert!(next.starts_with("redrill ") && next.ends_with("abcd2345"), "{text}");
         }
@@ -243,11 +245,19 @@ mod tests {
         assert_eq!(CliError::exit_code_of(&ended_run(RunStatus::Abandoned, None)), 0);
         assert_eq!(CliError::exit_code_of(&ended_run(RunStatus::Waiting, None)), WAITING);
         let untidy = RunResult {
-            cleanup: vec!["the branch is still there".into()],
+            cleanup: vec![Failure {
+                fault: ScriptError {
+                    hint: Some("remove it".into()),
+                    left_behind: vec!["branch lab/x".into()],
+                    ..ScriptError::new("TOOL", "the branch is still there")
+                },
+                place: None,
+            }],
             ..ended_run(RunStatus::Failed, None)
         };
         assert_eq!(CliError::exit_code_of(&untidy), FAILED);
-        let text = CliError::from_run_result(&untidy).expect("is an error").render_text(Painter::PLAIN);
-        assert!(text.contains("clean-up failed: the branch is still there"), "{text}");
+        let text = CliError::from_run_result(&untidy, "").expect("is an error").render_text(Painter::PLAIN);
+        let said = "  clean-up failed: the branch is still there\n    TOOL\n    left behind: branch lab/x\n    hint: remove it";
+        assert!(text.contains(said), "{text}");
     }
 }

@@ -1,6 +1,9 @@
 //! The transcript of a run: a line for every record, and the calls that are open.
 
-use super::quantities::{format_metric, format_moment, format_seconds};
+use super::{
+    fault_text::list_clean_up_lines,
+    quantities::{format_metric, format_moment, format_seconds},
+};
 use crate::{
     base::{moment::Moment, value},
     journal::{
@@ -63,6 +66,7 @@ fn render_summary(run: &RunSummary, entries: &[JournalEntry]) -> Vec<String> {
         },
     );
     line("error", &run.error.as_ref().map(error_message).unwrap_or_default());
+    line("clean-up", &run.error.as_ref().map(render_clean_up).unwrap_or_default());
     line("left behind", &run.left_behind.join(", "));
     line("params", &params.join(", "));
     line("started", &format_moment(run.started_at));
@@ -80,6 +84,20 @@ pub(super) fn error_message(error: &Value) -> String {
         Ok(RunError { cleanup, .. }) => format!("clean-up failed: {}", cleanup.join("; ")),
         Err(_) => value::strip_tags(error).to_string(),
     }
+}
+
+/// Returns what the recorded error of a run says of its clean-up; nothing where only messages are recorded that the error
+/// has already.
+fn render_clean_up(error: &Value) -> String {
+    let Ok(RunError { fault, cleanup, cleanup_errors, .. }) = RunError::decode(error) else {
+        return String::new();
+    };
+    let lines: Vec<String> = if cleanup_errors.is_empty() && fault.is_some() {
+        cleanup.iter().map(|message| format!("clean-up failed: {message}")).collect()
+    } else {
+        cleanup_errors.iter().flat_map(list_clean_up_lines).collect()
+    };
+    lines.join("\n              ")
 }
 
 /// Returns the code and the message of an error.

@@ -14,13 +14,14 @@ use super::{
     observer::{Answer, Choice, Question},
     open_approval::ApprovalCover,
     permit::{self, IdentityError},
+    rejections::GateOutlook,
     run_context::RunContext,
     scope::{CallScope, format_position},
     script_error::{RhaiResult, codes, from_operation_error},
     stop::{NativeError, StopReason},
 };
 use crate::{
-    base::value,
+    base::{lock::lock_unpoisoned, value},
     journal::{APPROVE, CallState, Decision, Durability, EDIT_GATE, Outcome, Record, ScriptError},
     ops::spec::{Effect, Permission},
     provider::model::Identity,
@@ -187,8 +188,34 @@ impl Approval<'_> {
         Ok(data_encoding::HEXLOWER.encode(&Sha256::digest(covered.to_string())))
     }
 
-    /// Asks a person.
+    /// Asks a person, unless the gate is withdrawn.
     fn ask_approval(&self, cover: &ApprovalCover) -> Result<(), NativeError> {
+        if self.op == EDIT_GATE {
+            return self.put_question(cover);
+        }
+        let rejections = &self.context.rejections;
+        let mut changes = rejections.subscribe();
+        loop {
+            let turn = lock_unpoisoned(&self.context.gate_turn);
+            changes.mark_unchanged();
+            match rejections.gate_outlook(self.name, &self.context.run.copy_fold()) {
+                GateOutlook::Withdrawn(rejection) => return self.withdraw(&rejection),
+                // The branches of an edited script wait for each other at its barrier, and none may wait in between.
+                GateOutlook::Unsettled if self.context.edits.is_none() => {}
+                GateOutlook::Stands | GateOutlook::Unsettled => return self.put_question(cover),
+            }
+            drop(turn);
+            self.context.wait_until_ready_or_stopped(async { drop(changes.changed().await) })?;
+        }
+    }
+
+    /// Withdraws the gate: what it stands in has failed, and nothing that somebody says about it would count.
+    fn withdraw(&self, rejection: &str) -> Result<(), NativeError> {
+        let message = format!("`{}` was withdrawn, because {rejection}", self.message);
+        self.record_outcome(Outcome::Err(ScriptError::new(codes::REJECTED, &message)))
+    }
+
+    fn put_question(&self, cover: &ApprovalCover) -> Result<(), NativeError> {
         let anew = if cover.is_anew {
             " (what was decided before is void: what it covers has changed since)"
         } else {
@@ -240,6 +267,8 @@ impl Approval<'_> {
 
     fn deliver_outcome(&self, outcome: Outcome) -> Result<(), NativeError> {
         self.scope.note_call_passed(self.name);
+        let is_rejected = matches!(&outcome, Outcome::Err(fault) if fault.code == codes::REJECTED);
+        self.context.rejections.note_gate_passed(self.name, is_rejected);
         match outcome {
             Outcome::Ok(_) => Ok(()),
             Outcome::Err(fault) => Err(fault.into()),

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 /// Runs deferred clean-up, last first, and what that defers, under a path that no step can have; returns
 /// what went wrong.
-pub(super) fn run_cleanups(context: &Arc<RunContext>, engine: &Engine, failed: bool) -> Vec<String> {
+pub(super) fn run_cleanups(context: &Arc<RunContext>, engine: &Engine, failed: bool) -> Vec<Failure> {
     let mut wrong = Vec::new();
     let count = lock_unpoisoned(&context.deferred).iter().filter(|d| d.is_due(failed)).count();
     if count > 0 {
@@ -39,14 +39,15 @@ pub(super) fn run_cleanups(context: &Arc<RunContext>, engine: &Engine, failed: b
             Cleanup::Closure { closure, made_in, .. } => {
                 run_deferred_closure(&scope, engine, &deferred.name, &made_in, &closure)
             }
-            Cleanup::Branch(branch) => remove_branch(&scope, &deferred.name, &branch),
+            Cleanup::Branch(branch) => remove_branch(&scope, &deferred.name, &branch)
+                .map_err(|fault| Box::new(Failure { fault: *fault, place: None })),
         };
         if context.stopper.is_stopped() {
             break;
         }
-        if let Err(fault) = result {
-            context.remember_left_behind(&fault);
-            wrong.push(fault.message);
+        if let Err(failure) = result {
+            context.remember_left_behind(&failure.fault);
+            wrong.push(*failure);
         }
     }
     wrong
@@ -60,19 +61,18 @@ fn run_deferred_closure(
     name: &str,
     made_in: &StoredCallContext,
     closure: &FnPtr,
-) -> Result<(), Box<ScriptError>> {
+) -> Result<(), Box<Failure>> {
     scope.invoke_stored_closure(engine, made_in, closure, ()).map(drop).map_err(|e| {
         let context = scope.run_context();
         let recorded = context.run.recorded_call(name);
-        let failure = find_failure(context, &e);
+        let mut failure = find_failure(context, &e);
         if !context.stopper.is_stopped() {
             context.observer.on_failed_clean_up(name, &failure);
         }
-        let mut fault = failure.fault;
         let undone =
             deferred_cleanup::name_missed_clean_up(name, recorded.as_ref().map(|recorded| &recorded.args));
-        fault.left_behind.push(undone);
-        Box::new(fault)
+        failure.fault.left_behind.push(undone);
+        Box::new(failure)
     })
 }
 

@@ -14,7 +14,7 @@ use super::{
 use rhai::{FnPtr, NativeCallContext as NativeContext};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The natives whose closures are clean-up.
 const DEFERRING_NATIVES: [&str; 2] = ["defer", "on_failure"];
@@ -29,7 +29,7 @@ pub(super) fn record_deferral(
     closure: &FnPtr,
 ) -> Result<String, NativeError> {
     let context = scope.run_context();
-    let args = describe_clean_up(cx, scope, closure);
+    let args = describe_clean_up_as_recorded(cx, scope, closure)?;
     let name = scope.claim_note_name(DEFER, &args);
     context.note_asked_by_script(&name);
     let (at, is_new) = (format_position(cx), !context.run.is_recorded(&name));
@@ -66,11 +66,57 @@ fn list_earlier(scope: &CallScope) -> Option<Vec<String>> {
     Some(scope.list_deferred_clean_up(&|earlier| edits.has_begun(earlier)))
 }
 
-/// Returns what is compared of a clean-up: its text, the values that it captures, and the texts of what it calls.
-fn describe_clean_up(cx: &NativeContext<'_>, scope: &CallScope, closure: &FnPtr) -> Value {
-    let text = read_text_of_native_call(cx, scope).unwrap_or_default();
+/// Returns what is compared of a clean-up. Where it captures the parameters, one that an edit has added makes no difference:
+/// the clean-up is the one that was recorded with those that there were then.
+fn describe_clean_up_as_recorded(
+    cx: &NativeContext<'_>,
+    scope: &CallScope,
+    closure: &FnPtr,
+) -> Result<Value, NativeError> {
     let captured: Result<Vec<Value>, _> = closure.iter_curry().map(to_json).collect();
-    let own = captured.ok().filter(|_| has_own_closure(&text)).and_then(|captured| {
+    let now = describe_clean_up(cx, scope, captured.as_ref().ok());
+    let Some(captured) = captured.ok().filter(|_| scope.run_context().edits.is_some()) else {
+        return Ok(now);
+    };
+    if scope.has_recorded_note(DEFER, &now) {
+        return Ok(now);
+    }
+    let earlier = list_captures_with_fewer_params(scope, &captured)?;
+    let mut recorded = earlier.iter().map(|captured| describe_clean_up(cx, scope, Some(captured)));
+    Ok(recorded.find(|args| scope.has_recorded_note(DEFER, args)).unwrap_or(now))
+}
+
+/// Returns captured values with the parameters as the texts before had them, the latest first; nothing where the parameters
+/// are not among them.
+fn list_captures_with_fewer_params(
+    scope: &CallScope,
+    captured: &[Value],
+) -> Result<Vec<Vec<Value>>, NativeError> {
+    let context = scope.run_context();
+    let summary = context.stop_on_journal_error(context.journal.summarize_run(context.run.id()))?;
+    let params = context.run.complete_params(&summary.params);
+    let (Some(all), Some(given)) = (params.as_object(), summary.params.as_object()) else {
+        return Ok(vec![]);
+    };
+    if !captured.contains(&params) {
+        return Ok(vec![]);
+    }
+    let mut editions = vec![given.keys().cloned().collect()];
+    let added = context.run.param_names_of_editions();
+    editions.extend(added.into_iter().map(|added| given.keys().cloned().chain(added).collect()));
+    let with_names = |names: &BTreeSet<String>| {
+        let kept = all.iter().filter(|(name, _)| names.contains(*name));
+        let kept = Value::Object(kept.map(|(name, value)| (name.clone(), value.clone())).collect());
+        let put = |value: &Value| if *value == params { kept.clone() } else { value.clone() };
+        captured.iter().map(put).collect()
+    };
+    Ok(editions.iter().rev().map(with_names).collect())
+}
+
+/// Returns what is compared of a clean-up: its text, the values that it captures, and the texts of what it calls.
+fn describe_clean_up(cx: &NativeContext<'_>, scope: &CallScope, captured: Option<&Vec<Value>>) -> Value {
+    let text = read_text_of_native_call(cx, scope).unwrap_or_default();
+    let own = captured.filter(|_| has_own_closure(&text)).and_then(|captured| {
         let sources = scope.run_context().sources.get()?;
         let reached =
             list_texts_clean_up_depends_on(sources, cx.call_source()?, &text, &json!(captured).to_string())?;

@@ -6,7 +6,7 @@
 
 use super::{
     approval::Approval,
-    call_path::{CLEAN_UP_PATH, are_in_different_forks},
+    call_path::{CLEAN_UP_PATH, are_in_different_forks, name_edit_gate},
     run_context::RunContext,
     scope::CallScope,
     stop::{NativeError, StopReason},
@@ -66,7 +66,7 @@ fn await_approval_behind(scope: &CallScope, place: &str, at: &str) -> Result<(),
         scope,
         context,
         op: EDIT_GATE,
-        name: &format!("/{EDIT_GATE}#{}", context.run.source_edition()),
+        name: &name_edit_gate(context.run.source_edition()),
         message: &describe_edit_for_approval(context, earlier),
         at,
     };

@@ -25,8 +25,8 @@ pub struct RunResult {
     /// The error that ended it.
     pub failure: Option<Failure>,
     pub stop: Option<StopReason>,
-    /// Clean-up that failed, one message each.
-    pub cleanup: Vec<String>,
+    /// The errors of clean-up that failed.
+    pub cleanup: Vec<Failure>,
     /// What was made and is still there.
     pub left_behind: Vec<String>,
     /// Whether it was taken up to be given up: what goes on with that is not a resume.
@@ -118,7 +118,7 @@ fn record_finish(
     context: &RunContext,
     status: RunStatus,
     failure: Option<&Failure>,
-    cleanup: &[String],
+    cleanup: &[Failure],
 ) -> Result<Vec<String>, StopReason> {
     // Clean-up whose text is lost resolves none of its calls.
     let open = context.run.open_calls();

@@ -118,6 +118,7 @@ pub(super) fn evaluate_with_engine(
         if let Some(edits) = &context.edits {
             edits.restart();
         }
+        context.rejections.restart();
         let scope = CallScope::at_root(Arc::clone(context));
         let modules = PreloadedModules::new(runbook.modules.clone());
         engine::attach_run(engine, &scope, modules, context.stopper.shared_flag());

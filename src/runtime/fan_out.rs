@@ -13,6 +13,7 @@ use super::{
     limits::STACK_BYTES,
     native_call::{replay_or_record_native, replay_or_record_typed},
     native_options::NativeOptions,
+    rejections::find_rejection,
     run_context::{DeferredCleanup, StoredCallContext},
     scope::{CallScope, format_position, store_context},
     script_error::{RhaiResult, codes, from_rhai_error, raise_at_call},
@@ -168,11 +169,11 @@ impl<'a> FanOut<'a> {
         if state.abandoned {
             return Err(stop(self.scope.abandon_fork()));
         }
-        state
-            .done
-            .into_values()
-            .map(|called| if self.collect { Ok(to_result_map(called)) } else { called })
-            .collect()
+        let called = state.done.into_values();
+        let results =
+            called.map(|called| if self.collect { Ok(to_result_map(called)) } else { called }).collect();
+        self.scope.run_context().rejections.note_fan_out_over(self.scope.path(), &results);
+        results
     }
 
     /// Admits forks: after a recorded failure that still counts only those that had begun, otherwise all.
@@ -209,11 +210,17 @@ impl<'a> FanOut<'a> {
 
     /// Runs the admitted forks to their end, on threads with a large stack.
     fn run_admitted_forks(&self, cx: &NativeContext<'_>) -> RhaiResult<()> {
-        let count = {
+        let (count, first) = {
             let state = lock_unpoisoned(&self.state);
             // What is under way at once goes on at once, though an edit has lowered the limit.
-            state.waiting.len().min(self.limit.max(state.open.len())).min(self.fork_limit)
+            let count = state.waiting.len().min(self.limit.max(state.open.len())).min(self.fork_limit);
+            let rest = state.waiting.difference(&state.open);
+            (count, state.open.iter().chain(rest).copied().take(count).collect::<Vec<_>>())
         };
+        // All of them are at work before the first of them asks what is recorded of the others.
+        for index in &first {
+            self.note_fork_begun(*index);
+        }
         self.split_script_branch(count);
         let started = thread::scope(|threads| {
             let start = |worker| {
@@ -221,7 +228,10 @@ impl<'a> FanOut<'a> {
                 named.spawn_scoped(threads, move || self.run_worker_then_end_branch(worker)).is_ok()
             };
             // With fewer threads than asked for it only takes longer.
-            (0..count).map(start).take_while(|started| *started).count()
+            let started = (0..count).map(start).take_while(|started| *started).count();
+            // Nobody waits for one that has no thread.
+            first.iter().skip(started).for_each(|index| self.forget_fork(*index));
+            started
         });
         // They take no part, and the last of all threads is not known before.
         (started..count).for_each(|_| self.end_script_branch());
@@ -263,6 +273,7 @@ impl<'a> FanOut<'a> {
             let scope = self.scope.scope_of_fork(index);
             let called = panic::catch_unwind(AssertUnwindSafe(|| self.invoke_fork(&scope, index)));
             let abandoned = take_fork_abandoned();
+            self.note_fork_over(&scope, &called);
             let mut state = lock_unpoisoned(&self.state);
             state.deferred.insert(index, std::mem::take(&mut *scope.lock_deferred()));
             state.passed = state.passed.max(scope.last_passed_record_number());
@@ -279,7 +290,30 @@ impl<'a> FanOut<'a> {
                 }
                 Err(payload) => state.record_panic(Some(payload)),
             }
+            if state.panic.is_some() {
+                // What is still to begin never does, and nobody waits for it.
+                self.scope.run_context().rejections.restart();
+            }
         }
+    }
+
+    fn note_fork_begun(&self, index: usize) {
+        self.scope.run_context().rejections.begin_fork(&self.path_of_fork(index));
+    }
+
+    fn forget_fork(&self, index: usize) {
+        self.scope.run_context().rejections.end_fork(self.scope.path(), &self.path_of_fork(index), None);
+    }
+
+    fn path_of_fork(&self, index: usize) -> String {
+        format!("{}/{index}", self.scope.path())
+    }
+
+    /// Notes that a fork is over, and with which rejection, where that fails all forks.
+    fn note_fork_over(&self, fork: &CallScope, called: &thread::Result<RhaiResult<Dynamic>>) {
+        let error = called.as_ref().ok().and_then(|called| called.as_ref().err()).filter(|_| !self.collect);
+        let rejection = error.and_then(|error| find_rejection(error));
+        self.scope.run_context().rejections.end_fork(self.scope.path(), fork.path(), rejection);
     }
 
     fn next_fork(&self, worker: usize) -> Option<usize> {
@@ -291,6 +325,7 @@ impl<'a> FanOut<'a> {
         let index = state.open.pop_first().or(first)?;
         state.waiting.remove(&index);
         state.begun.insert(index);
+        self.note_fork_begun(index);
         if let Some(edits) = &self.scope.run_context().edits {
             edits.note_started(self.scope.path(), index);
         }

@@ -2,9 +2,10 @@
 
 use super::runs::Runtime;
 use crate::{
-    journal::{Run, UnreadableRecord},
+    journal::{RunFold, UnreadableRecord},
     provider::{Error, model::Identity},
 };
+use std::collections::BTreeSet;
 
 /// What is asked whether the targets of a run are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +41,17 @@ impl Runtime {
     /// What is recorded of a target does not read.
     pub fn find_lost_target(
         &self,
-        run: &Run,
+        fold: &RunFold,
         asked: AskForTargets,
     ) -> Result<Option<LostTarget>, UnreadableRecord> {
-        let known = run.target_identities::<Identity>()?;
-        let lost = known.iter().find_map(|(name, recorded)| self.find_if_target_lost(name, recorded, asked));
-        Ok(lost)
+        let names: BTreeSet<&str> = fold.target_names().collect();
+        for name in names {
+            let Some(recorded) = fold.target_identity::<Identity>(name)? else { continue };
+            if let Some(lost) = self.find_if_target_lost(name, &recorded, asked) {
+                return Ok(Some(lost));
+            }
+        }
+        Ok(None)
     }
 
     fn find_if_target_lost(

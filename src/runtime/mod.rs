@@ -63,6 +63,8 @@ mod permit;
 mod reached_text;
 mod read;
 mod refusal;
+mod rejections;
+mod resume_check;
 mod run_clock;
 mod run_context;
 mod runs;

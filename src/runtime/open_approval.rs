@@ -2,7 +2,7 @@
 
 use super::call_path::CLEAN_UP_PATH;
 use crate::journal::{
-    self, APPROVE, CallState, Decision, Durability, EDIT_GATE, Record, Run, UnreadableRecord,
+    self, APPROVE, CallState, Decision, Durability, EDIT_GATE, Record, Run, RunFold, UnreadableRecord,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -53,17 +53,19 @@ impl OpenApproval {
     ///
     /// # Errors
     /// What is recorded of one of them does not read.
-    pub fn list_open_approvals(run: &Run) -> Result<Vec<Self>, UnreadableRecord> {
-        let names = run.open_calls().into_iter().filter(|name| comes_to_gate(run.is_ending(), name));
-        names.filter_map(|name| Self::find(run, name).transpose()).collect()
+    pub fn list_open_approvals(fold: &RunFold) -> Result<Vec<Self>, UnreadableRecord> {
+        let open = fold.open_calls().filter(|(name, _)| comes_to_gate(fold.is_ending(), name));
+        let mut names: Vec<String> = open.map(|(name, _)| name.to_owned()).collect();
+        names.sort();
+        names.into_iter().filter_map(|name| Self::find(fold, name).transpose()).collect()
     }
 
-    fn find(run: &Run, name: String) -> Result<Option<Self>, UnreadableRecord> {
-        match run.call_state(&name)? {
+    fn find(fold: &RunFold, name: String) -> Result<Option<Self>, UnreadableRecord> {
+        match fold.call_state(&name)? {
             CallState::Started { op, accepted: Some(cover), decision: None, .. } if is_gate(&op) => {
                 match ApprovalCover::decode(&cover) {
                     Ok(cover) => Ok(Some(Self { name, hash: cover.hash })),
-                    Err(what) => Err(run.unreadable_call_error(&name, what)),
+                    Err(what) => Err(fold.unreadable_call_error(&name, what)),
                 }
             }
             _ => Ok(None),

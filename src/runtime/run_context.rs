@@ -4,6 +4,7 @@ use super::{
     edit_barrier::EditBarrier,
     events::Event,
     observer::RunObserver,
+    rejections::Rejections,
     run_clock::RunClock,
     stop::{NativeError, StopReason, StopSwitch},
     thing_line::ThingLine,
@@ -108,6 +109,9 @@ pub(super) struct RunContext {
     pub(super) thing_line: Arc<ThingLine>,
     /// Held while a person is asked a question.
     pub(super) asking: Mutex<()>,
+    /// Held while a gate is asked about, until it is noted what came of it.
+    pub(super) gate_turn: Mutex<()>,
+    pub(super) rejections: Rejections,
     /// Held while an edited text waits for its own approval.
     pub(super) edit_gate: Mutex<()>,
     /// What keeps an edited script from doing anything new too early; `None` if the script was never edited.
@@ -167,6 +171,8 @@ impl RunContext {
             left_behind: Mutex::default(),
             thing_line: Arc::default(),
             asking: Mutex::default(),
+            gate_turn: Mutex::default(),
+            rejections: Rejections::default(),
             edit_gate: Mutex::default(),
             edits,
             sources: OnceLock::new(),

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     base::{
         moment::{GivenMoment, Moment},
-        suggest,
+        suggest, value,
     },
     config::Config,
     journal::Source,
@@ -63,6 +63,14 @@ impl Runbook {
     /// # Errors
     /// What keeps it from being run: it cannot be read, it does not parse, its header is missing or wrong.
     pub fn load_file(path: &Path) -> Result<Self, RunbookError> {
+        Self::load_file_as(path, path.display().to_string())
+    }
+
+    /// Reads a runbook as [`Runbook::load_file`] does; it is recorded and shown under another name than its path.
+    ///
+    /// # Errors
+    /// As [`Runbook::load_file`].
+    pub fn load_file_as(path: &Path, name: String) -> Result<Self, RunbookError> {
         let text = fs::read_to_string(path).map_err(|e| {
             RunbookError::new(format!("the runbook {} cannot be read: {e}", path.display()))
                 .with_hint("name a `.rhai` file; those that come with redrill are in `runbooks/`")
@@ -72,7 +80,6 @@ impl Runbook {
             .filter(|p| !p.as_os_str().is_empty())
             .map_or_else(|| PathBuf::from("."), Path::to_path_buf);
         let engine = engine::language_engine();
-        let name = path.display().to_string();
         let modules = modules::read_modules(engine, &root, &name, &text).map_err(|bad| {
             let texts = BTreeMap::from([(name.clone(), text.clone())]);
             let place = locate_source(&bad.file, bad.at, &|file| texts.get(file).cloned());
@@ -256,6 +263,30 @@ impl Runbook {
         Ok(())
     }
 
+    /// Says of every parameter whose preset is another one than that of the runbook that was `recorded` that the value which a
+    /// run keeps stays, where that is not the new preset anyway. Of a secret neither is shown.
+    pub fn describe_kept_params(&self, recorded: &Runbook, kept: &Value, config: &Config) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (name, param) in &self.header.params {
+            let before = recorded.header.params.get(name).and_then(|before| before.preset.as_ref());
+            let Some(preset) = param.preset.as_ref().filter(|preset| Some(*preset) != before) else {
+                continue;
+            };
+            let Some(value) = kept.get(name.as_str()) else { continue };
+            if param.kind.parse_value(preset, config).is_ok_and(|parsed| parsed == *value) {
+                continue;
+            }
+            let (value, preset) = match param.kind {
+                ParamType::Secret => (String::new(), String::new()),
+                _ => (format!(" `{}`", render_param(value)), format!(" `{}`", render_param(preset))),
+            };
+            lines.push(format!(
+                "the parameter `{name}` stays{value} as the run has recorded it: the new preset{preset} is for new runs"
+            ));
+        }
+        lines
+    }
+
     /// Adds the presets of parameters that a run was not given because its runbook did not have them; `now` is asked as
     /// when the parameters are given.
     ///
@@ -278,5 +309,13 @@ impl Runbook {
         }
         let relative = self.freeze_relative_moments(&mut params, now)?;
         Ok(ResolvedParams { values: params, relative })
+    }
+}
+
+/// Returns the value of a parameter as a person writes it.
+fn render_param(value: &Value) -> String {
+    match value::strip_tags(value) {
+        Value::String(text) => text,
+        other => other.to_string(),
     }
 }

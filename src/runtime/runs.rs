@@ -21,14 +21,13 @@ use crate::{
         moment::Moment,
     },
     config::Config,
-    journal::{self, EditedSources, Journal, NewRun, StateConsent, UnreadableRecord},
+    journal::{self, EditedSources, Journal, NewRun, RunFold, StateConsent, UnreadableRecord},
     ops::spec::Permission,
     provider::Fleet,
 };
 use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
     sync::Arc,
 };
 
@@ -68,15 +67,16 @@ pub struct ResumeRequest {
 /// [`Refusal`]: no run may go on with it, or the run is ending and goes on as it was recorded.
 pub(super) fn admit_and_compare_text(
     journal: &Journal,
-    run: &journal::Run,
+    run: &str,
+    fold: &RunFold,
     runbook: &Runbook,
 ) -> Result<bool, Refusal> {
-    let recorded = journal.read_sources(run.id(), run.source_edition())?;
+    let recorded = journal.read_sources(run, fold.source_edition())?;
     if journal::digest_sources(&runbook.sources()) == journal::digest_sources(&recorded) {
         return Ok(false);
     }
     require_runnable(runbook)?;
-    if run.is_ending() {
+    if fold.is_ending() {
         return Err(RunbookError::new("the run is ending: its clean-up goes on as it was recorded")
             .with_hint("resume it without `--edited`")
             .into());
@@ -116,8 +116,8 @@ impl Runtime {
     /// There is no such run, another process has it, its text no longer parses, or its parameters do not read.
     pub fn acquire_run(journal: &Journal, id: &str) -> Result<(journal::Run, Runbook), Refusal> {
         let run = journal.acquire_run(id)?;
-        let edition = run.source_edition();
-        Self::read_recorded_text(journal, run, edition)
+        let runbook = Self::read_recorded_runbook(journal, id, run.source_edition())?;
+        Ok((run, runbook))
     }
 
     /// Acquires a run to give it up, and returns it with its runbook: an edit under which nothing has taken
@@ -127,34 +127,22 @@ impl Runtime {
     /// As [`Runtime::acquire_run`].
     pub fn acquire_run_to_abandon(journal: &Journal, id: &str) -> Result<(journal::Run, Runbook), Refusal> {
         let run = journal.acquire_run(id)?;
-        let edition = run.edition_to_give_up();
-        Self::read_recorded_text(journal, run, edition)
+        let runbook = Self::read_recorded_runbook(journal, id, run.edition_to_give_up())?;
+        Ok((run, runbook))
     }
 
-    /// Returns a run with its runbook, as an edition of its sources has it.
-    fn read_recorded_text(
-        journal: &Journal,
-        run: journal::Run,
-        edition: u32,
-    ) -> Result<(journal::Run, Runbook), Refusal> {
-        let summary = journal.summarize_run(run.id())?;
+    /// Returns the runbook of a run, as an edition of its sources has it.
+    ///
+    /// # Errors
+    /// Its text no longer parses, or its parameters do not read.
+    pub fn read_recorded_runbook(journal: &Journal, run: &str, edition: u32) -> Result<Runbook, Refusal> {
+        let summary = journal.summarize_run(run)?;
         if !summary.params.is_object() {
             let what = format!("they are no map but {}", summary.params);
             let (subject, version) = ("the parameters".to_owned(), summary.version);
             return Err(UnreadableRecord { subject, what, version }.into());
         }
-        let runbook = Runbook::from_recorded(&summary.runbook, journal.read_sources(run.id(), edition)?)?;
-        Ok((run, runbook))
-    }
-
-    /// Returns the rights that the recorded runbook of a run asks for.
-    ///
-    /// # Errors
-    /// Its text no longer parses.
-    pub fn read_recorded_needs(journal: &Journal, run: &journal::Run) -> Result<Vec<Permission>, Refusal> {
-        let summary = journal.summarize_run(run.id())?;
-        let sources = journal.read_sources(run.id(), run.source_edition())?;
-        Ok(Runbook::from_recorded(&summary.runbook, sources)?.header.needs)
+        Ok(Runbook::from_recorded(&summary.runbook, journal.read_sources(run, edition)?)?)
     }
 
     /// Opens the journal; creates it if there is none.
@@ -207,7 +195,7 @@ impl Runtime {
             title: runbook.header.title.clone(),
             params: params.clone(),
             sources: runbook.sources(),
-            git: read_git_state(Path::new(&runbook.path)),
+            git: read_git_state(&self.config.base.join(&runbook.path)),
             version: VERSION.into(),
             leases,
         })?;
@@ -267,36 +255,6 @@ impl Runtime {
         runbook.resolve_params(given, &self.config, &|targets| self.read_target_time(targets))
     }
 
-    /// Returns the parameters with which a run is resumed by a runbook: those that it has, and the presets of those that an
-    /// edited text adds. What another edit has added, under which nothing has taken effect, is forgotten with that.
-    ///
-    /// # Errors
-    /// [`Refusal`]: an added one has no preset, or one that the run has is of another type by now.
-    pub fn resolve_params_to_resume(
-        &self,
-        journal: &Journal,
-        run: &journal::Run,
-        runbook: &Runbook,
-    ) -> Result<ResolvedParams, Refusal> {
-        let summary = journal.summarize_run(run.id())?;
-        let recorded = journal.read_sources(run.id(), run.source_edition())?;
-        if journal::digest_sources(&runbook.sources()) == journal::digest_sources(&recorded) {
-            return self.complete_params(runbook, run.complete_params(&summary.params));
-        }
-        let known = run.complete_params_without_trial(&summary.params);
-        let recorded = Runbook::from_recorded(&summary.runbook, recorded)?;
-        runbook.check_kept_params(&recorded, &known, &self.config)?;
-        self.complete_params(runbook, known)
-    }
-
-    /// Returns parameters with the presets of those that are missing.
-    ///
-    /// # Errors
-    /// [`Refusal`]: one of them has no preset.
-    fn complete_params(&self, runbook: &Runbook, params: Value) -> Result<ResolvedParams, Refusal> {
-        runbook.add_presets_of_new_params(params, &self.config, &|targets| self.read_target_time(targets))
-    }
-
     /// Returns the time on the clock of targets: their worlds' where all are simulated, else the machine's.
     ///
     /// # Errors
@@ -319,12 +277,13 @@ impl Runtime {
         observer: Arc<dyn RunObserver>,
     ) -> Result<RunResult, Refusal> {
         let ResumeRequest { run, runbook, confirmed, abandon } = resume;
-        let edited = !abandon && admit_and_compare_text(&journal, &run, &runbook)?;
+        let fold = run.copy_fold();
+        let edited = !abandon && admit_and_compare_text(&journal, run.id(), &fold, &runbook)?;
         let resolved = if abandon {
             let given = journal.summarize_run(run.id())?.params;
-            self.complete_params(&runbook, run.complete_params_without_trial(&given))?
+            self.complete_params(&runbook, fold.complete_params_without_trial(&given))?
         } else {
-            self.resolve_params_to_resume(&journal, &run, &runbook)?
+            self.resolve_params_to_resume(&journal, run.id(), &fold, &runbook)?
         };
         let ResolvedParams { values: params, relative } = resolved;
         let targets = list_named_targets(&runbook, &params);
@@ -435,7 +394,7 @@ impl Runtime {
     }
 
     /// Refuses a run that names a target which is not configured, or changes a protected one whose name was not typed.
-    fn check_targets_and_confirmations(
+    pub(super) fn check_targets_and_confirmations(
         &self,
         runbook: &Runbook,
         params: &Value,

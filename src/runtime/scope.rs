@@ -1,7 +1,7 @@
 //! The scope of a call: the path that names it, and the clean-up that is deferred there.
 
 use super::{
-    call_path::{CLEAN_UP_PATH, are_in_different_forks},
+    call_path::{CLEAN_UP_PATH, are_in_different_forks, is_edit_gate_name, is_in_fork},
     run_context::{DeferredCleanup, RunContext, StoredCallContext},
     script_error::{OUTSIDE_RUN, RhaiResult},
     stop::{self, NativeError, StopReason},
@@ -121,8 +121,9 @@ impl CallScope {
 
     /// Returns the scope that a native was called in.
     pub(super) fn from_native_context(cx: &NativeContext<'_>) -> RhaiResult<Self> {
-        let scope = cx.tag().and_then(|tag| tag.clone().try_cast::<Self>());
-        scope.ok_or_else(|| OUTSIDE_RUN.into())
+        let scope = cx.tag().and_then(|tag| tag.clone().try_cast::<Self>()).ok_or(OUTSIDE_RUN)?;
+        scope.run_context().rejections.note_going_on(scope.path());
+        Ok(scope)
     }
 
     pub(super) fn run_context(&self) -> &Arc<RunContext> {
@@ -132,13 +133,13 @@ impl CallScope {
     /// Claims the name of the next call of `op` here.
     pub(super) fn next_call_name(&self, op: &str) -> String {
         let number = lock_unpoisoned(&self.0.claimed).entry(op.to_owned()).or_default().claim_next();
-        format!("{}/{op}#{number}", self.0.path)
+        self.numbered_call_name(op, number)
     }
 
     /// Returns the name that [`CallScope::next_call_name`] would claim.
     pub(super) fn peek_call_name(&self, op: &str) -> String {
         let next = lock_unpoisoned(&self.0.claimed).get(op).map_or(0, |numbers| numbers.next);
-        format!("{}/{op}#{next}", self.0.path)
+        self.numbered_call_name(op, next)
     }
 
     /// Claims the name of what is only written down: clean-up that is deferred, a note. In an edited script it is the first
@@ -158,6 +159,14 @@ impl CallScope {
         })
     }
 
+    /// Returns whether [`CallScope::claim_note_name`] would claim the name of something recorded.
+    pub(super) fn has_recorded_note(&self, op: &str, args: &Value) -> bool {
+        let mut claimed = lock_unpoisoned(&self.0.claimed);
+        let number =
+            self.find_matching_number(claimed.entry(op.to_owned()).or_default(), op, args, &|_| true);
+        self.0.context.run.is_recorded(&self.numbered_call_name(op, number))
+    }
+
     fn claim_matching_recorded_name(
         &self,
         op: &str,
@@ -169,17 +178,32 @@ impl CallScope {
         }
         let mut claimed = lock_unpoisoned(&self.0.claimed);
         let numbers = claimed.entry(op.to_owned()).or_default();
+        let number = self.find_matching_number(numbers, op, args, &may_serve);
+        numbers.claim(number);
+        self.numbered_call_name(op, number)
+    }
+
+    /// Returns the lowest free number here of which the record, if there is one, is of these arguments and may serve.
+    fn find_matching_number(
+        &self,
+        numbers: &ClaimedNumbers,
+        op: &str,
+        args: &Value,
+        may_serve: &dyn Fn(&str) -> bool,
+    ) -> u64 {
         let run = &self.0.context.run;
-        let name_of = |number: u64| format!("{}/{op}#{number}", self.0.path);
         let serves =
             |name: &str| !run.is_recorded(name) || run.matches_call(name, op, args) && may_serve(name);
         let mut number = numbers.next;
         // The recorded numbers have no gap, so that the first without a record ends them.
-        while numbers.beyond.contains(&number) || !serves(&name_of(number)) {
+        while numbers.beyond.contains(&number) || !serves(&self.numbered_call_name(op, number)) {
             number += 1;
         }
-        numbers.claim(number);
-        name_of(number)
+        number
+    }
+
+    fn numbered_call_name(&self, op: &str, number: u64) -> String {
+        format!("{}/{op}#{number}", self.0.path)
     }
 
     /// Returns the scope of the next use of a step called `name`.
@@ -224,7 +248,11 @@ impl CallScope {
         // Which forks had begun is recorded while they go on.
         let is_of_fan_out =
             |later: &str| later.rsplit('/').next().is_some_and(|own| own.starts_with("failed#"));
-        let is_behind = |later: &String| !is_of_fan_out(later) && !are_in_different_forks(call, later);
+        // The gate of an edition has one name for all forks: which of them came to it is not recorded.
+        let is_from_any_fork = |later: &str| is_in_fork(call) && is_edit_gate_name(later);
+        let is_behind = |later: &String| {
+            !is_of_fan_out(later) && !is_from_any_fork(later) && !are_in_different_forks(call, later)
+        };
         is_over || run.call_names_begun_after(call).iter().any(is_behind)
     }
 

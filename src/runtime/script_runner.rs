@@ -170,7 +170,7 @@ impl<'a> ScriptRunner<'a> {
     ) -> Result<Result<RunResult, ProcessKilled>, Refusal> {
         self.run_until_killed(resources, runbook, false, || {
             let run = resources.journal.acquire_run(run)?;
-            let is_edited = admit_and_compare_text(&resources.journal, &run, runbook)?;
+            let is_edited = admit_and_compare_text(&resources.journal, run.id(), &run.copy_fold(), runbook)?;
             let leases = permit::leases_for_run(&run, &runbook.header.needs)?;
             resources.journal.acquire_leases(&leases, run.id(), &Holder::this_process())?;
             run.record_resume(

@@ -445,8 +445,15 @@ fn the_gate_of_an_edition_comes_back_with_it_once_it_is_over() {
     }
     assert_eq!(next.source_edition(), 1);
     assert!(next.call(&gate).is_some_and(|gate| !gate.is_open()));
+    // Given, the edition counts, also before anything took effect under it.
+    let mut next = fold(&[started(), edited("d"), asked.clone(), given, edited("e"), refused()]);
+    assert_eq!(next.source_edition(), 1);
+    assert!(next.call(&gate).is_some_and(|gate| !gate.is_open()));
+    next.drop_trial_edition();
+    assert_eq!(next.source_edition(), 1);
     // It goes with an edition that is dropped, and one that stands open waits for nobody under the next.
-    assert_eq!(fold(&[started(), edited("d"), asked.clone(), given, edited("e")]).call(&gate), None);
+    let dropped = fold(&[started(), edited("d"), asked.clone(), edited("e"), refused()]);
+    assert_eq!((dropped.source_edition(), dropped.call(&gate)), (0, None));
     let replaced = fold(&[started(), edited("d"), begin("k"), asked, edited("e")]);
     assert_eq!((replaced.source_edition(), replaced.call(&gate)), (2, None));
 }

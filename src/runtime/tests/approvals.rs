@@ -232,3 +232,94 @@ fn branches_that_a_failure_held_up_begin_when_it_is_decided_to_be_none() {
     let ended = env.resume_with(&ScriptedPerson::with_answers(&[]));
     assert_eq!(ended.value, serde_json::json!([9, 2, 3]), "{ended:?}");
 }
+
+const TWO_GATES: &str = r#"
+    defer(|| backup::create(db, #{ label: "end" }));
+    parallel([
+        || { approve("left?"); backup::create(db, #{ label: "left" }) },
+        || { sleep("30ms"); approve("right?"); backup::create(db, #{ label: "right" }) },
+        || { sleep("30ms"); each([1, 2], |x| approve(`deep ${x}?`)) },
+    ]);
+"#;
+
+#[test]
+fn nobody_is_asked_beside_a_gate_that_was_rejected() {
+    let env = ScriptEnv::new();
+    let person = ScriptedPerson::with_answers(&[Choice::Reject]);
+    let ended = env.run_with_person(TWO_GATES, &person);
+    assert_eq!((ended.status, person.count_questions()), (RunStatus::Failed, 1), "{ended:?}");
+    assert!(ended.failure.expect("it fails").fault.message.contains("ann rejected: "));
+    assert_eq!(env.list_effects(), ["backup.create"], "it cleaned up, and nothing else was done");
+}
+
+#[test]
+fn a_run_whose_gate_was_rejected_while_it_waited_ends_and_waits_at_no_other() {
+    for _ in 0..12 {
+        let env = ScriptEnv::new();
+        let nobody = ScriptedPerson::with_answers(&[]);
+        assert_eq!(env.run_with_person(TWO_GATES, &nobody).status, RunStatus::Waiting);
+        let journal = env.runtime.open_journal().expect("a journal");
+        let run = journal.acquire_run(&journal.resolve_run_id("last").expect("the run")).expect("it is free");
+        for gate in crate::runtime::OpenApproval::list_open_approvals(&run.copy_fold()).expect("it reads") {
+            gate.record_decision(&run, false, "bob").expect("written");
+        }
+        drop((run, journal));
+        let ended = env.resume_with(&nobody);
+        assert_eq!((ended.status, nobody.count_questions()), (RunStatus::Failed, 1), "{ended:?}");
+        assert_eq!(env.list_effects(), ["backup.create"], "it cleaned up, and nothing else was done");
+    }
+}
+
+/// Rejects one gate, and approves all others, in whatever order the branches come to them.
+struct Rejecting {
+    gate: &'static str,
+    asked: Mutex<BTreeSet<String>>,
+}
+
+impl RunObserver for Rejecting {
+    fn on_event(&self, _: &Event<'_>) {}
+
+    fn ask_person(&self, question: &Question, _: &Withdrawal) -> Option<Answer> {
+        let Question::Approval { message } = question else { return None };
+        self.asked.lock().expect("no answer panics").insert(message.clone());
+        let choice = if message == self.gate { Choice::Reject } else { Choice::Approve };
+        Some(Answer { choice, by: "ann".into() })
+    }
+}
+
+/// Runs a script whose gate `gate` is rejected; returns its value and what was asked.
+fn run_with_rejection(script: &str, gate: &'static str) -> (Value, Vec<String>) {
+    let env = ScriptEnv::new();
+    let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{script}")).expect("it parses");
+    let start = StartRequest { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() };
+    let person = Arc::new(Rejecting { gate, asked: Mutex::default() });
+    let ended = env.runtime.start_run(start, Arc::clone(&person) as Arc<dyn RunObserver>).expect("it begins");
+    assert_eq!(ended.status, RunStatus::Succeeded, "{script}: {ended:?}");
+    let asked = person.asked.lock().expect("no answer panics").iter().cloned().collect();
+    (ended.value, asked)
+}
+
+#[test]
+fn a_rejection_that_its_branch_handles_leaves_the_other_gates() {
+    for script in [
+        "parallel([|| attempt(|| approve(\"left?\")).ok, || { sleep(\"30ms\"); approve(\"right?\"); 2 }])",
+        "parallel([|| { try { approve(\"left?\") } catch { }; sleep(\"1ms\"); false }, || { approve(\"right?\"); 2 }])",
+        "parallel([|| attempt(|| each([1], |x| approve(\"left?\"))).ok, || { sleep(\"30ms\"); approve(\"right?\"); 2 }])",
+        "each([\"left\", \"right\"], #{ on_error: \"collect\" }, |x| approve(`${x}?`)).map(|r| if r.ok { 2 } else { false })",
+    ] {
+        let (value, asked) = run_with_rejection(script, "left?");
+        assert_eq!((value, asked), (serde_json::json!([false, 2]), vec!["left?".into(), "right?".into()]));
+    }
+}
+
+#[test]
+fn a_gate_beside_a_rejection_stands_where_the_rejection_is_handled_before_it_comes_there() {
+    // Handled only behind the inner branches: the gates in there are withdrawn, the one outside is not.
+    let script = r#"parallel([
+        || attempt(|| parallel([|| approve("one?"), || { sleep("30ms"); approve("two?") }])).ok,
+        || { sleep("60ms"); approve("three?"); 3 },
+    ])"#;
+    let (value, asked) = run_with_rejection(script, "one?");
+    assert_eq!(value, serde_json::json!([false, 3]), "{asked:?}");
+    assert!(asked.contains(&"three?".to_owned()), "{asked:?}");
+}

@@ -51,7 +51,7 @@ fn assert_waits(ended: &RunResult) {
 fn decide_gate(env: &ScriptEnv, approves: bool) {
     let journal = env.runtime.open_journal().expect("a journal");
     let run = journal.acquire_run(&journal.resolve_run_id("last").expect("the run")).expect("it is free");
-    let open = OpenApproval::list_open_approvals(&run).expect("it reads");
+    let open = OpenApproval::list_open_approvals(&run.copy_fold()).expect("it reads");
     assert_eq!(open.len(), 1, "{open:?}");
     open[0].record_decision(&run, approves, "bob").expect("written");
 }

@@ -5,7 +5,7 @@ use super::{
     edits::{
         Edit,
         Verdict::{Asks, GoesOn, Stops},
-        assert_mismatch, play_edits, resume_with_text,
+        assert_mismatch, play_edits, record_run_before_list, resume_with_text,
     },
     *,
 };
@@ -172,4 +172,22 @@ fn items_that_an_edit_lets_begin_wait_for_a_gate_that_stands_open_behind_them() 
     let refused = resume_with_text(&env, &edited, &[]);
     assert_mismatch("new", &refused, "what is under way must be asked for before anything new happens");
     assert_eq!(env.list_effects().len(), 1, "nothing new has happened");
+}
+
+/// The gate of an edition stands at the top of the run, whichever branch comes to it.
+#[test]
+fn a_sleep_goes_on_beside_a_branch_that_waited_for_the_edit_to_be_approved() {
+    const PASSED: &str = "approve(\"go on?\"); branch::list(db)";
+    let env = record_run_before_list(PASSED, true);
+    let edited = PASSED.replace(
+        "branch::list",
+        "parallel([|| sleep(\"3s\"), || { sleep(\"50ms\"); backup::create(db, #{ label: \"new\" }) }]); branch::list",
+    );
+    let waiting = resume_with_text(&env, &edited, &[]);
+    assert_eq!(waiting.status, RunStatus::Waiting, "{waiting:?}");
+    let approving = Arc::new(Listener { approves: true, ..Listener::default() });
+    let ended = env.resume_run(Arc::clone(&approving)).expect("it is driven");
+    assert_eq!(ended.status, RunStatus::Succeeded, "{ended:?}");
+    // Panics where it was not slept on.
+    approving.event_index("\"sleeping\"");
 }

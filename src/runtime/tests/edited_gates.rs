@@ -83,7 +83,7 @@ fn a_rejection_that_the_script_handled_covers_no_edit_either() {
     let dying = Arc::new(Listener { die_before: Some(dying), ..Listener::default() });
     let journal = env.runtime.open_journal().expect("a journal");
     let run = journal.acquire_run(&journal.resolve_run_id("last").expect("the run")).expect("it is free");
-    for approval in OpenApproval::list_open_approvals(&run).expect("it reads") {
+    for approval in OpenApproval::list_open_approvals(&run.copy_fold()).expect("it reads") {
         approval.record_decision(&run, false, "bob").expect("written");
     }
     drop((run, journal));
@@ -201,7 +201,7 @@ fn an_approval_given_before_an_edit_is_void_and_asked_for_again() {
     let decide = || {
         let journal = env.runtime.open_journal().expect("a journal");
         let run = journal.acquire_run(&journal.resolve_run_id("last").expect("the run")).expect("it is free");
-        let open = OpenApproval::list_open_approvals(&run).expect("it reads");
+        let open = OpenApproval::list_open_approvals(&run.copy_fold()).expect("it reads");
         assert_eq!(open.len(), 1);
         open[0].record_decision(&run, true, "bob").expect("written");
     };

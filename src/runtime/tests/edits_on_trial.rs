@@ -54,12 +54,7 @@ fn a_run_whose_edit_was_rejected_is_given_up_by_the_text_before() {
         gated.replace("branch::list", "defer(|| backup::create(db, #{ label: \"new\" }));\nbranch::list");
     let waiting = resume_with_text(&env, &edited, &[]);
     assert_eq!(waiting.status, RunStatus::Waiting, "{waiting:?}");
-    let journal = env.runtime.open_journal().expect("a journal");
-    let run = journal.acquire_run(&journal.resolve_run_id("last").expect("the run")).expect("it is free");
-    for gate in OpenApproval::list_open_approvals(&run).expect("it reads") {
-        gate.record_decision(&run, false, "bob").expect("written");
-    }
-    drop((run, journal));
+    decide_gates(&env, false);
     let ended = env.abandon_run();
     assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Abandoned, 2), "{ended:?}");
 }
@@ -185,4 +180,58 @@ fn what_was_put_before_a_call_allows_nothing_more_to_be_put_there() {
     assert_eq!(env.list_effects().len(), 3, "nothing new has happened");
     let ended = resume_with_text(&env, &twice, &[Choice::Approve]);
     assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Succeeded, 4), "{ended:?}");
+}
+
+/// Decides about every gate that the run waits at.
+fn decide_gates(env: &ScriptEnv, approves: bool) {
+    let journal = env.runtime.open_journal().expect("a journal");
+    let run = journal.acquire_run(&journal.resolve_run_id("last").expect("the run")).expect("it is free");
+    for gate in OpenApproval::list_open_approvals(&run.copy_fold()).expect("it reads") {
+        gate.record_decision(&run, approves, "bob").expect("written");
+    }
+}
+
+#[test]
+fn an_edit_that_was_approved_counts_before_it_has_done_anything() {
+    let gated = DEFERRED.replace("branch::list", "approve(\"go on?\");\nbranch::list");
+    let new = |gate: &str| {
+        let put = format!("{gate}backup::create(db, #{{ label: \"new\" }});\nbranch::list");
+        gated.replace("branch::list", &put)
+    };
+    // Approved and not resumed, or killed between the gate and the first effect; at the gate of the edit, or at its own.
+    for (edited, goes_on) in [
+        (new(""), false),
+        (new(""), true),
+        (new("approve(\"and now?\");\n"), false),
+        (new("approve(\"and now?\");\n"), true),
+    ] {
+        let env = record_run_before_list(&gated, true);
+        assert_eq!(resume_with_text(&env, &edited, &[]).status, RunStatus::Waiting);
+        decide_gates(&env, true);
+        if goes_on {
+            let starts = |event: &str| event.contains("call.started");
+            drop(env.resume_run(Arc::new(Listener { die_before: Some(starts), ..Listener::default() })));
+        }
+        let other = edited.replace("label: \"a\"", "label: \"b\"");
+        assert_mismatch("another argument", &resume_with_text(&env, &other, &[]), "label");
+        let approving = Arc::new(Listener { approves: true, ..Listener::default() });
+        let ended = env.resume_run(approving).expect("it is driven");
+        assert_eq!(
+            (ended.status, env.list_effects().len()),
+            (RunStatus::Succeeded, 3),
+            "{edited}, {goes_on}: {ended:?}"
+        );
+    }
+}
+
+#[test]
+fn an_edit_that_was_rejected_does_not_count() {
+    let gated = DEFERRED.replace("branch::list", "approve(\"go on?\");\nbranch::list");
+    let edited = gated.replace("branch::list", "backup::create(db, #{ label: \"new\" });\nbranch::list");
+    let env = record_run_before_list(&gated, true);
+    assert_eq!(resume_with_text(&env, &edited, &[]).status, RunStatus::Waiting);
+    decide_gates(&env, false);
+    drop(env.resume_run(Arc::default()));
+    let ended = env.resume_run(Arc::default()).expect("it is driven");
+    assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Succeeded, 2), "{ended:?}");
 }
