@@ -169,7 +169,9 @@ impl ResumeCommand {
             print_difference(&file, &recorded.sources(), &edited.sources());
             let kept = fold.complete_params_without_trial(&summary.params);
             let lines = edited.describe_kept_params(&recorded, &kept, &runtime.config);
-            lines.iter().for_each(|line| terminal::print_message(line));
+            for line in lines {
+                terminal::print_message(&line);
+            }
         }
         if fold.is_ending() && edited.sources() != recorded.sources() {
             return Err(edit_of_ending_run_error(find_next_step(runtime, &summary.id).command));

@@ -85,7 +85,7 @@ pub(super) fn run_and_report(
             }
         }
         RunReport::JsonEvents => {
-            terminal::print_data(&final_event(runtime, &ended, error.as_ref()).to_string())
+            terminal::print_data(&final_event(runtime, &ended, error.as_ref()).to_string());
         }
     }
     if let Some(next) = error.as_ref().and_then(|t| t.next.as_ref()) {
