@@ -1,6 +1,6 @@
 //! A call as its records leave it.
 
-use super::{Decision, Outcome, RecordedOutcome};
+use super::{Decision, Outcome, RecordedOutcome, ScriptError};
 use crate::base::moment::Moment;
 use serde_json::Value;
 use std::sync::Arc;
@@ -59,6 +59,8 @@ pub struct Attempt {
     pub accepted: Option<Value>,
     /// When it was last given that.
     pub accepted_at: Option<Moment>,
+    /// The edition of the sources that was in force then.
+    pub accepted_under: u32,
     pub outcome: Option<RecordedOutcome>,
     pub ended_at: Option<Moment>,
 }
@@ -79,12 +81,41 @@ impl FoldedCall {
         self.attempts.last().is_some_and(|attempt| attempt.accepted.is_some())
     }
 
+    /// Returns whether what the last attempt was given to wait on was given under this edition of the sources: what a gate
+    /// asked for under another text, nobody can approve any more.
+    pub fn is_accepted_under(&self, edition: u32) -> bool {
+        self.is_accepted() && self.attempts.last().is_some_and(|attempt| attempt.accepted_under == edition)
+    }
+
     /// Returns what came of the call, once it is over, as it was recorded.
     pub fn outcome(&self) -> Option<&RecordedOutcome> {
         if self.decision.is_some() {
             return None;
         }
         self.attempts.last()?.outcome.as_ref()
+    }
+
+    /// Returns whether a person has decided to keep it open.
+    pub fn is_held(&self) -> bool {
+        matches!(self.decision.as_ref().map(Decision::decode), Some(Ok(Decision::Hold { .. })))
+    }
+
+    /// Returns whether a person has decided that it was done.
+    pub fn is_decided_done(&self) -> bool {
+        matches!(self.decision.as_ref().map(Decision::decode), Some(Ok(Decision::Done { .. })))
+    }
+
+    /// Returns the error with which the last attempt failed, where that is known: as it was recorded, or as a decision has it.
+    ///
+    /// # Errors
+    /// What is recorded does not read.
+    pub fn known_error(&self) -> Result<Option<ScriptError>, String> {
+        let outcome = self.attempts.last().and_then(|attempt| attempt.outcome.as_ref());
+        if let Some(Outcome::Err(error)) = outcome.map(RecordedOutcome::decode).transpose()? {
+            return Ok(Some(error));
+        }
+        let decision = self.decision.as_ref().map(Decision::decode).transpose()?;
+        Ok(decision.and_then(Decision::into_known_error))
     }
 
     /// Returns when the last attempt began, while it has not ended.
@@ -102,6 +133,16 @@ impl FoldedCall {
     pub(super) fn count_begins(&self) -> u32 {
         let begins = self.attempts.iter().filter(|attempt| attempt.key.is_some()).count();
         u32::try_from(begins).unwrap_or(u32::MAX)
+    }
+
+    /// Adds what the call was given to wait on. A gate is asked anew: what was decided about it before was about something else.
+    pub(super) fn accept(&mut self, what: Value, at: Moment, edition: u32) {
+        self.decision = None;
+        self.update_last_attempt(|attempt| {
+            attempt.accepted = Some(what);
+            attempt.accepted_at = Some(at);
+            attempt.accepted_under = edition;
+        });
     }
 
     pub(super) fn update_last_attempt(&mut self, change: impl FnOnce(&mut Attempt)) {
