@@ -37,8 +37,8 @@ impl CallContext<'_> {
     ///
     /// That a look fails, or does not show the job, ends nothing, unless everything of the job is this machine's own work.
     /// A job that is not shown for as long as its request may take to land is believed to be gone. One that cannot be looked
-    /// at when the time is up may be done, and is not cancelled; nor is one whose work is over, of which only the belief in how
-    /// it ended is left.
+    /// at when the time is up may be done, and is not cancelled; nor is one that is shown as over, of which only the belief in
+    /// how it ended is left.
     ///
     /// # Errors
     /// What the job failed with, or [`Code::Timeout`] when it is gone; [`Code::Unknown`] when it may still be at work.
@@ -214,11 +214,11 @@ fn unseen_job_error(job: &Job, timeout: Span, last_failure: &Error) -> Error {
     Error::new(Code::Unknown, message)
 }
 
-/// Returns the error of a job whose work is over when its time is up, and of whose end nobody can be sure for `left` more.
+/// Returns the error of a job that is shown as over when its time is up, and of whose end nobody can be sure for `left` more.
 fn unsettled_end_error(job: &Job, timeout: Span, left: Span) -> Error {
     let Job { kind, id, .. } = job;
     let what = format!(
-        "it is not known within {timeout} how the {kind} `{id}` ended: its work is over, and what shows its end may lag \
+        "it is not known within {timeout} how the {kind} `{id}` ended: it is shown as over, and what shows that may lag \
          behind for {left} more"
     );
     Error::new(Code::Unknown, what)
@@ -250,7 +250,7 @@ fn log_poll(answer: &Result<JobStatus>) {
     match answer {
         Ok(JobStatus::Done(_)) => tracing::debug!("poll: done"),
         Ok(JobStatus::Running(progress)) => tracing::debug!(phase = progress.phase, "poll: at work"),
-        Ok(JobStatus::Lagging(..)) => tracing::debug!("poll: over, and how is not known yet"),
+        Ok(JobStatus::Lagging(..)) => tracing::debug!("poll: shown as over, and not known to be"),
         Ok(JobStatus::Failed(error)) => {
             tracing::info!(code = %error.code, message = error.message, "poll: failed");
         }

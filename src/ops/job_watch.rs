@@ -93,7 +93,7 @@ impl JobWatch {
         self.landing.cannot_land_late()
     }
 
-    /// Returns how long the end of a job whose work is over must still be shown alike until it is believed, if it is that.
+    /// Returns how long the end of a job that is shown as over must still be shown alike until it is believed, if it is that.
     pub(super) fn lag_left(&self, now: &Uptime) -> Option<Span> {
         let shown = lock_unpoisoned(&self.shown);
         let (_, believed_at) = shown.lagging_end.as_ref()?;
@@ -151,7 +151,7 @@ impl JobSighting {
             return *end;
         }
         JobStatus::Running(Progress::with_phase(format!(
-            "its work is over; how it ended is known when it was shown alike for {lag}"
+            "it is shown as over; how it ended is known when it was shown alike for {lag}"
         )))
     }
 

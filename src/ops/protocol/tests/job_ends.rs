@@ -171,7 +171,7 @@ async fn a_job_whose_work_is_over_is_undecided_while_nobody_can_be_sure_of_its_e
         let (taken, passed) = take_branch("20ms", Code::Unsupported, look).await;
         let Err(EffectFailure::Undecided(why)) = taken else { panic!("nobody knows: {taken:?}") };
         assert!(
-            why.contains("its work is over, and what shows its end may lag behind for 59s 980ms more"),
+            why.contains("it is shown as over, and what shows that may lag behind for 59s 980ms more"),
             "{why}"
         );
         assert!(passed < LANDING_BOUND, "its time ends the waiting: {passed}");

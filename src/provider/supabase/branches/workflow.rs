@@ -212,11 +212,6 @@ impl Supabase {
             .map_err(|e| Error::new(Code::Internal, e.to_string()))
     }
 
-    /// Returns an end that a look shows which may lag behind for as long as a request may take to land.
-    fn wrap_possibly_stale_end(&self, end: JobStatus) -> JobStatus {
-        JobStatus::Lagging(Box::new(end), self.landing_time)
-    }
-
     fn failed_workflow_status(&self, job: &Job, name: &str, why: &str) -> JobStatus {
         let what = format!("the {} of branch `{name}` in `{}` failed: {why}", job.kind, self.display_name());
         let failed = Error::new(Code::Tool, what).with_side_effects();
