@@ -97,7 +97,7 @@ impl JobWatch {
     pub(super) fn lag_left(&self, now: &Uptime) -> Option<Span> {
         let shown = lock_unpoisoned(&self.shown);
         let (_, believed_at) = shown.lagging_end.as_ref()?;
-        believed_at.since_in_same_boot(now).map(|left| left.max(Span::ZERO))
+        believed_at.since_in_same_boot(now).filter(|left| *left > Span::ZERO)
     }
 
     /// Returns for how long on end a job that is at work may not be shown.

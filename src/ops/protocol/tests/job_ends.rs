@@ -182,6 +182,18 @@ async fn a_job_whose_work_is_over_is_undecided_while_nobody_can_be_sure_of_its_e
 }
 
 #[tokio::test]
+async fn a_job_that_nobody_could_look_at_any_more_says_why_once_no_look_lags_so_far_behind() {
+    let look = |look| match look {
+        0 => Ok(lagging(JobStatus::Done(json!("made")))),
+        _ => Err(Error::new(Code::Unavailable, "an error of its own")),
+    };
+    let (taken, passed) = take_branch("2m", Code::Unsupported, look).await;
+    let Err(EffectFailure::Undecided(why)) = taken else { panic!("nobody knows: {taken:?}") };
+    assert!(passed >= LANDING_BOUND, "{passed}");
+    assert!(why.contains("cannot be looked at") && why.contains("an error of its own"), "{why}");
+}
+
+#[tokio::test]
 async fn a_job_whose_end_the_call_could_never_know_is_not_asked_for() {
     let (fleet, provider) = slow_sandbox();
     for (timeout, is_asked) in [("1m", false), ("61s", true)] {
