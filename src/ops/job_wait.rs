@@ -118,7 +118,7 @@ impl CallContext<'_> {
             let again_in = match answer {
                 Ok(JobStatus::Done(value)) => return Ok(PollEnd::Done(value)),
                 Ok(JobStatus::Failed(e)) => return Ok(PollEnd::Failed(e)),
-                Ok(JobStatus::Running(progress)) => {
+                Ok(JobStatus::Running(progress) | JobStatus::NotBegun(progress)) => {
                     self.host.report_progress(&progress);
                     progress.again_in
                 }
@@ -250,6 +250,7 @@ fn log_poll(answer: &Result<JobStatus>) {
     match answer {
         Ok(JobStatus::Done(_)) => tracing::debug!("poll: done"),
         Ok(JobStatus::Running(progress)) => tracing::debug!(phase = progress.phase, "poll: at work"),
+        Ok(JobStatus::NotBegun(progress)) => tracing::debug!(phase = progress.phase, "poll: not begun"),
         Ok(JobStatus::Lagging(..)) => tracing::debug!("poll: shown as over, and not known to be"),
         Ok(JobStatus::Failed(error)) => {
             tracing::info!(code = %error.code, message = error.message, "poll: failed");

@@ -64,6 +64,8 @@ pub enum RecordedJob<'a> {
 pub enum JobStatus {
     /// Still going on.
     Running(Progress),
+    /// Not seen to have begun: what is shown may be from before the job.
+    NotBegun(Progress),
     /// Finished without an error; with its value, handles tagged.
     Done(Value),
     /// It has failed, as the platform says: an error of the look itself is none of these.

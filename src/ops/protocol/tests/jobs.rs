@@ -141,6 +141,32 @@ async fn a_pause_that_a_look_may_show_as_it_was_before_is_not_done_at_its_timeou
     assert!(matches!(taken, Err(EffectFailure::Undecided(_))), "{taken:?}");
 }
 
+/// It was paused and resumed before, and looks may show that for as long as a request may take to land.
+#[tokio::test]
+async fn a_lost_pause_is_not_done_where_one_look_was_true_and_the_next_show_an_earlier_one() {
+    let fates = Fates::new(|sent, name| {
+        let since = sent.iter().rev().take_while(|name| *name != "pause");
+        let looks = since.filter(|name| ["find", "observe"].contains(&name.as_str())).count();
+        match (name, sent.iter().filter(|name| *name == "pause").count()) {
+            ("pause", 1) => RequestOutcome::Lost,
+            ("find" | "observe", 2) if (1..3).contains(&looks) => RequestOutcome::LagsBehind(1),
+            _ => RequestOutcome::Served,
+        }
+    });
+    let (fleet, provider) = faulty_sandbox(Span::from_secs(3600), fates.clone());
+    let switch = async |path, key| {
+        let (host, key) = (MemoryHost::default(), CallKey(key));
+        let cx = CallContext { key: &key, ..call_context(&fleet, &host, None) };
+        perform_operation(&cx, path, None, json!({"timeout": "10m"})).await
+    };
+    switch("project::pause", "k1".to_owned()).await.expect("it is paused");
+    switch("project::resume", "k2".to_owned()).await.expect("it is up");
+    let lost = switch("project::pause", "k3".to_owned()).await;
+    assert!(matches!(lost, Err(EffectFailure::Failed(_))), "it never arrived: {lost:?}");
+    assert_eq!(fates.count("pause"), 2);
+    assert_eq!(provider.project().await.expect("a look").status, "healthy");
+}
+
 #[tokio::test]
 async fn a_promotion_keeps_its_branch_and_its_target() {
     let (fleet, _) = sandbox();

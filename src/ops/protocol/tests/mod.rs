@@ -403,6 +403,9 @@ impl FaultSource for Fates {
         sent.push(request.name.to_owned());
         outcome
     }
+    fn keeps_old_worlds(&self) -> bool {
+        true
+    }
     fn on_served(&self, _: &SimRequest<'_>) {}
     fn current_sender(&self) -> String {
         String::new()
