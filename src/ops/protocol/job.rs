@@ -49,7 +49,7 @@ pub(in crate::ops) trait JobEffect: Sync {
         false
     }
     /// Returns whether a job that was accepted says which thing is its own. Where it does not, somebody else's could be taken
-    /// for it until ours must be there.
+    /// for it until ours must be there, and one that was made right before where a look does not show it yet.
     fn does_job_name_its_own(&self) -> bool {
         true
     }
@@ -75,6 +75,9 @@ pub(in crate::ops) async fn begin_or_continue_job(
 ) -> EffectResult<Value> {
     let mut sending =
         RequestTracker::claim_when_free(cx, args, provider, (effect.kind(), effect.changed_things())).await?;
+    if !effect.does_job_name_its_own() {
+        sending.note_addition();
+    }
     let request = JobRequest { cx, provider, effect, timeout: args.timeout() };
     let settled = request.resolve_to_end(&mut sending).await;
     if let Ok(made) = &settled
@@ -186,8 +189,14 @@ impl JobRequest<'_> {
         self.send_planned(sending, planned, lost).await
     }
 
-    /// Plans it. A job whose end the call could never know is not asked for.
+    /// Plans it. A job whose end the call could never know is not asked for. What is told from others by what was there before
+    /// is planned when a look must show them.
     async fn plan(&self, sending: &RequestTracker<'_>) -> EffectResult<PlannedJob<'_>> {
+        if !self.effect.does_job_name_its_own() {
+            let subject = self.effect.subject_for_messages();
+            let current = sending.wait_until_list_is_current(self.provider, &subject, self.timeout).await;
+            current.map_err(|e| sending.blame_earlier_attempt(e))?;
+        }
         let planned =
             plan_in_time(self.effect.plan()).await.and_then(|planned| match planned.believed_after {
                 lag if lag >= self.timeout && lag > Span::ZERO => Err(self.unknowable_error(lag)),

@@ -167,6 +167,45 @@ async fn a_lost_pause_is_not_done_where_one_look_was_true_and_the_next_show_an_e
     assert_eq!(provider.project().await.expect("a look").status, "healthy");
 }
 
+/// Makes a replica where another one was made just before, and returns how long after that it was asked for.
+async fn create_replica(
+    was_one_made: bool,
+    timeout: &str,
+) -> (EffectResult<Value>, MemoryHost, Option<Span>) {
+    let (fleet, _) = slow_sandbox();
+    let (host, began) = (MemoryHost::default(), fleet.clock().uptime());
+    let before = ElementValue::absent(SANDBOX.into(), "list:replicas");
+    let past = was_one_made.then_some((before, LANDING_BOUND));
+    *lock_unpoisoned(&host.past_values) = past.into_iter().collect();
+    let options = json!({ "timeout": timeout });
+    let taken =
+        perform_operation(&call_context(&fleet, &host, None), "db::replicas::create", None, options).await;
+    let sent_by = lock_unpoisoned(&host.evidence).first().map(|evidence| match evidence {
+        Evidence::Job { sent_by, .. } => sent_by.since_in_same_boot(&began).expect("one boot"),
+        other => panic!("{other:?}"),
+    });
+    (taken, host, sent_by.map(|passed| Span(passed.0.saturating_sub(SENDING_TIME.0))))
+}
+
+#[tokio::test]
+async fn what_is_found_as_what_is_new_is_planned_when_every_look_shows_what_was_made_before() {
+    let (taken, host, asked_after) = create_replica(true, "10m").await;
+    let made = taken.expect("it is made");
+    assert!(asked_after >= Some(LANDING_BOUND), "a look may not show the other one yet: {asked_after:?}");
+    let past = host.past_values.into_inner().expect("nobody panicked");
+    let id = made["id"].as_str().expect("an id");
+    for element in ["list:replicas", id] {
+        assert!(past.iter().any(|(one, _)| one.element == element), "{element}: {past:?}");
+    }
+
+    let (taken, _, asked_after) = create_replica(false, "10m").await;
+    assert_eq!((taken.is_ok(), asked_after), (true, Some(Span::ZERO)), "nobody has made one just before");
+
+    let (taken, _, asked_after) = create_replica(true, "20s").await;
+    let Err(EffectFailure::Failed(error)) = taken else { panic!("it has no time: {taken:?}") };
+    assert_eq!((error.code, error.side_effects, asked_after), (Code::Timeout, SideEffects::None, None));
+}
+
 #[tokio::test]
 async fn a_promotion_keeps_its_branch_and_its_target() {
     let (fleet, _) = sandbox();

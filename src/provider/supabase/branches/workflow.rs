@@ -118,7 +118,7 @@ impl Supabase {
     /// workflow, and none of them says what it is or who asked for it.
     ///
     /// # Errors
-    /// [`Code::Unknown`], with the workflows that are new.
+    /// [`Code::Unknown`], with the workflows that were not shown before.
     pub(in crate::provider::supabase) async fn report_workflow_as_unknown(
         &self,
         kind: &str,
@@ -131,8 +131,8 @@ impl Supabase {
         let ids: Vec<_> = runs.iter().map(|run| format!("`{}`", run.id)).collect();
         let shown = match ids.as_slice() {
             [] => "no new workflow of it shows".to_owned(),
-            [id] => format!("the workflow {id} is new, and may be it"),
-            ids => format!("the workflows {} are new, and any may be it", ids.join(", ")),
+            [id] => format!("the workflow {id} was not shown before, and may be it"),
+            ids => format!("the workflows {} were not shown before, and any may be it", ids.join(", ")),
         };
         let what =
             format!("whether a {kind} of branch `{name}` was begun {asked_at} cannot be known: {shown}");
