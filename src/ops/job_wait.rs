@@ -52,9 +52,9 @@ impl CallContext<'_> {
         let clock = self.fleet.clock();
         let look = || async {
             match watch.interpret_poll(&clock.uptime(), provider.poll_job(job).await)? {
-                JobStatus::Failed(error) => {
-                    Ok(JobStatus::Failed(provider.remove_what_failed_job_made(job, error).await))
-                }
+                JobStatus::Failed(error) => Ok(JobStatus::Failed(
+                    self.remove_what_failed_job_made(provider, job, error, &watch).await,
+                )),
                 status => Ok(status),
             }
         };
@@ -163,11 +163,31 @@ impl CallContext<'_> {
             Ok(JobStatus::Failed(own)) if !is_doubtful(false) => Err(failed_meanwhile_error(
                 why,
                 &refusal,
-                provider.remove_what_failed_job_made(job, own).await,
+                self.remove_what_failed_job_made(provider, job, own, watch).await,
             )),
             Err(e) if !watch.is_assumed() && e.code == Code::NotFound => Err(why),
             Ok(_) | Err(_) => Err(uncancelled_error(job, &why, &refusal)),
         }
+    }
+
+    /// Removes what a failed job has made, and returns its error. A platform may take a while until that is gone: what is waited
+    /// for is said before.
+    async fn remove_what_failed_job_made(
+        &self,
+        provider: &dyn Provider,
+        job: &Job,
+        error: Error,
+        watch: &JobWatch,
+    ) -> Error {
+        if !watch.is_local_work() {
+            let within = watch.shown_within();
+            let until = self.fleet.clock().now().saturating_add(within).round_up_to_second();
+            self.report_phase(format!(
+                "has failed; what it has made is removed, and looked for until it is gone, for {within} from now at most \
+                 (until {until}; Ctrl-C stops, a resume looks on)"
+            ));
+        }
+        provider.remove_what_failed_job_made(job, error).await
     }
 
     /// Looks until a job whose cancellation was answered is not shown any more, for `within` at most.

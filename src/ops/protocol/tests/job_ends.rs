@@ -104,12 +104,21 @@ async fn take_branch(
     refusal: Code,
     look: impl Fn(usize) -> Result<JobStatus> + Send + Sync,
 ) -> (EffectResult<Value>, Span) {
+    take_branch_on(&MemoryHost::default(), timeout, refusal, look).await
+}
+
+/// Does what [`take_branch`] does on a host.
+async fn take_branch_on(
+    host: &MemoryHost,
+    timeout: &str,
+    refusal: Code,
+    look: impl Fn(usize) -> Result<JobStatus> + Send + Sync,
+) -> (EffectResult<Value>, Span) {
     let (fleet, sandbox) = slow_sandbox();
     let jobs = LookedAtJobs { sandbox, look, looks: AtomicUsize::new(0), refusal };
     let args = decode_args("branch::create", None, json!({"into": "drill", "timeout": timeout}));
-    let (host, began) = (MemoryHost::default(), fleet.clock().uptime());
-    let branch = AcceptedBranch { believed_after: Span::ZERO };
-    let taken = begin_or_continue_job(&call_context(&fleet, &host, None), &args, &jobs, &branch).await;
+    let (began, branch) = (fleet.clock().uptime(), AcceptedBranch { believed_after: Span::ZERO });
+    let taken = begin_or_continue_job(&call_context(&fleet, host, None), &args, &jobs, &branch).await;
     (taken, fleet.clock().uptime().since_in_same_boot(&began).expect("one boot"))
 }
 
@@ -206,6 +215,17 @@ async fn a_job_whose_end_the_call_could_never_know_is_not_asked_for() {
             let Err(EffectFailure::Failed(error)) = taken else { panic!("it was not asked for: {taken:?}") };
             assert_eq!((error.code, error.side_effects), (Code::Invalid, SideEffects::None), "{error}");
         }
+    }
+}
+
+#[tokio::test]
+async fn what_is_waited_for_when_a_job_has_failed_is_said_with_its_end() {
+    let host = MemoryHost::default();
+    let (taken, _) = take_branch_on(&host, "10m", Code::Unavailable, |_| Ok(failed(Code::Tool))).await;
+    assert!(matches!(taken, Err(EffectFailure::Failed(_))), "{taken:?}");
+    let last = lock_unpoisoned(&host.phases).pop().expect("something is said");
+    for part in ["what it has made is removed", "for 1m from now", "until 2026-11-20T12:01:01", "Ctrl-C"] {
+        assert!(last.contains(part), "{part}: {last}");
     }
 }
 

@@ -58,6 +58,8 @@ type NarrowedQuarantine = (Vec<Thing>, Uptime, Option<Span>);
 #[derive(Default)]
 struct MemoryHost {
     evidence: Mutex<Vec<Evidence>>,
+    /// The phases that were reported.
+    phases: Mutex<Vec<String>>,
     /// Until when something may have been sent, of each quarantine that was begun, and how long it lasts after that.
     quarantines: Mutex<Vec<(Uptime, Option<Span>)>>,
     /// The things that were claimed, and those of the last quarantine.
@@ -80,7 +82,9 @@ struct MemoryHost {
 
 #[async_trait]
 impl CallHost for MemoryHost {
-    fn report_progress(&self, _: &Progress) {}
+    fn report_progress(&self, progress: &Progress) {
+        lock_unpoisoned(&self.phases).push(progress.phase.clone());
+    }
 
     async fn record_evidence(&self, evidence: &Evidence) -> Result<()> {
         lock_unpoisoned(&self.evidence).push(evidence.clone());
