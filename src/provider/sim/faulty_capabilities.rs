@@ -89,7 +89,7 @@ forward!(Provider {
     // An old world has no key of a pause or a resume: a look at it tells as much as at a platform that keeps none.
     async fn find_job(&self, key: &CallKey, intent: Option<&Value>) -> Result<Option<Job>> {
         let find = async |sim: &Sim| match sim.find_job(key, intent).await? {
-            None if !ptr::eq(sim, &self.sim) => sim.infer_power_job(key, intent),
+            None if !ptr::eq(sim, &raw const self.sim) => sim.infer_power_job(key, intent),
             found => Ok(found),
         };
         self.send_read("find", find).await
@@ -97,7 +97,7 @@ forward!(Provider {
 
     async fn poll_job(&self, job: &Job) -> Result<JobStatus> {
         let poll = async |sim: &Sim| match sim.poll_job(job).await {
-            Err(e) if e.code == Code::NotFound && !ptr::eq(sim, &self.sim) => {
+            Err(e) if e.code == Code::NotFound && !ptr::eq(sim, &raw const self.sim) => {
                 sim.infer_power_status(job).await
             }
             polled => polled,
