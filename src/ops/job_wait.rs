@@ -37,8 +37,8 @@ impl CallContext<'_> {
     ///
     /// That a look fails, or does not show the job, ends nothing, unless everything of the job is this machine's own work.
     /// A job that is not shown for as long as its request may take to land is believed to be gone. One that cannot be looked
-    /// at when the time is up may be done, and is not cancelled; nor is one whose work is over, of which only the belief in how
-    /// it ended is left.
+    /// at when the time is up may be done, and is not cancelled; nor is one that is shown as over, of which only the belief in
+    /// how it ended is left.
     ///
     /// # Errors
     /// What the job failed with, or [`Code::Timeout`] when it is gone; [`Code::Unknown`] when it may still be at work.
@@ -52,9 +52,9 @@ impl CallContext<'_> {
         let clock = self.fleet.clock();
         let look = || async {
             match watch.interpret_poll(&clock.uptime(), provider.poll_job(job).await)? {
-                JobStatus::Failed(error) => {
-                    Ok(JobStatus::Failed(provider.remove_what_failed_job_made(job, error).await))
-                }
+                JobStatus::Failed(error) => Ok(JobStatus::Failed(
+                    self.remove_what_failed_job_made(provider, job, error, &watch).await,
+                )),
                 status => Ok(status),
             }
         };
@@ -118,7 +118,7 @@ impl CallContext<'_> {
             let again_in = match answer {
                 Ok(JobStatus::Done(value)) => return Ok(PollEnd::Done(value)),
                 Ok(JobStatus::Failed(e)) => return Ok(PollEnd::Failed(e)),
-                Ok(JobStatus::Running(progress)) => {
+                Ok(JobStatus::Running(progress) | JobStatus::NotBegun(progress)) => {
                     self.host.report_progress(&progress);
                     progress.again_in
                 }
@@ -163,11 +163,31 @@ impl CallContext<'_> {
             Ok(JobStatus::Failed(own)) if !is_doubtful(false) => Err(failed_meanwhile_error(
                 why,
                 &refusal,
-                provider.remove_what_failed_job_made(job, own).await,
+                self.remove_what_failed_job_made(provider, job, own, watch).await,
             )),
             Err(e) if !watch.is_assumed() && e.code == Code::NotFound => Err(why),
             Ok(_) | Err(_) => Err(uncancelled_error(job, &why, &refusal)),
         }
+    }
+
+    /// Removes what a failed job has made, and returns its error. A platform may take a while until that is gone: what is waited
+    /// for is said before.
+    async fn remove_what_failed_job_made(
+        &self,
+        provider: &dyn Provider,
+        job: &Job,
+        error: Error,
+        watch: &JobWatch,
+    ) -> Error {
+        if !watch.is_local_work() {
+            let within = watch.shown_within();
+            let until = self.fleet.clock().now().saturating_add(within).round_up_to_second();
+            self.report_phase(format!(
+                "has failed; what it has made is removed, and looked for until it is gone, for {within} from now at most \
+                 (until {until}; Ctrl-C stops, a resume looks on)"
+            ));
+        }
+        provider.remove_what_failed_job_made(job, error).await
     }
 
     /// Looks until a job whose cancellation was answered is not shown any more, for `within` at most.
@@ -214,11 +234,11 @@ fn unseen_job_error(job: &Job, timeout: Span, last_failure: &Error) -> Error {
     Error::new(Code::Unknown, message)
 }
 
-/// Returns the error of a job whose work is over when its time is up, and of whose end nobody can be sure for `left` more.
+/// Returns the error of a job that is shown as over when its time is up, and of whose end nobody can be sure for `left` more.
 fn unsettled_end_error(job: &Job, timeout: Span, left: Span) -> Error {
     let Job { kind, id, .. } = job;
     let what = format!(
-        "it is not known within {timeout} how the {kind} `{id}` ended: its work is over, and what shows its end may lag \
+        "it is not known within {timeout} how the {kind} `{id}` ended: it is shown as over, and what shows that may lag \
          behind for {left} more"
     );
     Error::new(Code::Unknown, what)
@@ -250,7 +270,8 @@ fn log_poll(answer: &Result<JobStatus>) {
     match answer {
         Ok(JobStatus::Done(_)) => tracing::debug!("poll: done"),
         Ok(JobStatus::Running(progress)) => tracing::debug!(phase = progress.phase, "poll: at work"),
-        Ok(JobStatus::Lagging(..)) => tracing::debug!("poll: over, and how is not known yet"),
+        Ok(JobStatus::NotBegun(progress)) => tracing::debug!(phase = progress.phase, "poll: not begun"),
+        Ok(JobStatus::Lagging(..)) => tracing::debug!("poll: shown as over, and not known to be"),
         Ok(JobStatus::Failed(error)) => {
             tracing::info!(code = %error.code, message = error.message, "poll: failed");
         }

@@ -17,7 +17,7 @@ pub(super) enum OtherEnd {
     /// Somebody else's job, for so long after the first look.
     SomebodyElses(Span),
     /// How it was before the request, for so long after the first look: a look may lag behind. Once one has shown it at
-    /// work, it is done by its own; one that failed before may have been shown at work, too.
+    /// work, which is more than not done, it is done by its own; one that failed before may have been shown at work, too.
     Earlier(Span),
 }
 
@@ -49,12 +49,6 @@ impl JobWatch {
         Self { landing, other_end, shown_within, shown: Mutex::default() }
     }
 
-    /// Returns the watch of a job that a look since its request has shown as not done.
-    pub(super) fn with_seen_at_work(self, was_at_work: bool) -> Self {
-        lock_unpoisoned(&self.shown).was_at_work = was_at_work;
-        self
-    }
-
     /// Returns what one look means for the job.
     pub(super) fn interpret_poll(&self, now: &Uptime, polled: Result<JobStatus>) -> Result<JobStatus> {
         let mut shown = lock_unpoisoned(&self.shown);
@@ -70,6 +64,10 @@ impl JobWatch {
             Ok(status) => {
                 (shown.was_seen, shown.absent_since) = (true, None);
                 shown.was_at_work |= matches!(status, JobStatus::Running(_));
+                let status = match status {
+                    JobStatus::NotBegun(progress) => JobStatus::Running(progress),
+                    status => status,
+                };
                 let status = shown.confirm_lagging_status(now, status);
                 let doubt =
                     shown.explain_doubtful_end(now, self.other_end, matches!(status, JobStatus::Done(_)));
@@ -93,11 +91,11 @@ impl JobWatch {
         self.landing.cannot_land_late()
     }
 
-    /// Returns how long the end of a job whose work is over must still be shown alike until it is believed, if it is that.
+    /// Returns how long the end of a job that is shown as over must still be shown alike until it is believed, if it is that.
     pub(super) fn lag_left(&self, now: &Uptime) -> Option<Span> {
         let shown = lock_unpoisoned(&self.shown);
         let (_, believed_at) = shown.lagging_end.as_ref()?;
-        believed_at.since_in_same_boot(now).map(|left| left.max(Span::ZERO))
+        believed_at.since_in_same_boot(now).filter(|left| *left > Span::ZERO)
     }
 
     /// Returns for how long on end a job that is at work may not be shown.
@@ -151,7 +149,7 @@ impl JobSighting {
             return *end;
         }
         JobStatus::Running(Progress::with_phase(format!(
-            "its work is over; how it ended is known when it was shown alike for {lag}"
+            "it is shown as over; how it ended is known when it was shown alike for {lag}"
         )))
     }
 
@@ -270,7 +268,10 @@ mod tests {
         let running = Ok(JobStatus::Running(Progress::with_phase("pausing")));
         seen_at_work.interpret_poll(&at(1), running).expect("a look");
         assert!(done(&seen_at_work, 2));
-        assert!(done(&watch().with_seen_at_work(true), 0), "a look for its lost request has shown it");
+        let not_begun = watch();
+        let waiting = Ok(JobStatus::NotBegun(Progress::with_phase("healthy")));
+        not_begun.interpret_poll(&at(0), waiting).expect("a look");
+        assert!(!done(&not_begun, 1) && done(&not_begun, 60), "how it was before is no work");
         let failed = Ok(JobStatus::Failed(Error::new(Code::Refused, "PAUSE_FAILED")));
         let judged = watch().interpret_poll(&at(0), failed).expect("a look");
         assert!(matches!(judged, JobStatus::Running(_)), "the one before has failed, not this one");

@@ -3,6 +3,7 @@
 use super::{
     draws::{called_name, draw_faults},
     fault_plan::FaultPlan,
+    lags::may_lag,
     limits::{LimitMet, ProcessLimits, ProcessMeter},
     operators::{EditAct, OperatorAct, STEP_FORWARD},
     points::{Fault, FaultFamily, InjectedFault, Point, PointKind, Visit, render_call},
@@ -258,6 +259,18 @@ impl FaultInjector {
                 state.struck += usize::from(next.is_some());
                 next.map(|(_, fault)| *fault)
             }
+            FaultPlan::TrueLookThenLags(request, lag) => {
+                let is_next = match state.struck {
+                    0 => request == point,
+                    _ => request.call == point.call && may_lag(point),
+                };
+                state.struck += usize::from(is_next);
+                match state.struck {
+                    1 if is_next => Some(Fault::Request(RequestOutcome::Lost)),
+                    3 | 4 if is_next => Some(Fault::Request(*lag)),
+                    _ => None,
+                }
+            }
             FaultPlan::Seed(seed, families, _) => (state.process < MAX_FAULTY_PROCESSES)
                 .then(|| draw_faults(*seed, state.process, point))
                 .into_iter()
@@ -286,6 +299,7 @@ impl FaultSource for FaultInjector {
             FaultPlan::Undisturbed | FaultPlan::Operated(..) => false,
             FaultPlan::One(_, fault) => lags(fault),
             FaultPlan::Pair(faults) => faults.iter().any(|(_, fault)| lags(fault)),
+            FaultPlan::TrueLookThenLags(..) => true,
             FaultPlan::Seed(_, families, _) => families.has(FaultFamily::Late),
         }
     }

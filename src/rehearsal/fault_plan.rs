@@ -5,6 +5,7 @@ use super::{
     operators::OperatorAct,
     points::{Fault, FaultSelection, Point},
 };
+use crate::provider::sim::faults::RequestOutcome;
 use std::sync::Arc;
 
 /// The faults of one scenario.
@@ -16,6 +17,8 @@ pub(super) enum FaultPlan {
     One(Point, Fault),
     /// Two faults, each once: the second strikes only once the first has.
     Pair([(Point, Fault); 2]),
+    /// A request of a call is lost, the first look after that is true, and the next two lag behind.
+    TrueLookThenLags(Point, RequestOutcome),
     /// One fault, once, and what is done before the next process.
     Operated(Point, Fault, OperatorAct),
     /// Several faults of these families, drawn from a seed, and the edit that may be among them.

@@ -21,7 +21,7 @@ const LAGS: &[(&str, RequestOutcome)] =
     &[("lagging", RequestOutcome::LagsBehind(1)), ("lagging-two", RequestOutcome::LagsBehind(2))];
 
 /// Returns the scenarios in which a request of a call gets no answer, or one before it takes effect, or its process dies with it
-/// on record; and the first look at what came of it lags behind.
+/// on record; and the first look at what came of it lags behind, or the two after it.
 pub(super) fn lagging_scenarios(number: usize, own: &[&Point]) -> Vec<Scenario> {
     let act = own.iter().find_map(|point| match point.at {
         PointKind::Acts(request) => Some((*point, request)),
@@ -45,7 +45,19 @@ pub(super) fn lagging_scenarios(number: usize, own: &[&Point]) -> Vec<Scenario> 
         };
         LAGS.iter().map(then).collect()
     };
-    failed.chain(killed).flat_map(pair).collect()
+    failed.chain(killed).flat_map(pair).chain(true_look_scenarios(number, act)).collect()
+}
+
+/// Returns the scenarios in which a request is lost, and the first look shows that, before two lag behind: that it was not there
+/// once says nothing of a look that calls it done.
+fn true_look_scenarios(number: usize, act: &Point) -> Vec<Scenario> {
+    let PointKind::Acts(request) = act.at else { return Vec::new() };
+    let scenario = |(lag, outcome): &(&'static str, RequestOutcome)| Scenario {
+        id: format!("api:{number}:{request}:lost:true-look:{lag}"),
+        cell: Some((number, *lag)),
+        plan: FaultPlan::TrueLookThenLags(act.clone(), *outcome),
+    };
+    LAGS.iter().map(scenario).collect()
 }
 
 /// Returns whether a look may lag behind.

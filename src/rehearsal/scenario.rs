@@ -2,8 +2,9 @@
 
 use super::{
     fault_plan::FaultPlan,
-    points::{FaultFamily, FaultSelection},
+    points::{Fault, FaultFamily, FaultSelection},
 };
+use crate::provider::sim::faults::RequestOutcome;
 
 /// One scenario.
 #[derive(Debug, Clone)]
@@ -21,6 +22,9 @@ impl Scenario {
         match &self.plan {
             FaultPlan::One(_, fault) => families.includes_fault(*fault),
             FaultPlan::Pair(faults) => faults.iter().all(|(_, fault)| families.includes_fault(*fault)),
+            FaultPlan::TrueLookThenLags(_, lag) => {
+                [RequestOutcome::Lost, *lag].map(Fault::Request).iter().all(|f| families.includes_fault(*f))
+            }
             FaultPlan::Operated(..) => families.has(FaultFamily::Operators),
             FaultPlan::Undisturbed | FaultPlan::Seed(..) => true,
         }

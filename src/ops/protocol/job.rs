@@ -33,7 +33,6 @@ use async_trait::async_trait;
 use serde_json::Value;
 #[cfg(test)]
 use serde_json::json;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Work that is asked for.
 #[async_trait]
@@ -50,7 +49,7 @@ pub(in crate::ops) trait JobEffect: Sync {
         false
     }
     /// Returns whether a job that was accepted says which thing is its own. Where it does not, somebody else's could be taken
-    /// for it until ours must be there.
+    /// for it until ours must be there, and one that was made right before where a look does not show it yet.
     fn does_job_name_its_own(&self) -> bool {
         true
     }
@@ -58,7 +57,8 @@ pub(in crate::ops) trait JobEffect: Sync {
     fn makes_something(&self) -> bool {
         matches!(self.kind(), EffectKind::Backup | EffectKind::Branch | EffectKind::Replica)
     }
-    /// Returns whether the target may have been before what the job makes of it. A look that lags behind calls it done then.
+    /// Returns whether the target may have been before what the job makes of it. A look that lags behind calls it done then,
+    /// so that what one shows says nothing of a lost request until that can land no more.
     fn may_hold_before_request(&self) -> bool {
         false
     }
@@ -75,8 +75,10 @@ pub(in crate::ops) async fn begin_or_continue_job(
 ) -> EffectResult<Value> {
     let mut sending =
         RequestTracker::claim_when_free(cx, args, provider, (effect.kind(), effect.changed_things())).await?;
-    let was_absent = AtomicBool::new(false);
-    let request = JobRequest { cx, provider, effect, was_absent, timeout: args.timeout() };
+    if !effect.does_job_name_its_own() {
+        sending.note_addition();
+    }
+    let request = JobRequest { cx, provider, effect, timeout: args.timeout() };
     let settled = request.resolve_to_end(&mut sending).await;
     if let Ok(made) = &settled
         && effect.makes_something()
@@ -91,8 +93,6 @@ struct JobRequest<'a> {
     cx: &'a CallContext<'a>,
     provider: &'a dyn Provider,
     effect: &'a dyn JobEffect,
-    /// Whether a look for a lost request has not shown it.
-    was_absent: AtomicBool,
     /// How long the call may take.
     timeout: Span,
 }
@@ -105,6 +105,11 @@ impl JobRequest<'_> {
         if super::mutant::believes_answer(Mutant::JobAnswerBelieved) {
             return Ok(json!(job));
         }
+        #[cfg(test)]
+        if super::mutant::believes_lagging_look() {
+            let watch = JobWatch::new(sending.landing, self.timeout, OtherEnd::None);
+            return Ok(self.cx.wait_for_job_or_cancel(self.provider, &job, self.timeout, watch).await?);
+        }
         let other_end = if !self.effect.does_job_name_its_own() {
             OtherEnd::SomebodyElses(sending.time_until_landed())
         } else if self.effect.may_hold_before_request() {
@@ -113,7 +118,6 @@ impl JobRequest<'_> {
             OtherEnd::None
         };
         let watch = JobWatch::new(sending.landing, self.timeout, other_end);
-        let watch = watch.with_seen_at_work(self.was_absent.load(Ordering::Relaxed));
         Ok(self.cx.wait_for_job_or_cancel(self.provider, &job, self.timeout, watch).await?)
     }
 
@@ -185,8 +189,14 @@ impl JobRequest<'_> {
         self.send_planned(sending, planned, lost).await
     }
 
-    /// Plans it. A job whose end the call could never know is not asked for.
+    /// Plans it. A job whose end the call could never know is not asked for. What is told from others by what was there before
+    /// is planned when a look must show them.
     async fn plan(&self, sending: &RequestTracker<'_>) -> EffectResult<PlannedJob<'_>> {
+        if !self.effect.does_job_name_its_own() {
+            let subject = self.effect.subject_for_messages();
+            let current = sending.wait_until_list_is_current(self.provider, &subject, self.timeout).await;
+            current.map_err(|e| sending.blame_earlier_attempt(e))?;
+        }
         let planned =
             plan_in_time(self.effect.plan()).await.and_then(|planned| match planned.believed_after {
                 lag if lag >= self.timeout && lag > Span::ZERO => Err(self.unknowable_error(lag)),
@@ -270,16 +280,23 @@ impl JobRequest<'_> {
         let traces = Some(traces).filter(|traces| !traces.is_null());
         let looking = &*sending;
         let find = || async {
-            if self.effect.is_found_by_difference() && !looking.is_past_landing() {
+            if self.may_look_mislead() && !looking.is_past_landing() {
                 return Ok(None);
             }
-            let found = self.provider.find_job(self.cx.key, traces).await?;
-            self.was_absent.fetch_or(found.is_none(), Ordering::Relaxed);
-            Ok(found)
+            self.provider.find_job(self.cx.key, traces).await
         };
         let job =
             looking.await_lost_result(self.provider, &self.effect.subject_for_messages(), why, find).await?;
         self.record_accepted_job(sending, job).await
+    }
+
+    /// Returns whether a look may show something else than a lost request of this call, while that may land.
+    fn may_look_mislead(&self) -> bool {
+        #[cfg(test)]
+        if super::mutant::believes_lagging_look() {
+            return false;
+        }
+        self.effect.is_found_by_difference() || self.effect.may_hold_before_request()
     }
 
     /// Records a job that goes on, after its things are kept until its end.

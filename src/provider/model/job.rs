@@ -64,11 +64,13 @@ pub enum RecordedJob<'a> {
 pub enum JobStatus {
     /// Still going on.
     Running(Progress),
+    /// Not seen to have begun: what is shown may be from before the job.
+    NotBegun(Progress),
     /// Finished without an error; with its value, handles tagged.
     Done(Value),
     /// It has failed, as the platform says: an error of the look itself is none of these.
     Failed(Error),
-    /// Its work is over, and how it ended is shown by something that may lag behind by this much: it counts when looks have
+    /// It is shown as over by something that may lag behind by this much, also to before the job: that counts when looks have
     /// shown it alike for as long.
     Lagging(Box<JobStatus>, Span),
 }

@@ -3,13 +3,15 @@
 use super::{
     arguments::Argument,
     faults::{FaultySim, RequestKind, WriteRequest},
+    jobs::power_traces,
     target::Sim,
+    world::jobs::{PAUSE, RESUME},
 };
 use crate::{
     base::moment::Span,
     provider::{
-        Backups, Branches, Code, Error, Lifecycle, Network, OpenTransaction, Provider, Raw, Replicas, Result,
-        Schedules, Security, Settings, Sql,
+        Backups, Branches, Code, Error, Lifecycle, Network, OpenTransaction, PlannedJob, Provider, Raw,
+        Replicas, Result, Schedules, Security, Settings, Sql,
         model::{
             Addon, AuditReport, Backup, BackupDeletion, BackupRequest, Ban, Branch, CallKey, CommitState,
             EffectKind, Health, Identity, Job, JobStatus, LandingLimit, NetworkRestrictions, Policy, Project,
@@ -22,7 +24,7 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 use serde_json::{Map, Value};
-use std::{future::ready, net::IpAddr, sync::Arc};
+use std::{future::ready, net::IpAddr, ptr, sync::Arc};
 
 /// Returns the future of a request in a world and at a time of its own, with copies of its arguments.
 macro_rules! repeat {
@@ -82,10 +84,27 @@ macro_rules! capabilities {
 forward!(Provider {
     Read   "identity" fn identity() -> Identity;
     Read   "project"  fn project() -> Project;
-    Read   "find"     fn find_job(key: &CallKey, intent: Option<&Value>) -> Option<Job>;
-    Read   "observe"  fn poll_job(job: &Job) -> JobStatus;
     Remove "cancel"   fn cancel(job: &Job) -> ();
 } by hand {
+    // An old world has no key of a pause or a resume: a look at it tells as much as at a platform that keeps none.
+    async fn find_job(&self, key: &CallKey, intent: Option<&Value>) -> Result<Option<Job>> {
+        let find = async |sim: &Sim| match sim.find_job(key, intent).await? {
+            None if !ptr::eq(sim, &raw const self.sim) => sim.infer_power_job(key, intent),
+            found => Ok(found),
+        };
+        self.send_read("find", find).await
+    }
+
+    async fn poll_job(&self, job: &Job) -> Result<JobStatus> {
+        let poll = async |sim: &Sim| match sim.poll_job(job).await {
+            Err(e) if e.code == Code::NotFound && !ptr::eq(sim, &raw const self.sim) => {
+                sim.infer_power_status(job).await
+            }
+            polled => polled,
+        };
+        self.send_read("observe", poll).await
+    }
+
     fn landing_limit(&self, _: EffectKind) -> LandingLimit {
         LandingLimit::Bounded(self.landing_bound, "no request of a simulated platform lands later")
     }
@@ -158,6 +177,14 @@ forward!(Lifecycle {
     Change "pause"  [key] fn pause(key: &CallKey) -> Job;
     Change "resume" [key] fn resume(key: &CallKey) -> Job;
     Read   "addons"       fn addons() -> Vec<Addon>;
+} by hand {
+    async fn plan_pause<'a>(&'a self, key: &'a CallKey) -> Result<PlannedJob<'a>> {
+        Ok(PlannedJob::with_traces(power_traces(PAUSE), self.pause(key)))
+    }
+
+    async fn plan_resume<'a>(&'a self, key: &'a CallKey) -> Result<PlannedJob<'a>> {
+        Ok(PlannedJob::with_traces(power_traces(RESUME), self.resume(key)))
+    }
 });
 
 forward!(Sql {

@@ -1,9 +1,9 @@
 //! Until when a request to the Management API may still take effect.
 //!
-//! The platform does not say. What is assumed is `landing_time` of the target.
+//! The platform does not say. What is assumed is `landing_time` of the target; a look lags behind for as long at most.
 
 use super::{config::DEFAULT_LANDING_TIME, project::Supabase};
-use crate::provider::model::{EffectKind, LandingLimit};
+use crate::provider::model::{EffectKind, JobStatus, LandingLimit};
 
 /// Returns until when a request of a kind may still take effect once nobody waits for its answer, where nothing else is
 /// configured.
@@ -26,5 +26,10 @@ impl Supabase {
             LandingLimit::Assumed(_) => LandingLimit::Assumed(self.landing_time),
             stated => stated,
         }
+    }
+
+    /// Returns an end that a look shows which may be from before the job.
+    pub(super) fn wrap_possibly_stale_end(&self, end: JobStatus) -> JobStatus {
+        JobStatus::Lagging(Box::new(end), self.landing_time)
     }
 }

@@ -149,7 +149,8 @@ impl Supabase {
         }
     }
 
-    /// Polls a pause or a resume.
+    /// Polls a pause or a resume. Only a status that it alone takes the project through shows it at work: any other may be from
+    /// before it, also one that is not what it makes.
     ///
     /// # Errors
     /// [`Code::Refused`] when it has failed.
@@ -160,10 +161,16 @@ impl Supabase {
             (PAUSE_JOB, "PAUSE_FAILED" | "REMOVED" | "GOING_DOWN") => {
                 Ok(JobStatus::Failed(self.dead_end_error(&state)))
             }
-            (PAUSE_JOB, status) => Ok(running_status(map_project_status(status))),
+            (PAUSE_JOB, "PAUSING") => Ok(running_status(map_project_status("PAUSING"))),
             // Right after the request the old status is still shown.
-            (_, "INACTIVE") => Ok(running_status("paused".into())),
-            _ => self.poll_ready(&state).await,
+            (PAUSE_JOB, status) | (_, status @ "INACTIVE") => {
+                Ok(JobStatus::NotBegun(switch_progress(map_project_status(status))))
+            }
+            (_, "COMING_UP" | statuses::RESTORING) => self.poll_ready(&state).await,
+            _ => Ok(match self.poll_ready(&state).await? {
+                JobStatus::Running(progress) => JobStatus::NotBegun(progress),
+                over => over,
+            }),
         }
     }
 
@@ -217,7 +224,11 @@ pub(super) fn uncancellable_error(job: &Job) -> Error {
 }
 
 fn running_status(phase: String) -> JobStatus {
-    JobStatus::Running(Progress { again_in: Some(POLL_INTERVAL), ..Progress::with_phase(phase) })
+    JobStatus::Running(switch_progress(phase))
+}
+
+fn switch_progress(phase: String) -> Progress {
+    Progress { again_in: Some(POLL_INTERVAL), ..Progress::with_phase(phase) }
 }
 
 #[cfg(test)]
@@ -256,12 +267,14 @@ mod tests {
         let job = target.resume(&key()).await.expect("accepted");
         let writes: Vec<_> = server.request_lines().into_iter().filter(|l| l.starts_with("POST")).collect();
         assert_eq!(writes, [format!("POST /v1/projects/{REF}/restore")]);
-        for phase in ["paused", "coming_up"] {
-            let JobStatus::Running(progress) = target.poll_job(&job).await.expect("a look") else {
-                panic!("{phase}")
-            };
-            assert_eq!(progress.phase, phase);
-        }
+        let JobStatus::NotBegun(progress) = target.poll_job(&job).await.expect("a look") else {
+            panic!("off")
+        };
+        assert_eq!(progress.phase, "paused");
+        let JobStatus::Running(progress) = target.poll_job(&job).await.expect("a look") else {
+            panic!("begun")
+        };
+        assert_eq!(progress.phase, "coming_up");
         let JobStatus::Done(project) = target.poll_job(&job).await.expect("a look") else { panic!("ready") };
         assert_eq!(project["status"], "healthy");
     }
@@ -285,6 +298,26 @@ mod tests {
         let refused = Lifecycle::pause(&target, &key()).await.expect_err("whatever the look shows");
         assert_eq!(refused.code, Code::Refused);
         assert_eq!(server.request_lines().iter().filter(|l| l.starts_with("POST")).count(), 2);
+    }
+
+    #[tokio::test]
+    async fn supabase_a_switch_is_shown_at_work_by_no_status_that_may_be_from_before_it() {
+        for (kind, status, is_at_work) in [
+            (PAUSE_JOB, "PAUSING", true),
+            (PAUSE_JOB, "ACTIVE_HEALTHY", false),
+            (PAUSE_JOB, "COMING_UP", false),
+            (RESUME_JOB, "COMING_UP", true),
+            (RESUME_JOB, "INACTIVE", false),
+            (RESUME_JOB, "PAUSING", false),
+            (RESUME_JOB, "ACTIVE_UNHEALTHY", false),
+        ] {
+            let server =
+                MockApi::serve_replies(move |_| MockReply::from_json(200, &json!({"status": status}))).await;
+            let target = server.project();
+            let shown = target.poll_job(&target.power_job(kind)).await.expect("a look");
+            assert_eq!(matches!(shown, JobStatus::Running(_)), is_at_work, "{kind} {status}");
+            assert_eq!(matches!(shown, JobStatus::NotBegun(_)), !is_at_work, "{kind} {status}");
+        }
     }
 
     #[tokio::test]

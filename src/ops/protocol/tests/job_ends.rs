@@ -104,12 +104,21 @@ async fn take_branch(
     refusal: Code,
     look: impl Fn(usize) -> Result<JobStatus> + Send + Sync,
 ) -> (EffectResult<Value>, Span) {
+    take_branch_on(&MemoryHost::default(), timeout, refusal, look).await
+}
+
+/// Does what [`take_branch`] does on a host.
+async fn take_branch_on(
+    host: &MemoryHost,
+    timeout: &str,
+    refusal: Code,
+    look: impl Fn(usize) -> Result<JobStatus> + Send + Sync,
+) -> (EffectResult<Value>, Span) {
     let (fleet, sandbox) = slow_sandbox();
     let jobs = LookedAtJobs { sandbox, look, looks: AtomicUsize::new(0), refusal };
     let args = decode_args("branch::create", None, json!({"into": "drill", "timeout": timeout}));
-    let (host, began) = (MemoryHost::default(), fleet.clock().uptime());
-    let branch = AcceptedBranch { believed_after: Span::ZERO };
-    let taken = begin_or_continue_job(&call_context(&fleet, &host, None), &args, &jobs, &branch).await;
+    let (began, branch) = (fleet.clock().uptime(), AcceptedBranch { believed_after: Span::ZERO });
+    let taken = begin_or_continue_job(&call_context(&fleet, host, None), &args, &jobs, &branch).await;
     (taken, fleet.clock().uptime().since_in_same_boot(&began).expect("one boot"))
 }
 
@@ -171,7 +180,7 @@ async fn a_job_whose_work_is_over_is_undecided_while_nobody_can_be_sure_of_its_e
         let (taken, passed) = take_branch("20ms", Code::Unsupported, look).await;
         let Err(EffectFailure::Undecided(why)) = taken else { panic!("nobody knows: {taken:?}") };
         assert!(
-            why.contains("its work is over, and what shows its end may lag behind for 59s 980ms more"),
+            why.contains("it is shown as over, and what shows that may lag behind for 59s 980ms more"),
             "{why}"
         );
         assert!(passed < LANDING_BOUND, "its time ends the waiting: {passed}");
@@ -179,6 +188,18 @@ async fn a_job_whose_work_is_over_is_undecided_while_nobody_can_be_sure_of_its_e
         assert_eq!(taken, Ok(json!("made")), "{fails_at:?}");
         assert!(passed >= LANDING_BOUND, "{passed}");
     }
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_could_look_at_any_more_says_why_once_no_look_lags_so_far_behind() {
+    let look = |look| match look {
+        0 => Ok(lagging(JobStatus::Done(json!("made")))),
+        _ => Err(Error::new(Code::Unavailable, "an error of its own")),
+    };
+    let (taken, passed) = take_branch("2m", Code::Unsupported, look).await;
+    let Err(EffectFailure::Undecided(why)) = taken else { panic!("nobody knows: {taken:?}") };
+    assert!(passed >= LANDING_BOUND, "{passed}");
+    assert!(why.contains("cannot be looked at") && why.contains("an error of its own"), "{why}");
 }
 
 #[tokio::test]
@@ -194,6 +215,17 @@ async fn a_job_whose_end_the_call_could_never_know_is_not_asked_for() {
             let Err(EffectFailure::Failed(error)) = taken else { panic!("it was not asked for: {taken:?}") };
             assert_eq!((error.code, error.side_effects), (Code::Invalid, SideEffects::None), "{error}");
         }
+    }
+}
+
+#[tokio::test]
+async fn what_is_waited_for_when_a_job_has_failed_is_said_with_its_end() {
+    let host = MemoryHost::default();
+    let (taken, _) = take_branch_on(&host, "10m", Code::Unavailable, |_| Ok(failed(Code::Tool))).await;
+    assert!(matches!(taken, Err(EffectFailure::Failed(_))), "{taken:?}");
+    let last = lock_unpoisoned(&host.phases).pop().expect("something is said");
+    for part in ["what it has made is removed", "for 1m from now", "until 2026-11-20T12:01:01", "Ctrl-C"] {
+        assert!(last.contains(part), "{part}: {last}");
     }
 }
 

@@ -141,6 +141,71 @@ async fn a_pause_that_a_look_may_show_as_it_was_before_is_not_done_at_its_timeou
     assert!(matches!(taken, Err(EffectFailure::Undecided(_))), "{taken:?}");
 }
 
+/// It was paused and resumed before, and looks may show that for as long as a request may take to land.
+#[tokio::test]
+async fn a_lost_pause_is_not_done_where_one_look_was_true_and_the_next_show_an_earlier_one() {
+    let fates = Fates::new(|sent, name| {
+        let since = sent.iter().rev().take_while(|name| *name != "pause");
+        let looks = since.filter(|name| ["find", "observe"].contains(&name.as_str())).count();
+        match (name, sent.iter().filter(|name| *name == "pause").count()) {
+            ("pause", 1) => RequestOutcome::Lost,
+            ("find" | "observe", 2) if (1..3).contains(&looks) => RequestOutcome::LagsBehind(1),
+            _ => RequestOutcome::Served,
+        }
+    });
+    let (fleet, provider) = faulty_sandbox(Span::from_secs(3600), fates.clone());
+    let switch = async |path, key| {
+        let (host, key) = (MemoryHost::default(), CallKey(key));
+        let cx = CallContext { key: &key, ..call_context(&fleet, &host, None) };
+        perform_operation(&cx, path, None, json!({"timeout": "10m"})).await
+    };
+    switch("project::pause", "k1".to_owned()).await.expect("it is paused");
+    switch("project::resume", "k2".to_owned()).await.expect("it is up");
+    let lost = switch("project::pause", "k3".to_owned()).await;
+    assert!(matches!(lost, Err(EffectFailure::Failed(_))), "it never arrived: {lost:?}");
+    assert_eq!(fates.count("pause"), 2);
+    assert_eq!(provider.project().await.expect("a look").status, "healthy");
+}
+
+/// Makes a replica where another one was made just before, and returns how long after that it was asked for.
+async fn create_replica(
+    was_one_made: bool,
+    timeout: &str,
+) -> (EffectResult<Value>, MemoryHost, Option<Span>) {
+    let (fleet, _) = slow_sandbox();
+    let (host, began) = (MemoryHost::default(), fleet.clock().uptime());
+    let before = ElementValue::absent(SANDBOX.into(), "list:replicas");
+    let past = was_one_made.then_some((before, LANDING_BOUND));
+    *lock_unpoisoned(&host.past_values) = past.into_iter().collect();
+    let options = json!({ "timeout": timeout });
+    let taken =
+        perform_operation(&call_context(&fleet, &host, None), "db::replicas::create", None, options).await;
+    let sent_by = lock_unpoisoned(&host.evidence).first().map(|evidence| match evidence {
+        Evidence::Job { sent_by, .. } => sent_by.since_in_same_boot(&began).expect("one boot"),
+        other => panic!("{other:?}"),
+    });
+    (taken, host, sent_by.map(|passed| Span(passed.0.saturating_sub(SENDING_TIME.0))))
+}
+
+#[tokio::test]
+async fn what_is_found_as_what_is_new_is_planned_when_every_look_shows_what_was_made_before() {
+    let (taken, host, asked_after) = create_replica(true, "10m").await;
+    let made = taken.expect("it is made");
+    assert!(asked_after >= Some(LANDING_BOUND), "a look may not show the other one yet: {asked_after:?}");
+    let past = host.past_values.into_inner().expect("nobody panicked");
+    let id = made["id"].as_str().expect("an id");
+    for element in ["list:replicas", id] {
+        assert!(past.iter().any(|(one, _)| one.element == element), "{element}: {past:?}");
+    }
+
+    let (taken, _, asked_after) = create_replica(false, "10m").await;
+    assert_eq!((taken.is_ok(), asked_after), (true, Some(Span::ZERO)), "nobody has made one just before");
+
+    let (taken, _, asked_after) = create_replica(true, "20s").await;
+    let Err(EffectFailure::Failed(error)) = taken else { panic!("it has no time: {taken:?}") };
+    assert_eq!((error.code, error.side_effects, asked_after), (Code::Timeout, SideEffects::None, None));
+}
+
 #[tokio::test]
 async fn a_promotion_keeps_its_branch_and_its_target() {
     let (fleet, _) = sandbox();

@@ -55,6 +55,8 @@ type PersonAsked = Box<dyn Fn() -> Option<String> + Send + Sync>;
 #[derive(Default)]
 struct MemoryHost {
     evidence: Mutex<Vec<Evidence>>,
+    /// The phases that were reported.
+    phases: Mutex<Vec<String>>,
     /// Until when something may have been sent, of each quarantine that was begun, and how long it lasts after that.
     quarantines: Mutex<Vec<(Uptime, Option<Span>)>>,
     /// The things that were claimed, and those of the last quarantine.
@@ -75,7 +77,9 @@ struct MemoryHost {
 
 #[async_trait]
 impl CallHost for MemoryHost {
-    fn report_progress(&self, _: &Progress) {}
+    fn report_progress(&self, progress: &Progress) {
+        lock_unpoisoned(&self.phases).push(progress.phase.clone());
+    }
 
     async fn record_evidence(&self, evidence: &Evidence) -> Result<()> {
         lock_unpoisoned(&self.evidence).push(evidence.clone());
@@ -396,6 +400,9 @@ impl FaultSource for Fates {
         let outcome = (self.choose)(&sent, request.name);
         sent.push(request.name.to_owned());
         outcome
+    }
+    fn keeps_old_worlds(&self) -> bool {
+        true
     }
     fn on_served(&self, _: &SimRequest<'_>) {}
     fn current_sender(&self) -> String {

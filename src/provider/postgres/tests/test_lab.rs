@@ -102,7 +102,7 @@ pub(super) async fn finish_job(provider: &dyn Provider, job: &Job) -> Result<Val
         match provider.poll_job(job).await? {
             JobStatus::Done(value) => return Ok(value),
             JobStatus::Failed(why) => return Err(why),
-            JobStatus::Running(_) | JobStatus::Lagging(..) => {}
+            JobStatus::Running(_) | JobStatus::NotBegun(_) | JobStatus::Lagging(..) => {}
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -130,7 +130,7 @@ async fn wait_for_job(sim: &Sim, job: &Job) -> Result<(Value, u32)> {
     loop {
         match sim.poll_job(job).await? {
             JobStatus::Done(value) => return Ok((value, looks)),
-            JobStatus::Running(_) | JobStatus::Lagging(..) => looks += 1,
+            JobStatus::Running(_) | JobStatus::NotBegun(_) | JobStatus::Lagging(..) => looks += 1,
             JobStatus::Failed(e) => return Err(e),
         }
         sim.let_time_pass(&*frozen_clock(), Span::from_secs(600)).await;

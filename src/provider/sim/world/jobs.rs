@@ -214,14 +214,13 @@ impl WorldTx<'_> {
     fn poll_instant_effect(&self, job: &Job) -> Result<JobStatus> {
         match self.find_effect(&CallKey(job.id.clone()))? {
             Some(effect) => Ok(JobStatus::Done(effect.answer)),
-            None => Err(Error::new(Code::NotFound, format!("`{}` has no job `{}`", self.target, job.id))),
+            None => Err(missing_job_error(self.target, job)),
         }
     }
 
     /// Cancels a job and returns whether it was still running.
     pub(in crate::provider::sim) fn cancel_job(&self, job: &Job) -> Result<bool> {
-        let missing = || Error::new(Code::NotFound, format!("`{}` has no job `{}`", self.target, job.id));
-        let row = self.find_job(&job.id)?.ok_or_else(missing)?;
+        let row = self.find_job(&job.id)?.ok_or_else(|| missing_job_error(self.target, job))?;
         match (row.state.as_str(), row.kind.as_str()) {
             ("running", BACKUP) => self.delete_row("backups", &row.subject)?,
             ("running", BRANCH) => self.delete_row("branches", &row.subject)?,
@@ -325,4 +324,9 @@ impl JobRow {
             ..Progress::with_bytes(phase, u64::try_from(done).unwrap_or(total), Some(total))
         }
     }
+}
+
+/// Returns the error of a job that the target does not have.
+pub(in crate::provider::sim) fn missing_job_error(target: &str, job: &Job) -> Error {
+    Error::new(Code::NotFound, format!("`{target}` has no job `{}`", job.id))
 }

@@ -118,7 +118,7 @@ impl Supabase {
     /// workflow, and none of them says what it is or who asked for it.
     ///
     /// # Errors
-    /// [`Code::Unknown`], with the workflows that are new.
+    /// [`Code::Unknown`], with the workflows that were not shown before.
     pub(in crate::provider::supabase) async fn report_workflow_as_unknown(
         &self,
         kind: &str,
@@ -131,8 +131,8 @@ impl Supabase {
         let ids: Vec<_> = runs.iter().map(|run| format!("`{}`", run.id)).collect();
         let shown = match ids.as_slice() {
             [] => "no new workflow of it shows".to_owned(),
-            [id] => format!("the workflow {id} is new, and may be it"),
-            ids => format!("the workflows {} are new, and any may be it", ids.join(", ")),
+            [id] => format!("the workflow {id} was not shown before, and may be it"),
+            ids => format!("the workflows {} were not shown before, and any may be it", ids.join(", ")),
         };
         let what =
             format!("whether a {kind} of branch `{name}` was begun {asked_at} cannot be known: {shown}");
@@ -210,11 +210,6 @@ impl Supabase {
         serde_json::to_value(promoted)
             .map(|promoted| self.wrap_possibly_stale_end(JobStatus::Done(promoted)))
             .map_err(|e| Error::new(Code::Internal, e.to_string()))
-    }
-
-    /// Returns an end that a look shows which may lag behind for as long as a request may take to land.
-    fn wrap_possibly_stale_end(&self, end: JobStatus) -> JobStatus {
-        JobStatus::Lagging(Box::new(end), self.landing_time)
     }
 
     fn failed_workflow_status(&self, job: &Job, name: &str, why: &str) -> JobStatus {

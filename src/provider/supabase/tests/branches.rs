@@ -468,7 +468,7 @@ async fn a_reset_and_a_promotion_are_workflows_and_a_new_one_may_be_somebody_els
         let job = job.expect("accepted");
         let error = project.find_job(&key, Some(&traces)).await.expect_err("nobody knows");
         assert_eq!(error.code, Code::Unknown);
-        assert!(error.message.contains("`run-2` is new, and may be it"), "{error}");
+        assert!(error.message.contains("`run-2` was not shown before, and may be it"), "{error}");
         let value: Value = follow(&project, &job).await.expect("done");
         match kind {
             "reset" => assert_eq!(value["$branch"]["id"], BRANCH),

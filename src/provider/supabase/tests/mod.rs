@@ -78,7 +78,7 @@ async fn follow(project: &Supabase, job: &Job) -> Result<Value> {
         };
         match status {
             Ok(JobStatus::Done(value)) => return Ok(value),
-            Ok(JobStatus::Running(_) | JobStatus::Lagging(..)) => {}
+            Ok(JobStatus::Running(_) | JobStatus::NotBegun(_) | JobStatus::Lagging(..)) => {}
             Err(e) if e.code == Code::NotFound => {}
             Ok(JobStatus::Failed(e)) => return Err(project.remove_what_failed_job_made(job, e).await),
             Err(e) => return Err(e),

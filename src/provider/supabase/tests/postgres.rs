@@ -130,7 +130,7 @@ async fn patiently(target: &Supabase, job: &Job) -> Result<Value> {
         match target.poll_job(job).await? {
             JobStatus::Done(value) => return Ok(value),
             JobStatus::Failed(why) => return Err(target.remove_what_failed_job_made(job, why).await),
-            JobStatus::Running(_) | JobStatus::Lagging(..) => {}
+            JobStatus::Running(_) | JobStatus::NotBegun(_) | JobStatus::Lagging(..) => {}
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

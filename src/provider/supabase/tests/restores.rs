@@ -199,6 +199,36 @@ async fn supabase_t9_a_restore_that_failed_says_what_was_seen_and_what_support_w
     assert_eq!(project.cancel(&job).await.expect_err("cannot").code, Code::Unsupported);
 }
 
+/// Returns the end that a look shows which may be from before the restore.
+async fn possibly_stale_end(project: &Supabase, job: &Job) -> JobStatus {
+    match project.poll_job(job).await.expect("a look") {
+        JobStatus::Lagging(end, lag) if lag == project.landing_time => *end,
+        other => panic!("one look at what may lag behind is believed: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn supabase_one_look_that_shows_a_restore_as_failed_may_be_from_before_it() {
+    let statuses = &["ACTIVE_HEALTHY", "RESTORE_FAILED", "RESTORING", "ACTIVE_HEALTHY"];
+    let (_server, project, _folder, job) = restore_seen_as(statuses, &[Some(1), Some(2)]).await;
+    assert!(matches!(possibly_stale_end(&project, &job).await, JobStatus::Failed(_)));
+    assert!(phase(&project, &job).await.contains("RESTORING since"));
+    let restored = project.poll_job(&job).await.expect("a look");
+    assert!(matches!(restored, JobStatus::Done(_)), "its database says so itself: {restored:?}");
+    let (request, key) = (ask(None, RecoveryTarget::Time(at(WINDOW.1)), None), key());
+    let planned = project.plan_restore(&request, &key).await.expect("planned");
+    assert_eq!(planned.believed_after, project.landing_time);
+}
+
+/// It came back from something else shortly before, and its database does not answer yet.
+#[tokio::test]
+async fn supabase_a_status_that_is_all_there_is_may_be_from_before_the_restore() {
+    let statuses = &["ACTIVE_UNHEALTHY", "RESTORING", "ACTIVE_HEALTHY"];
+    let (_server, project, _folder, job) = restore_seen_as(statuses, &[None, Some(1)]).await;
+    assert!(phase(&project, &job).await.contains("RESTORING since"));
+    assert!(matches!(possibly_stale_end(&project, &job).await, JobStatus::Done(_)));
+}
+
 #[tokio::test]
 async fn supabase_t9_a_stuck_restore_says_so() {
     let server = MockApi::serve_replies(|seen| match (seen.line.as_str(), seen.earlier) {

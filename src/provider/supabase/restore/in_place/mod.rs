@@ -3,7 +3,8 @@
 //! - The platform gives a restore no id, no progress and no end. So the state of the project is recorded before the
 //!   request, and every status seen since is kept in a file, for the process that goes on.
 //! - A restore is over when the project is up and answers, and its [`ProjectFingerprint`] shows that it was restored. A
-//!   status is no proof: whoever pauses or restarts the project takes it through the same ones.
+//!   status is no proof: whoever pauses or restarts the project takes it through the same ones, and a look at it may lag
+//!   behind. Where a status is all there is, as of a restore that failed, it counts when no look can be from before.
 //! - Whether a lost request was accepted, only the same signs can tell. Where they do not, the outcome is unknown and the
 //!   request is not sent again.
 
@@ -100,7 +101,8 @@ impl Supabase {
         let plan = self.plan_recovery_target(request).await?;
         let detail = RestoreJob { plan, before: self.fetch_fingerprint().await, asked_at: self.clock.now() };
         let traces = json!({ "kind": RESTORE_JOB, "detail": detail });
-        Ok(PlannedJob::with_traces(traces, Box::pin(self.request_restore(detail, key))))
+        let planned = PlannedJob::with_traces(traces, Box::pin(self.request_restore(detail, key)));
+        Ok(PlannedJob { believed_after: self.landing_time, ..planned })
     }
 
     async fn request_restore(&self, detail: RestoreJob, key: &CallKey) -> Result<Job> {
@@ -160,7 +162,8 @@ impl Supabase {
             let what =
                 format!("`{}` was told to go back {} and is {status}", self.display_name(), detail.plan);
             let failed = Error::new(Code::Tool, what).with_side_effects();
-            return Ok(JobStatus::Failed(failed.with_hint(self.describe_for_support(&detail, &seen))));
+            let failed = failed.with_hint(self.describe_for_support(&detail, &seen));
+            return Ok(self.wrap_possibly_stale_end(JobStatus::Failed(failed)));
         }
         let waiting = |phase: &str| Ok(self.restoring_status(&detail, &seen, phase));
         if statuses::is_project_off_or_pausing(&status) {
@@ -176,7 +179,8 @@ impl Supabase {
             return waiting(&format!("back, and does not answer yet: {why}"));
         }
         let fingerprint = self.fetch_fingerprint().await;
-        match fingerprint.compare_with(&detail.before) {
+        let sign = fingerprint.compare_with(&detail.before);
+        match sign {
             RestoreSign::Restored => {}
             RestoreSign::NotRestored if seen.has_gone_down() => {
                 return waiting(
@@ -206,7 +210,8 @@ impl Supabase {
         };
         let restored =
             serde_json::to_value(restored).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
-        Ok(JobStatus::Done(restored))
+        let done = JobStatus::Done(restored);
+        Ok(if sign == RestoreSign::Untold { self.wrap_possibly_stale_end(done) } else { done })
     }
 
     /// Adds the status to the ones seen during a restore, and returns them.
