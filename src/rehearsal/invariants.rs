@@ -17,7 +17,7 @@
 //! | `ends` | Every process of a run comes to an end within the limits of a rehearsal: of steps that the script computes, of calls, and of time that passes (`limits.rs`). Nothing else is asked of a run that is stopped there; where it is the undisturbed one, no other scenario is played. |
 //! | `journal` | The chain of records is whole, and a run that has ended has one last record. |
 //! | `needs` | Every effect in the world's log is of a kind that the runbook's `needs` allow; removing its own temporary branch is allowed to whoever may make one. |
-//! | `guard` | Before a call that destroys something of a source (a restore in place, `db::execute` on the target itself, the deletion of a backup that the run did not make) the same run had completed a backup of that target, or the target is protected, so that a person typed its name, or a person has approved (`approve`) of what comes. |
+//! | `guard` | Before a call that destroys something of a source (a restore in place, `db::execute` on the target itself, the deletion of a backup that the run did not make) the same run had completed a backup of that target that it has not deleted again, or the target is protected, so that a person typed its name, or a person has approved (`approve`) of what comes. |
 //! | `gate` | While a gate (`approve`) stands open, nothing that changes anything begins, but for clean-up: whoever has edited it away, or approved of another text, has not given it. Behind a gate that was passed before the text was edited, nothing new begins before somebody has approved the edited text. |
 //! | `edited` | An edited text that does not match what was recorded does nothing. Whatever is taken out, put in or moved, nothing is done more often than by the text before the edit or by the edited one. A run that goes on with an edited text is held by all the others to the undisturbed run of that text, unless that breaks them as well, or to that of the text before, in whose order was done what the edit only moves; one whose edit was refused goes on as if there had been none. |
 //! | `colleague` | What somebody else changed beside a change of ours (another range, another setting) is there at the end, unless a call of the run was recorded to take it away; and no change of ours fails or is undecided because of it. |
@@ -26,10 +26,11 @@
 use super::{
     clean_up::{HINT_FOR_CLEAN_UP, describe_failed_clean_up, list_broken_clean_up},
     colleague::{check_colleague_conflicts, list_colleague_elements},
+    guard::check_destruction_guarded,
     left_over::{LeftOver, find_untold_left_over, list_unfinished},
     limits::LimitMet,
     points::render_call,
-    rights::{check_destruction_guarded, check_effects_declared, check_gates_were_passed},
+    rights::{check_effects_declared, check_gates_were_passed},
     runbook_rules::RunbookRules,
     scenario_result::ScenarioResult,
     told::{names_branch, names_call},

@@ -25,6 +25,7 @@ mod edited;
 mod edited_runbook;
 mod fault_injector;
 mod fault_plan;
+mod guard;
 mod invariants;
 mod lags;
 mod left_over;
