@@ -22,7 +22,7 @@ impl Scenario {
             FaultPlan::One(_, fault) => families.includes_fault(*fault),
             FaultPlan::Pair(faults) => faults.iter().all(|(_, fault)| families.includes_fault(*fault)),
             FaultPlan::Operated(..) => families.has(FaultFamily::Operators),
-            FaultPlan::Undisturbed | FaultPlan::Seed(..) => true,
+            FaultPlan::Undisturbed | FaultPlan::LastForkFirst(_) | FaultPlan::Seed(..) => true,
         }
     }
 }

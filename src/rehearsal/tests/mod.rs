@@ -3,6 +3,7 @@
 mod clean_up;
 mod edits;
 mod endless;
+mod forks;
 mod guard;
 mod left_over;
 mod mutants;
