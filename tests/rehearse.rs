@@ -37,6 +37,9 @@ fn what_ships_keeps_every_invariant() {
         "tests/good/every_change.rhai",
         "tests/good/approved_restore.rhai",
         "tests/good/back_and_forth.rhai",
+        "tests/good/guarded_changes.rhai",
+        "tests/good/approved_changes.rhai",
+        "tests/good/side_by_side.rhai",
     ] {
         let (done, events) = rehearse_runbook(path, &["--seeds", "24"]);
         assert_eq!(done.code, 0, "{path}: {done}");
@@ -54,6 +57,9 @@ fn what_is_bad_is_caught_by_the_right_invariant() {
     for (path, invariants) in [
         ("tests/bad/forgotten_branch.rhai", &["left-over"][..]),
         ("tests/bad/unguarded_restore.rhai", &["guard"]),
+        ("tests/bad/deleted_backup.rhai", &["guard"]),
+        ("tests/bad/stretched_approval.rhai", &["guard"]),
+        ("tests/bad/racing_branches.rhai", &["same-world"]),
         ("tests/bad/swallowed_failure.rhai", &["once", "same-world"]),
         ("tests/bad/broken_promise.rhai", &["author"]),
         ("tests/bad/never_well.rhai", &["ends-well"]),

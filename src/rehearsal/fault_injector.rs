@@ -248,7 +248,7 @@ impl FaultInjector {
             return Some(*fault);
         }
         match &self.plan {
-            FaultPlan::Undisturbed => None,
+            FaultPlan::Undisturbed | FaultPlan::LastForkFirst(_) => None,
             FaultPlan::One(at, fault) | FaultPlan::Operated(at, fault, _) => {
                 let is_next = state.struck == 0 && at == point;
                 state.struck += usize::from(is_next);
@@ -296,7 +296,7 @@ impl FaultSource for FaultInjector {
     fn keeps_old_worlds(&self) -> bool {
         let lags = |fault: &Fault| matches!(fault, Fault::Request(RequestOutcome::LagsBehind(_)));
         match &self.plan {
-            FaultPlan::Undisturbed | FaultPlan::Operated(..) => false,
+            FaultPlan::Undisturbed | FaultPlan::LastForkFirst(_) | FaultPlan::Operated(..) => false,
             FaultPlan::One(_, fault) => lags(fault),
             FaultPlan::Pair(faults) => faults.iter().any(|(_, fault)| lags(fault)),
             FaultPlan::TrueLookThenLags(..) => true,
@@ -377,6 +377,10 @@ impl RunObserver for FaultInjector {
         if let Some(limit) = self.meter.count_step() {
             self.stop_requester.stop_at_limit(limit.describe());
         }
+    }
+
+    fn takes_last_fork_first(&self, path: &str) -> bool {
+        matches!(&self.plan, FaultPlan::LastForkFirst(of) if of == path)
     }
 
     /// Approves, unless a fault has something else in store. Whatever else is asked, nobody is there.

@@ -13,6 +13,8 @@ use std::sync::Arc;
 pub(super) enum FaultPlan {
     /// None.
     Undisturbed,
+    /// None, and of the forks of the `parallel` or `each` at this path the last goes first.
+    LastForkFirst(String),
     /// One fault, once.
     One(Point, Fault),
     /// Two faults, each once: the second strikes only once the first has.

@@ -5,10 +5,10 @@
 //!
 //! | name | what must hold |
 //! |---|---|
-//! | `once` | No key stands twice in the world's own log of effects. Nothing that makes or changes something was asked for again after the world had done it, or while it was still on its way: a platform that keeps no keys would have done it twice. A run that succeeded had the effects of the undisturbed one, each as often (a job that was given up, and giving it up, count as nothing; nor does what sets a value, where something landed late: set again in part, it is the same value, and `same-world` sees it). |
+//! | `once` | No key stands twice in the world's own log of effects. Nothing that makes or changes something was asked for again after the world had done it, or while it was still on its way: a platform that keeps no keys would have done it twice. A run that succeeded had the effects of the undisturbed one, each as often (a job that was given up, and giving it up, count as nothing; nor does what sets a value, where something landed late or branches went in the reverse order: set again in part, it is the same value, and `same-world` sees it). |
 //! | `truth` | A call whose error says `side_effects: "none"` had none in the world, under a key or without one. A request that lands after its call ended well changes nothing. When the run has ended, it knows of every call that changed something. |
 //! | `left-over` | When the run has ended, however it did: each branch, replica and schedule that the run made or removed, and each setting, range, ban and switch that it changed, is as it was before the run, or an entry of the header's `leaves` names it. Nothing is left that a call made that did not end well, be it a backup or in `leaves`; nothing goes on that was accepted; no lease is held by a process that saw the run's end. (The lease of one that died right then gives way by itself.) What the run names in `left_behind` it has told, and does not count: by its whole name, by the call that began it, or by the clean-up that would have undone it; nor does what the error that ended the run says to be changed. Backups, restore points and data are what a runbook is for, and what a colleague changed is not the run's. What clean-up would have undone is what it undoes where the run is given up without a fault, behind each effect and at the end of the script; only of clean-up that was done in none of these its text is asked, and where that says nothing it may be anything. |
-//! | `same-world` | When it succeeded, the world is the undisturbed one: the rows of the database and of every branch, backups, restore points and policies, schedules, replicas, settings, ranges, bans and switches, without ids, keys and times. |
+//! | `same-world` | When it succeeded, the world is the undisturbed one: the rows of the database and of every branch, backups, restore points and policies, schedules, replicas, settings, ranges, bans and switches, without ids, keys and times. It is so, too, where of the branches of a `parallel` or `each` the last goes first, but for the order in which lists came to be: a real run ends with either. |
 //! | `same-end` | A run that was only killed or taken over, and had no request fail, ends as the undisturbed one, unless an operator gave it up or decided that a call has failed, or the script read another time from a clock that was set; or it is undecided in a write past the catalogue (`supabase::api`), of which nobody can know. |
 //! | `ends-well` | A run in which nothing went wrong succeeds: whatever would come after its end was not rehearsed. |
 //! | `says-why` | When it stopped, or failed, it says for what. It comes to rest, and can be resumed until then. |
@@ -17,7 +17,7 @@
 //! | `ends` | Every process of a run comes to an end within the limits of a rehearsal: of steps that the script computes, of calls, and of time that passes (`limits.rs`). Nothing else is asked of a run that is stopped there; where it is the undisturbed one, no other scenario is played. |
 //! | `journal` | The chain of records is whole, and a run that has ended has one last record. |
 //! | `needs` | Every effect in the world's log is of a kind that the runbook's `needs` allow; removing its own temporary branch is allowed to whoever may make one. |
-//! | `guard` | Before a call that destroys something of a source (a restore in place, `db::execute` on the target itself, the deletion of a backup that the run did not make) the same run had completed a backup of that target, or the target is protected, so that a person typed its name, or a person has approved (`approve`) of what comes. |
+//! | `guard` | Before a call that destroys something of a source (a restore in place, `db::execute` on the target itself, the deletion of a backup that the run did not make) the same run had completed a backup of that target that it has not deleted again, or the target is protected, so that a person typed its name, or a person has approved (`approve`) of it: an approval is of what is destroyed first behind it (the data, the backups, the schedules or the replicas of one target) and of more of the same, so that another target, or something else of it, wants another one. |
 //! | `gate` | While a gate (`approve`) stands open, nothing that changes anything begins, but for clean-up: whoever has edited it away, or approved of another text, has not given it. Behind a gate that was passed before the text was edited, nothing new begins before somebody has approved the edited text. |
 //! | `edited` | An edited text that does not match what was recorded does nothing. Whatever is taken out, put in or moved, nothing is done more often than by the text before the edit or by the edited one. A run that goes on with an edited text is held by all the others to the undisturbed run of that text, unless that breaks them as well, or to that of the text before, in whose order was done what the edit only moves; one whose edit was refused goes on as if there had been none. |
 //! | `colleague` | What somebody else changed beside a change of ours (another range, another setting) is there at the end, unless a call of the run was recorded to take it away; and no change of ours fails or is undecided because of it. |
@@ -26,10 +26,12 @@
 use super::{
     clean_up::{HINT_FOR_CLEAN_UP, describe_failed_clean_up, list_broken_clean_up},
     colleague::{check_colleague_conflicts, list_colleague_elements},
+    forks::{HINT_FOR_FORKS, describe_order},
+    guard::check_destruction_guarded,
     left_over::{LeftOver, find_untold_left_over, list_unfinished},
     limits::LimitMet,
     points::render_call,
-    rights::{check_destruction_guarded, check_effects_declared, check_gates_were_passed},
+    rights::{check_effects_declared, check_gates_were_passed},
     runbook_rules::RunbookRules,
     scenario_result::ScenarioResult,
     told::{names_branch, names_call},
@@ -79,6 +81,18 @@ impl Violation {
         Self { hint: Some(hint.into()), ..Self::new(ENDS, limit.describe()) }
     }
 
+    /// Returns the violation with what it comes from and what to do, where the world or the end is another one only
+    /// because branches went in another order.
+    fn with_order_of(self, result: &ScenarioResult) -> Self {
+        match &result.last_fork_first {
+            Some(path) if [SAME_WORLD, SAME_END].contains(&self.invariant) => {
+                let what = format!("{}, where {}", self.what, describe_order(path));
+                Self { what, hint: Some(HINT_FOR_FORKS.into()), ..self }
+            }
+            _ => self,
+        }
+    }
+
     fn from_left_over(left: LeftOver) -> Self {
         Self { invariant: LEFT_OVER, what: left.describe(), hint: Some(left.hint()), left: Some(left) }
     }
@@ -88,6 +102,10 @@ impl Violation {
 pub(super) const LEFT_OVER: &str = "left-over";
 /// The invariant about clean-up that fails though nothing disturbed it.
 pub(super) const CLEAN_UP_WORKS: &str = "clean-up-works";
+/// The invariant about the world that a run leaves.
+const SAME_WORLD: &str = "same-world";
+/// The invariant about how a run ends.
+const SAME_END: &str = "same-end";
 /// The invariant about runs that come to an end.
 const ENDS: &str = "ends";
 
@@ -105,8 +123,8 @@ pub(super) fn find_violations(
         ("once", check_nothing_done_twice(undisturbed, result)),
         ("truth", check_errors_match_world(result)),
         (LEFT_OVER, list_unfinished(result)),
-        ("same-world", check_same_world(undisturbed, result)),
-        ("same-end", check_same_end(undisturbed, result)),
+        (SAME_WORLD, check_same_world(undisturbed, result)),
+        (SAME_END, check_same_end(undisturbed, result)),
         ("ends-well", check_undisturbed_success(result)),
         ("says-why", check_stop_is_explained(result)),
         ("clean-up", check_clean_up_complete(undisturbed, result)),
@@ -118,7 +136,8 @@ pub(super) fn find_violations(
     ];
     let violations = found
         .into_iter()
-        .flat_map(|(invariant, found)| found.into_iter().map(move |what| Violation::new(invariant, what)));
+        .flat_map(|(invariant, found)| found.into_iter().map(move |what| Violation::new(invariant, what)))
+        .map(|violation| violation.with_order_of(result));
     let left = find_untold_left_over(rules, result).into_iter().map(Violation::from_left_over);
     let failed = list_broken_clean_up(result).into_iter().map(|failed| {
         let text = result.fold.call(&failed.name).and_then(|call| call.args["text"].as_str());
@@ -146,7 +165,8 @@ fn check_nothing_done_twice(undisturbed: &ScenarioResult, result: &ScenarioResul
     if has_same_task(undisturbed, result) {
         let (wanted, had) = (count_effects(undisturbed), count_effects(result));
         let landed_late = result.faults.iter().any(|struck| struck.fault.makes_answer_untrue());
-        let is_counted = |kind: &str| !(landed_late && SETTING_KINDS.contains(&kind));
+        let may_set_otherwise = landed_late || result.last_fork_first.is_some();
+        let is_counted = |kind: &str| !(may_set_otherwise && SETTING_KINDS.contains(&kind));
         let kinds: BTreeSet<_> = wanted.keys().chain(had.keys()).collect();
         for effect in kinds.into_iter().filter(|(_, kind, _)| is_counted(kind)) {
             let count = |of: &BTreeMap<EffectIdentity, usize>| of.get(effect).copied().unwrap_or(0);
@@ -259,7 +279,9 @@ fn check_same_world(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Ve
             })
     };
     let mut differences = diff_worlds(&undisturbed.worlds, &result.worlds);
-    differences.retain(|difference| !is_by_colleague(difference));
+    let is_by_order =
+        |difference: &WorldDifference| result.last_fork_first.is_some() && difference.is_of_order();
+    differences.retain(|difference| !is_by_colleague(difference) && !is_by_order(difference));
     differences.iter().map(|difference| format!("another world: {}", difference.describe())).collect()
 }
 

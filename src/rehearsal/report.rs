@@ -1,10 +1,12 @@
 //! What a rehearsal came to: a matrix for people, lines of JSON for programs.
 
 use super::{
+    forks::{LAST_FIRST, describe_order},
     invariants::Violation,
     operators::{ACTS_AFTER_DEATH, OTHER_ACTS},
+    rehearsed_calls::RehearsedCall,
     scenario_result::ScenarioResult,
-    scenarios::{CRASH_KINDS, REQUEST_FAULTS, RehearsedCall, ScenarioSet, worst_by_cell},
+    scenarios::{CRASH_KINDS, REQUEST_FAULTS, ScenarioSet, worst_by_cell},
     stage::RehearsalTime,
     story::Story,
 };
@@ -79,13 +81,14 @@ impl Verdict {
     }
 }
 
-/// Returns what went wrong and what was done about it, in order.
+/// Returns in which order branches went, what went wrong and what was done about it, in order.
 fn describe_faults(result: &ScenarioResult) -> Vec<String> {
     let faults = result.faults.iter().map(|fault| (2 * fault.process + 1, fault.describe()));
     let acts = result.acts.iter().map(|(process, act)| (2 * process, act.describe()));
     let mut all: Vec<(usize, String)> = faults.chain(acts).collect();
     all.sort_by_key(|(at, _)| *at);
-    all.into_iter().map(|(_, what)| what).collect()
+    let order = result.last_fork_first.as_deref().map(describe_order);
+    order.into_iter().chain(all.into_iter().map(|(_, what)| what)).collect()
 }
 
 impl Grade {
@@ -202,7 +205,8 @@ impl RehearsalReport {
         let crashes = CRASH_KINDS.iter().map(|crash| ("killed", *crash));
         let failures = REQUEST_FAULTS.iter().map(|(failure, _)| ("request", *failure));
         let acts = ACTS_AFTER_DEATH.iter().map(|(act, _)| *act).chain(OTHER_ACTS.iter().copied());
-        for (kind, fault) in crashes.chain(failures).chain(acts.map(|act| ("operator", act))) {
+        let acts = acts.map(|act| ("operator", act));
+        for (kind, fault) in crashes.chain(failures).chain(acts).chain([("branches", LAST_FIRST)]) {
             let cell =
                 |n: usize| cells.get(&(n, fault)).map_or(ink.dim("·"), |grade| grade.render_mark(ink));
             if cells.keys().any(|(_, there)| *there == fault) {

@@ -1,19 +1,15 @@
-//! The invariants about what a run may do: `needs`, `guard` and `gate`.
+//! The invariants about what a run may do: `needs` and `gate`.
 
 use super::{runbook_rules::RunbookRules, scenario_result::ScenarioResult};
 use crate::{
-    base::value,
-    journal::{APPROVE, EDIT_GATE, GateEnd, Outcome, Record, RunFold},
+    journal::{EDIT_GATE, GateEnd, Record, RunFold},
     ops::{
         self,
-        args::CallArgs,
-        spec::{Effect, Permission, parse_target_ref},
+        spec::{Effect, Permission},
     },
     provider::sim::COLLEAGUE_KINDS,
     runtime::{CLEAN_UP_PATH, are_in_different_forks, is_gate},
 };
-use serde_json::Value;
-use std::collections::BTreeSet;
 
 /// Returns the effects that the runbook has not declared.
 pub(super) fn check_effects_declared(rules: &RunbookRules<'_>, result: &ScenarioResult) -> Vec<String> {
@@ -46,36 +42,6 @@ pub(super) fn check_effects_declared(rules: &RunbookRules<'_>, result: &Scenario
                     effect.kind, effect.what
                 ));
             }
-        }
-    }
-    found
-}
-
-/// Returns the calls that destroy something of a source without what must come before.
-pub(super) fn check_destruction_guarded(rules: &RunbookRules<'_>, result: &ScenarioResult) -> Vec<String> {
-    let mut saved: BTreeSet<String> = BTreeSet::new();
-    let mut own: BTreeSet<&str> = BTreeSet::new();
-    let mut is_approved = false;
-    let mut found = Vec::new();
-    for entry in &result.entries {
-        match &entry.record {
-            Record::End { op, args, outcome: Outcome::Ok(made), .. } if op == "backup::create" => {
-                saved.extend(parse_target_ref(&args["target"]).ok().map(|place| place.target));
-                own.extend(value::untag_as(made, value::BACKUP_TAG).and_then(|b| b["id"].as_str()));
-            }
-            Record::End { op, outcome: Outcome::Ok(made), .. } if makes_something(op) => {
-                own.extend(made["id"].as_str());
-            }
-            Record::End { op, outcome: Outcome::Ok(_), .. } if op == APPROVE => is_approved = true,
-            Record::Begin { op, args, at, .. } => {
-                let Some(target) = target_of_destruction(op, args, &own) else { continue };
-                let is_protected = rules.config.targets.get(&target).is_some_and(|t| t.protect);
-                if !is_protected && !is_approved && !saved.contains(&target) {
-                    let what = format!("`{op}` at {at} destroys something of `{target}`");
-                    found.push(format!("{what} without a backup made before it in the same run, and `{target}` is not protected"));
-                }
-            }
-            _ => {}
         }
     }
     found
@@ -120,25 +86,4 @@ fn is_past_gate_of_other_text(fold: &RunFold, call: &str) -> bool {
 
 fn changes_anything(op: &str) -> bool {
     ops::find_operation(op).is_some_and(|op| op.effect != Effect::Read)
-}
-
-/// Returns whether an operation makes something, which may have an id.
-fn makes_something(op: &str) -> bool {
-    ops::find_operation(op).is_some_and(|op| op.effect == Effect::Create)
-}
-
-/// Returns the target of which a call destroys something that the run did not make.
-fn target_of_destruction(op: &str, args: &Value, own: &BTreeSet<&str>) -> Option<String> {
-    let need = ops::find_operation(op)?
-        .required_permission(&CallArgs::from_unchecked(args.as_object().cloned().unwrap_or_default()));
-    let place = parse_target_ref(&args["target"]).ok()?;
-    let removed = match op {
-        "backup::delete" => &args["backup"],
-        "backup::schedule::delete" => &args["schedule"],
-        "db::replicas::delete" => &args["replica"],
-        _ => &Value::Null,
-    };
-    let is_own = removed.as_str().is_some_and(|id| own.contains(id));
-    let destroys = need.effect == Effect::Destroy && need.area != "branch" && place.branch.is_none();
-    (destroys && !is_own).then_some(place.target)
 }

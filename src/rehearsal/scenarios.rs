@@ -3,6 +3,7 @@
 use super::{
     edited_runbook::EditedRunbook,
     fault_plan::FaultPlan,
+    forks::list_fork_scenarios,
     lags::{lagging_scenarios, may_lag},
     operators::{
         ACTS_AFTER_DEATH, ACTS_AT_GATE, EditAct, FAULTS_AT_EDIT_GATE, OperatorAct, clock_jump_fault_at,
@@ -12,13 +13,13 @@ use super::{
         DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultFamily, FaultSelection, HELD_BACK,
         LANDING_LATE, Point, PointKind, Visit, is_first_after_effect,
     },
+    rehearsed_calls::{RehearsedCall, list_rehearsed_calls},
     scenario::Scenario,
     text_edits::{EDIT_KINDS, EditKind},
 };
 use crate::{
     base::suggest,
     journal::APPROVE,
-    ops,
     provider::sim::{
         ColleagueTurn,
         faults::{RequestKind, RequestOutcome},
@@ -27,10 +28,7 @@ use crate::{
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// The families of faults that are rehearsed where none are named, as `rehearse --faults` takes them.
 pub const DEFAULT_FAULTS: &str = "all";
@@ -55,13 +53,6 @@ pub(super) struct ScenarioSet {
     /// The calls by number; the first stands for the run itself.
     pub(super) calls: Vec<RehearsedCall>,
     pub(super) scenarios: Vec<Scenario>,
-}
-
-/// A call of the undisturbed run.
-#[derive(Debug, Clone)]
-pub(super) struct RehearsedCall {
-    pub(super) name: String,
-    pub(super) op: String,
 }
 
 /// The ways in which a process dies, in the order in which they come in a call.
@@ -131,6 +122,7 @@ impl ScenarioSet {
             let gate = own.iter().find(|point| call.op == APPROVE && point.at.asks_person());
             scenarios.extend(gate.into_iter().flat_map(|gate| gate_scenarios(number, gate, edits)));
         }
+        scenarios.extend(list_fork_scenarios(&calls));
         scenarios.extend(edit_scenarios(&deaths, edits));
         scenarios.extend(edit_gate_scenarios(&calls, &deaths, edits));
         let mut set = Self { calls, scenarios };
@@ -173,52 +165,6 @@ impl ScenarioSet {
 
 fn undisturbed_scenario() -> Scenario {
     Scenario { id: "undisturbed".into(), cell: None, plan: FaultPlan::Undisturbed }
-}
-
-/// Returns the calls of operations, and the natives that wait, in the order in which they were made, behind the run
-/// itself. Of all that one `wait_until` asks only the first and the last are there: those between are like the first,
-/// and a wait of hours would have more scenarios than anybody waits for.
-fn list_rehearsed_calls(visits: &[Visit]) -> Vec<RehearsedCall> {
-    let mut calls = vec![RehearsedCall { name: String::new(), op: "the run itself".into() }];
-    let mut known = BTreeSet::new();
-    for visit in visits {
-        let Some(op) = visit
-            .op
-            .as_deref()
-            .filter(|op| ["sleep", APPROVE].contains(op) || ops::find_operation(op).is_some())
-        else {
-            continue;
-        };
-        if known.insert(visit.point.call.as_str()) {
-            calls.push(RehearsedCall { name: visit.point.call.clone(), op: op.into() });
-        }
-    }
-    let mut last: BTreeMap<&str, u32> = BTreeMap::new();
-    for (of, nth) in known.iter().flat_map(|name| wait_until_rounds_of_call(name)) {
-        let last = last.entry(of).or_default();
-        *last = nth.max(*last);
-    }
-    calls.retain(|call| {
-        wait_until_rounds_of_call(&call.name).iter().all(|(of, nth)| *nth == 0 || last.get(of) == Some(nth))
-    });
-    calls
-}
-
-/// Returns the rounds of `wait_until` that a call belongs to: the path up to the number, and the number.
-fn wait_until_rounds_of_call(call: &str) -> Vec<(&str, u32)> {
-    let mut rounds = Vec::new();
-    let (mut end, mut is_waiting) = (0, false);
-    for segment in call.split('/') {
-        end += segment.len();
-        if let Some((word, nth)) = segment.rsplit_once('#') {
-            if let (true, Ok(nth)) = (is_waiting, nth.parse()) {
-                rounds.push((&call[..end - segment.len() + word.len()], nth));
-            }
-            is_waiting = word == "wait_until";
-        }
-        end += 1;
-    }
-    rounds
 }
 
 /// Returns the scenario in which the process dies at a point, where that differs from a death at the point before.

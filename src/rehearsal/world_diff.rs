@@ -27,6 +27,12 @@ impl WorldDifference {
         render_part(self.here.as_ref())
     }
 
+    /// Returns whether a list only has its items in another order.
+    pub(super) fn is_of_order(&self) -> bool {
+        // Of lists with other items each of those is a difference of its own.
+        matches!((&self.undisturbed, &self.here), (Some(Value::Array(_)), Some(Value::Array(_))))
+    }
+
     /// Returns the difference in one line.
     pub(super) fn describe(&self) -> String {
         format!("{}: {} instead of {}", self.path, self.scenario_text(), self.undisturbed_text())

@@ -83,6 +83,8 @@ struct FanOut<'a> {
     limit: usize,
     /// How many run at once at most, whatever the script says.
     fork_limit: usize,
+    /// Whether the last fork begins first.
+    is_reversed: bool,
     /// Whether errors are results like others.
     collect: bool,
     at: String,
@@ -138,8 +140,9 @@ impl<'a> FanOut<'a> {
             work.into_iter().map(|(f, item)| (copy_captures(f), item.map(|item| deep_copy(&item)))).collect();
         let (engine, made_in, at) = (cx.engine(), store_context(cx), format_position(cx));
         let fork_limit = scope.run_context().fork_limit;
-        let limit = limit.min(fork_limit);
-        Ok(Self { scope, engine, made_in, work, limit, fork_limit, collect, at, state: Mutex::default() })
+        let is_reversed = limit > 1 && scope.run_context().observer.takes_last_fork_first(scope.path());
+        let (limit, state) = (limit.min(fork_limit), Mutex::default());
+        Ok(Self { scope, engine, made_in, work, limit, fork_limit, is_reversed, collect, at, state })
     }
 
     /// Runs all forks. A failure that a person has overruled since no longer keeps the others from beginning.
@@ -321,8 +324,9 @@ impl<'a> FanOut<'a> {
             return None;
         }
         let mut state = lock_unpoisoned(&self.state);
-        let first = state.waiting.first().copied().filter(|_| worker < self.limit);
-        let index = state.open.pop_first().or(first)?;
+        let next = if self.is_reversed { state.waiting.last() } else { state.waiting.first() };
+        let next = next.copied().filter(|_| worker < self.limit);
+        let index = state.open.pop_first().or(next)?;
         state.waiting.remove(&index);
         state.begun.insert(index);
         self.note_fork_begun(index);

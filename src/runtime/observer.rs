@@ -90,4 +90,10 @@ pub trait RunObserver: Send + Sync {
 
     /// Hears of every step that the script computes, so that whoever has a limit can stop a run that makes no calls.
     fn on_step(&self) {}
+
+    /// Returns whether of the forks of a `parallel` or `each` at this path the last begins first. It is asked where the
+    /// script lets several run at once, so that nothing may depend on their order.
+    fn takes_last_fork_first(&self, _path: &str) -> bool {
+        false
+    }
 }

@@ -3,6 +3,8 @@
 mod clean_up;
 mod edits;
 mod endless;
+mod forks;
+mod guard;
 mod lags;
 mod left_over;
 mod mutants;
@@ -30,10 +32,17 @@ backup::restore(db, backup::list(db)[0], #{ into: "copy", temporary: true });
 "#;
 
 fn test_config() -> Config {
+    simulate_targets(&[SANDBOX])
+}
+
+/// Returns the configuration of simulated targets of these names.
+fn simulate_targets(names: &[&str]) -> Config {
     let settings = toml::Table::from_iter([("world".to_owned(), "sandbox".into())]);
-    let (name, provider) = (SANDBOX.to_owned(), "sim".to_owned());
-    let target = TargetConfig { name: name.clone(), provider, protect: false, tags: vec![], settings };
-    Config { targets: [(name, target)].into(), ..Config::empty() }
+    let target = |name: &&str| {
+        let (name, provider, settings) = ((*name).to_owned(), "sim".to_owned(), settings.clone());
+        (name.clone(), TargetConfig { name, provider, protect: false, tags: vec![], settings })
+    };
+    Config { targets: names.iter().map(target).collect(), ..Config::empty() }
 }
 
 /// Deaths of the process.
