@@ -23,7 +23,8 @@ struct RestoreLock {
     record: PathBuf,
 }
 
-fn lock_path(data: &Path) -> PathBuf {
+/// Returns the file that locks a data folder.
+pub(super) fn lock_path(data: &Path) -> PathBuf {
     let mut name = data.file_name().unwrap_or_default().to_owned();
     name.push(".restore-lock");
     data.with_file_name(name)
