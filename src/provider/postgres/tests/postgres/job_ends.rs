@@ -8,7 +8,7 @@ use crate::{
     base::moment::Span,
     provider::{
         Code, OpenTransaction, Provider, SideEffects,
-        model::{Job, JobStatus, RecoveryTarget},
+        model::{BackupRequest, Job, JobStatus, RecoveryTarget},
         postgres::cluster::server,
     },
 };
@@ -129,6 +129,24 @@ async fn a_recorded_failure_is_the_end_of_a_restore_at_once() {
     fs::write(&path, "{").expect("written");
     assert_eq!(lab.poll_job(&job).await.expect_err("it cannot be read").code, Code::Unknown);
     fs::write(&path, record.to_string()).expect("written");
+}
+
+#[tokio::test]
+async fn a_backup_whose_source_is_away_has_failed_at_once() {
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
+    let backups = lab.backups().expect("backups");
+    let job = backups.create(&BackupRequest::default(), &test_key("BACKUP0001")).await.expect("accepted");
+    let sidecar = test_lab.lab_folder("backups").join(&job.id).join("redrill.json");
+    let stored: Value = serde_json::from_slice(&fs::read(&sidecar).expect("a record")).expect("it reads");
+    let copying = stored["child"]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    kill_process(copying.and_then(Pid::from_raw).expect("a process"), Signal::KILL).expect("it is killed");
+    test_lab.crash_server().await;
+    match lab.poll_job(&job).await {
+        Ok(JobStatus::Failed(error)) => assert_eq!(error.code, Code::Unavailable, "{error:?}"),
+        polled => panic!("it has failed, and was removed: {polled:?}"),
+    }
+    assert!(!sidecar.exists());
 }
 
 #[tokio::test]
