@@ -14,12 +14,13 @@ use crate::{
     provider::{
         Code, Error, Fleet, Provider, SideEffects,
         model::{BackupRequest, CallKey, JobStatus, RecoveryPoint, RecoveryTarget, RestoreRequest},
+        postgres::lab,
     },
     testing::{Kept, TestLab, Tunnel},
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 /// A lab behind a tunnel.
 struct Behind {
@@ -27,7 +28,6 @@ struct Behind {
     fleet: Fleet,
     /// The lab without the tunnel, as others reach it.
     lab: Arc<dyn Provider>,
-    #[expect(dead_code, reason = "it is taken down at the end")]
     test_lab: TestLab,
 }
 
@@ -318,6 +318,24 @@ impl Behind {
         let backup = self.lab.backups().expect("backups").list().await.expect("lists").remove(0);
         Call::new("backup::restore", backup.id.into())
     }
+
+    fn lab_folder(&self) -> PathBuf {
+        let status = lab::lab_status(&self.test_lab.state_folder()).expect("a status");
+        status.folder.expect("the lab is there")
+    }
+}
+
+/// An error of redrill's own files is no lost answer.
+#[tokio::test]
+async fn a_file_that_cannot_be_read_while_a_job_is_asked_for_is_named() {
+    let Some(behind) = Behind::start_lab().await else { return };
+    behind.make_backup().await;
+    let lock = behind.lab_folder().join("data.restore-lock");
+    fs::write(&lock, "{").expect("written");
+    let error = expect_failed(behind.take_call(&behind.restore_call().await).await.0);
+    assert_eq!((error.code, error.side_effects), (Code::Internal, SideEffects::None), "{error:?}");
+    assert!(error.message.contains("data.restore-lock") && !error.message.contains("no answer"), "{error}");
+    assert!(error.hint.expect("a hint").contains("remove"));
 }
 
 #[tokio::test]

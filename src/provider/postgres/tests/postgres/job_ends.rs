@@ -150,6 +150,19 @@ async fn a_backup_whose_source_is_away_has_failed_at_once() {
 }
 
 #[tokio::test]
+async fn a_lock_without_a_word_is_nobodys() {
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
+    make_backup(lab.as_ref(), "BACKUP0001").await;
+    fs::write(lock_file(&test_lab), "").expect("as a process leaves it that was killed");
+    let job = begin_restore(lab.as_ref(), "RESTORE001").await;
+    let lock = fs::read_to_string(lock_file(&test_lab)).expect("it is locked");
+    assert!(lock.contains("RESTORE001"), "{lock}");
+    lab.cancel(&job).await.expect("it is undone");
+    assert!(!lock_file(&test_lab).exists());
+}
+
+#[tokio::test]
 async fn what_goes_wrong_after_a_restored_cluster_serves_undoes_nothing() {
     let Some(test_lab) = TestLab::start_lab().await else { return };
     let lab = test_lab.open_target();
