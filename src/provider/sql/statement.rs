@@ -68,7 +68,7 @@ pub(in crate::provider) fn first_word(sql: &str) -> String {
 /// What takes back all that a statement has set for its session, which a connection pool would give to somebody else. It
 /// runs inside the statement's transaction.
 pub(in crate::provider) const RELEASE_SESSION_SQL: &str = "reset all; reset role; reset session authorization; \
-     close all; unlisten *; discard temp; select pg_advisory_unlock_all()";
+     close all; deallocate all; unlisten *; discard temp; select pg_advisory_unlock_all()";
 
 /// What a rollback does not take back, by the words of the functions and statements that do it.
 const LASTING_WORDS: &[(&str, &str)] = &[

@@ -4,7 +4,7 @@ use super::{
     super::super::{super::test_cluster::TestCluster, *},
     QUERY_TIMEOUT, query_maps, test_key,
 };
-use crate::provider::SideEffects;
+use crate::{provider::SideEffects, testing::Tunnel};
 use serde_json::json;
 use std::fs;
 
@@ -41,6 +41,45 @@ async fn a_session_is_given_back_as_it_was() {
         assert_eq!(shown, &json!(format!("redrill {}", test_key())), "{leaves}");
         transaction.commit().await.expect(leaves);
     }
+}
+
+#[tokio::test]
+async fn what_a_session_has_prepared_is_released_with_it() {
+    let Some(cluster) = TestCluster::start(&[]).await else { return };
+    let client = cluster.connect().await;
+    let sql = format!("prepare left_over as select 1; begin; {}; commit", statement::RELEASE_SESSION_SQL);
+    client.batch_execute(&sql).await.expect("it runs");
+    let left = fetch_text(&client, "select count(*) from pg_prepared_statements where from_sql").await;
+    assert_eq!(left.expect("a number").as_deref(), Some("0"));
+}
+
+/// Behind a pooler, a connection that was told something may be given to somebody else as it is.
+#[tokio::test]
+async fn nothing_is_left_behind_on_a_connection() {
+    let Some(cluster) = TestCluster::start(&["log_statement=all"]).await else { return };
+    let log = || fs::read_to_string(cluster.data().with_file_name("log")).expect("a log");
+    let statements = ["vacuum", "vacuum nothing", "set work_mem = '77MB'"];
+    let run_all = async |db: &Database| {
+        for sql in statements {
+            drop(db.execute_outside_transaction(sql, QUERY_TIMEOUT).await);
+        }
+    };
+    run_all(&cluster.database()).await;
+    assert_eq!(log().matches("set statement_timeout").count(), statements.len());
+    assert_eq!(log().matches("deallocate all").count(), statements.len());
+
+    let tunnel = Tunnel::open(&cluster.socket()).await;
+    tunnel.act_as_pooler();
+    let before = log().len();
+    let address =
+        DatabaseAddress { host: "127.0.0.1".into(), port: tunnel.port(), ..cluster.database().address };
+    let pooled = Database { address };
+    run_all(&pooled).await;
+    let name = SessionName::for_thing("set", "work_mem");
+    name_session(&pooled.address.connect().await.expect("connects"), &name).await.expect("it goes on");
+    let said = log()[before..].to_owned();
+    assert_eq!(said.matches("deallocate all").count(), statements.len());
+    assert!(!said.contains("set statement_timeout") && !said.contains("set application_name"), "{said}");
 }
 
 #[tokio::test]
