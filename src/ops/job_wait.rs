@@ -4,7 +4,7 @@ use super::{context::CallContext, job_watch::JobWatch};
 use crate::{
     base::{clock::Stopwatch, moment::Span},
     provider::{
-        Code, Error, Provider, Result,
+        Code, Error, Provider, Result, SideEffects,
         model::{Job, JobStatus, Progress},
     },
 };
@@ -151,7 +151,10 @@ impl CallContext<'_> {
         watch: &JobWatch,
     ) -> Result<Value> {
         let Err(refusal) = provider.cancel(job).await else {
-            if watch.is_local_work() || self.is_gone_within(provider, job, watch.shown_within()).await {
+            if watch.is_local_work() {
+                return Err(cancelled_error(provider, job, why).await);
+            }
+            if self.is_gone_within(provider, job, watch.shown_within()).await {
                 return Err(why);
             }
             let still = format!("it was still shown {} after that was answered", watch.shown_within());
@@ -221,6 +224,17 @@ fn unfinished_job_error(job: &Job, timeout: Span, last_failure: Option<&Error>) 
     let unseen = last_failure.map_or_else(String::new, |e| format!(", and cannot be looked at: {e}"));
     Error::new(Code::Timeout, format!("the {} was not done within {timeout}{unseen}", job.kind))
         .with_hint("give it more with `timeout:`")
+}
+
+/// Returns the error of this machine's own job that was cancelled, with what it had changed until then.
+async fn cancelled_error(provider: &dyn Provider, job: &Job, why: Error) -> Error {
+    match provider.poll_job(job).await {
+        Ok(JobStatus::Failed(own)) if own.side_effects != SideEffects::None => {
+            let message = format!("{}; {}", why.message, own.message);
+            Error { message, side_effects: own.side_effects, left_behind: own.left_behind, ..why }
+        }
+        _ => why,
+    }
 }
 
 /// Returns the error of a job whose time is up and that cannot be looked at: nobody knows whether it is done.

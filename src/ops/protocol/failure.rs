@@ -58,6 +58,12 @@ pub(super) fn never_landed_error(what: &str, landing: LandingLimit) -> Error {
         .with_hint("ask again")
 }
 
+/// Returns the error of a request that ended with `own` and is not seen: `own` itself, where it is an error of what redrill does
+/// itself, and nothing of that can come later; else the one of a request without an answer.
+pub(super) fn prefer_own_error(lost: Error, own: Error, landing: LandingLimit) -> Error {
+    if own.code == Code::Internal && landing.cannot_land_late() { own } else { lost }
+}
+
 /// Returns the error of a request that changed nothing, after an earlier one of the call got no answer.
 pub(super) fn refused_after_loss_error(lost: Error, refusal: Error) -> Error {
     join_loss(lost, "it was asked for again, and that request changed nothing", refusal)

@@ -6,8 +6,9 @@
 
 use super::{
     failure::{
-        EffectFailure, EffectResult, doubtful_call_failure, never_landed_error, refuse_when_only_settling,
-        refused_after_loss_error, unasked_after_loss_error, wrong_evidence_failure,
+        EffectFailure, EffectResult, doubtful_call_failure, never_landed_error, prefer_own_error,
+        refuse_when_only_settling, refused_after_loss_error, unasked_after_loss_error,
+        wrong_evidence_failure,
     },
     plan::plan_in_time,
     sending::{RequestAnswer, RequestTracker},
@@ -233,7 +234,10 @@ impl JobRequest<'_> {
                 let why = sending.blame_earlier_attempt(why);
                 self.confirm_refused_job(sending, &traces, why).await
             }
-            RequestAnswer::Lost => self.await_lost_job(sending, &traces, lost).await,
+            RequestAnswer::Lost(own) => {
+                let why = prefer_own_error(lost, own, sending.landing);
+                self.await_lost_job(sending, &traces, why).await
+            }
         }
     }
 

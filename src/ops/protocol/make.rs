@@ -4,8 +4,8 @@
 
 use super::{
     failure::{
-        EffectFailure, EffectResult, never_landed_error, refuse_doubtful_call, refuse_when_only_settling,
-        refused_after_loss_error, wrong_evidence_failure,
+        EffectFailure, EffectResult, never_landed_error, prefer_own_error, refuse_doubtful_call,
+        refuse_when_only_settling, refused_after_loss_error, wrong_evidence_failure,
     },
     plan::plan_in_time,
     sending::{RequestAnswer, RequestTracker},
@@ -105,7 +105,10 @@ impl Making<'_> {
                 Err(refused_after_loss_error(lost, why).into())
             }
             RequestAnswer::Refused(why) => Err(why.into()),
-            RequestAnswer::Lost => self.await_lost_making(sending, lost).await,
+            RequestAnswer::Lost(own) => {
+                let why = prefer_own_error(lost, own, sending.landing);
+                self.await_lost_making(sending, why).await
+            }
         }
     }
 

@@ -5,8 +5,8 @@
 
 use super::{
     failure::{
-        EffectFailure, EffectResult, never_landed_error, planning_failure, refuse_when_only_settling,
-        refused_after_loss_error, wrong_evidence_failure,
+        EffectFailure, EffectResult, never_landed_error, planning_failure, prefer_own_error,
+        refuse_when_only_settling, refused_after_loss_error, wrong_evidence_failure,
     },
     plan::plan_in_time,
     sending::{RequestAnswer, RequestTracker},
@@ -133,9 +133,12 @@ impl<E: RemoveEffect> Removal<'_, E> {
                     return self.await_lost_removal(sending, refused_after_loss_error(lost, why)).await;
                 }
                 RequestAnswer::Refused(why) => return Err(why.into()),
-                RequestAnswer::Lost if is_second || sending.is_past_landing() => break,
+                RequestAnswer::Lost(own) if is_second || sending.is_past_landing() => {
+                    let why = prefer_own_error(lost, own, sending.landing);
+                    return self.await_lost_removal(sending, why).await;
+                }
                 // That it is not seen says nothing of the request: a look may lag behind. Twice is once.
-                RequestAnswer::Lost => {}
+                RequestAnswer::Lost(_) => {}
             }
         }
         self.await_lost_removal(sending, lost).await

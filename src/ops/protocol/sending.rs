@@ -53,8 +53,8 @@ pub(super) struct RequestTracker<'a> {
 pub(super) enum RequestAnswer<T> {
     /// It was answered.
     Answered(T),
-    /// It got no answer, and may land.
-    Lost,
+    /// It got no answer, or one that cannot be read, and may land.
+    Lost(Error),
     /// It was refused, and changed nothing.
     Refused(Error),
 }
@@ -169,7 +169,7 @@ impl<'a> RequestTracker<'a> {
         if self.has_lost_request() && is_mutant {
             self.lost = Some(recorded_at);
         }
-        if matches!(answer, RequestAnswer::Lost) {
+        if matches!(answer, RequestAnswer::Lost(_)) {
             self.redate_quarantine().await?;
         }
         Ok(answer)
@@ -211,7 +211,7 @@ impl<'a> RequestTracker<'a> {
             Err(e) if matches!(e.code, Code::Unknown | Code::Internal) => {
                 self.looking_since.get_or_insert_with(|| now.clone());
                 self.lost = Some(now);
-                RequestAnswer::Lost
+                RequestAnswer::Lost(e)
             }
             Err(e) => RequestAnswer::Refused(e),
         }

@@ -303,7 +303,7 @@ impl SetRequest<'_> {
                 }
                 RequestAnswer::Refused(why) if self.is_change_needed() => return Err(why.into()),
                 RequestAnswer::Refused(why) => return self.confirm_refused_change(sending, why).await,
-                RequestAnswer::Lost => {
+                RequestAnswer::Lost(_) => {
                     let seen = self.watch_until_wanted(sending.look_limit(), LookAfter::Loss).await?;
                     match seen.standing {
                         ElementsStanding::AsBefore if sending.is_past_landing() => break,

@@ -44,8 +44,10 @@ pub(super) fn check_recorded_job(recorded: RecordedJob<'_>) -> Result<()> {
 
 /// Polls a job once and does its next part.
 ///
+/// One that has failed has removed what it made, or names it in its error.
+///
 /// # Errors
-/// Why it failed; what it made has been removed by then, or is named in the error.
+/// Why it cannot be looked at, or that there is no such job.
 pub(super) async fn poll_job(cluster: &Cluster, job: &Job) -> Result<JobStatus> {
     match job.kind.as_str() {
         BACKUP_JOB => poll_backup(cluster, job).await,
@@ -79,11 +81,12 @@ pub(super) fn backup_job(id: String) -> Job {
 /// Polls a backup job once and does its next part.
 ///
 /// # Errors
-/// Why the backup failed; by then it has been removed.
+/// Why it cannot be looked at.
 async fn poll_backup(cluster: &Cluster, job: &Job) -> Result<JobStatus> {
     Ok(match BuiltinEngine::for_cluster(cluster)?.poll_backup(&job.id).await? {
         BackupPoll::Running(progress) => JobStatus::Running(progress),
         BackupPoll::Completed(stored) => JobStatus::Done(stored.to_backup().to_handle()),
+        BackupPoll::Failed(error) => JobStatus::Failed(error),
     })
 }
 

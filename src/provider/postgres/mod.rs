@@ -17,6 +17,7 @@ mod jobs;
 pub mod lab;
 pub(super) mod landing;
 mod lifecycle;
+mod loaded_files;
 mod network;
 mod open_branch;
 pub mod platform_cluster;

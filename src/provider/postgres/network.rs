@@ -3,7 +3,10 @@
 //! The first rule that matches a connection decides, so a list of ranges cannot express all that the rules say;
 //! a warning is given where it does not.
 
-use super::sql::{self, Database};
+use super::{
+    loaded_files::is_loaded_sql,
+    sql::{self, Database},
+};
 use crate::provider::{
     Error, Network, Result,
     model::{AllowedRange, Ban, NetworkRestrictions, SslEnforcement},
@@ -15,14 +18,30 @@ use tokio_postgres::SimpleQueryRow;
 
 /// Selects the rules for connections over the network, in their order.
 const RULES_SQL: &str = "
-    select line_number, type, address, netmask, auth_method, error
+    select line_number, type, address, netmask, auth_method, error, null as file_name
     from pg_hba_file_rules where type is distinct from 'local' order by line_number";
 
-/// Selects whether the server has loaded the file as it is now, and where it listens. File times have whole seconds: a
-/// change within the same second as the last load goes unnoticed.
-const STATE_SQL: &str = "
-    select (pg_stat_file(current_setting('hba_file'))).modification <= pg_conf_load_time() as applied,
-           current_setting('listen_addresses') as listens, current_setting('ssl') as ssl";
+/// The same from PostgreSQL 16 on, where a file may include others.
+const RULES_WITH_INCLUDED_SQL: &str = "
+    select line_number, type, address, netmask, auth_method, error, file_name
+    from pg_hba_file_rules where type is distinct from 'local' order by rule_number, file_name, line_number";
+
+/// Selects the file that the rules are in.
+const FILES_SQL: &str = "select current_setting('hba_file')";
+
+/// The same from PostgreSQL 16 on: every file that has a line.
+const FILES_WITH_INCLUDED_SQL: &str = "
+    select current_setting('hba_file') union select file_name from pg_hba_file_rules where file_name is not null";
+
+/// Returns what selects whether the server has loaded the files as they are now, and where it listens.
+fn state_sql(files: &str) -> String {
+    format!(
+        "select (select bool_and(coalesce({}, false))
+                 from ({files}) file(name), pg_stat_file(file.name, true) f) as applied,
+                current_setting('listen_addresses') as listens, current_setting('ssl') as ssl",
+        is_loaded_sql("f")
+    )
+}
 
 #[async_trait]
 impl Network for Database {
@@ -36,7 +55,8 @@ impl Network for Database {
         }
         if !rules.applied {
             warnings.push(
-                "`pg_hba.conf` is not what the server goes by: it was changed since, or has a bad line"
+                "`pg_hba.conf` is not seen to be what the server goes by: it was changed since, or just before it was read, or \
+                 has a bad line; `select pg_reload_conf()` has it read again"
                     .into(),
             );
         }
@@ -98,7 +118,8 @@ struct HbaRules {
 
 /// One rule.
 struct HbaRule {
-    line: String,
+    /// Its line and file, for messages.
+    place: String,
     kind: String,
     address: String,
     netmask: Option<String>,
@@ -109,9 +130,16 @@ struct HbaRule {
 impl HbaRules {
     async fn load_rules(database: &Database) -> Result<Self> {
         let client = database.address.connect().await?;
+        let ask = "select current_setting('server_version_num')::int >= 160000";
+        let has_included = sql::fetch_text(&client, ask).await?.as_deref() == Some("t");
+        let (rules, files) = if has_included {
+            (RULES_WITH_INCLUDED_SQL, FILES_WITH_INCLUDED_SQL)
+        } else {
+            (RULES_SQL, FILES_SQL)
+        };
         let rules: Vec<HbaRule> =
-            sql::fetch_rows(&client, RULES_SQL).await?.iter().map(HbaRule::from_row).collect();
-        let state = sql::fetch_rows(&client, STATE_SQL).await?;
+            sql::fetch_rows(&client, rules).await?.iter().map(HbaRule::from_row).collect();
+        let state = sql::fetch_rows(&client, &state_sql(files)).await?;
         let state = |name: &str| state.first().and_then(|row| row.get(name)).unwrap_or_default().to_owned();
         Ok(Self {
             // The server ignores the whole file when one line is bad.
@@ -130,21 +158,17 @@ impl HbaRules {
     fn admitted_ranges_with_warnings(&self) -> (Vec<IpNet>, Vec<String>) {
         let (mut ranges, mut warnings) = (Vec::new(), Vec::new());
         for rule in &self.rules {
-            let line = &rule.line;
+            let place = &rule.place;
             if let Some(error) = &rule.error {
-                warnings.push(format!("line {line} of `pg_hba.conf` cannot be read: {error}"));
+                warnings.push(format!("{place} cannot be read: {error}"));
             } else if rule.method == "reject" {
-                warnings.push(format!(
-                    "line {line} of `pg_hba.conf` rejects `{}` before later lines",
-                    rule.address
-                ));
+                warnings.push(format!("{place} rejects `{}` before later lines", rule.address));
             } else {
                 match rule.to_networks() {
                     Some(nets) => ranges.extend(nets),
-                    None => warnings.push(format!(
-                        "line {line} of `pg_hba.conf` admits `{}`, which is no range",
-                        rule.address
-                    )),
+                    None => {
+                        warnings.push(format!("{place} admits `{}`, which is no range", rule.address));
+                    }
                 }
             }
         }
@@ -157,8 +181,13 @@ impl HbaRules {
 impl HbaRule {
     fn from_row(row: &SimpleQueryRow) -> Self {
         let text = |name: &str| row.get(name).map(str::to_owned);
+        let file = text("file_name").and_then(|path| path.rsplit('/').next().map(str::to_owned));
         Self {
-            line: text("line_number").unwrap_or_default(),
+            place: format!(
+                "line {} of `{}`",
+                text("line_number").unwrap_or_default(),
+                file.unwrap_or_else(|| "pg_hba.conf".into())
+            ),
             kind: text("type").unwrap_or_default(),
             address: text("address").unwrap_or_default(),
             netmask: text("netmask"),
@@ -182,7 +211,10 @@ mod tests {
     mod postgres {
         use super::super::{super::test_cluster::TestCluster, *};
         use crate::provider::Code;
-        use std::fs;
+        use std::{
+            fs,
+            time::{Duration, SystemTime},
+        };
 
         const FILE: &str = "local all all trust
 host all all 10.0.0.0/8 scram-sha-256
@@ -192,6 +224,66 @@ host all all samenet md5
 host all all office.example md5
 ";
 
+        /// Has the server read its files until it is seen to have.
+        async fn reload_until_applied(cluster: &TestCluster) -> NetworkRestrictions {
+            for _ in 0..100 {
+                cluster.run_statements(&["select pg_reload_conf()"]).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                let allowed = cluster.database().allowed_ranges().await.expect("ranges");
+                if allowed.applied {
+                    return allowed;
+                }
+            }
+            panic!("it does not read them");
+        }
+
+        #[tokio::test]
+        async fn a_file_that_was_put_back_with_its_old_time_is_not_applied() {
+            let Some(cluster) = TestCluster::start(&[]).await else { return };
+            let file = cluster.data().join("pg_hba.conf");
+            fs::write(&file, "local all all trust\nhost all all 0.0.0.0/0 trust\n").expect("written");
+            reload_until_applied(&cluster).await;
+            fs::write(&file, "local all all trust\n").expect("written");
+            let yesterday = SystemTime::now() - Duration::from_secs(86400);
+            let put_back = fs::File::options().write(true).open(&file).expect("it opens");
+            put_back.set_modified(yesterday).expect("as `cp -p` does");
+            let db = cluster.database();
+            let stored = db.allowed_ranges().await.expect("ranges");
+            assert!(stored.ranges.is_empty() && !stored.applied, "{stored:?}");
+            assert!(!db.ssl().await.expect("rules").applied);
+        }
+
+        /// From PostgreSQL 16 on; an earlier one is shown such a view.
+        #[tokio::test]
+        async fn every_file_that_is_included_counts() {
+            let Some(cluster) = TestCluster::start(&[]).await else { return };
+            reload_until_applied(&cluster).await;
+            let included = cluster.data().join("more.conf");
+            fs::write(&included, "host all all 10.0.0.0/8 trust\n").expect("written");
+            cluster.programs.chown_to_owner(&included).expect("it is given away");
+            let client = cluster.connect().await;
+            let view = format!(
+                "create schema later; create view later.pg_hba_file_rules as
+                 select n as rule_number, file_name, 7 as line_number, 'host' as type, '10.0.0.0' as address,
+                        '255.0.0.0' as netmask, 'trust' as auth_method, null as error
+                 from (values (2, '{}'), (1, current_setting('hba_file'))) as rules(n, file_name);
+                 set search_path = later, pg_catalog",
+                included.display()
+            );
+            client.batch_execute(&view).await.expect("a view");
+            let rules = sql::fetch_rows(&client, RULES_WITH_INCLUDED_SQL).await.expect("rules");
+            let places: Vec<String> = rules.iter().map(|row| HbaRule::from_row(row).place).collect();
+            assert_eq!(places, ["line 7 of `pg_hba.conf`", "line 7 of `more.conf`"]);
+            let applied = async || {
+                let state =
+                    sql::fetch_rows(&client, &state_sql(FILES_WITH_INCLUDED_SQL)).await.expect("a state");
+                state[0].get("applied") == Some("t")
+            };
+            assert!(!applied().await, "the file is new");
+            fs::remove_file(&included).expect("removed");
+            assert!(!applied().await, "the file is gone");
+        }
+
         #[tokio::test]
         async fn ranges_are_those_of_the_rules() {
             let Some(cluster) = TestCluster::start(&[]).await else { return };
@@ -200,16 +292,11 @@ host all all office.example md5
             fs::write(&file, FILE).expect("written");
             let stored = db.allowed_ranges().await.expect("ranges");
             let told = stored.warnings.join("; ");
-            assert!(!stored.applied && told.contains("is not what the server goes by"), "{stored:?}");
-            cluster.run_statements(&["select pg_reload_conf()"]).await;
-            let mut allowed = db.allowed_ranges().await.expect("ranges");
-            for _ in 0..100 {
-                if allowed.applied {
-                    break;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-                allowed = db.allowed_ranges().await.expect("ranges");
-            }
+            assert!(
+                !stored.applied && told.contains("is not seen to be what the server goes by"),
+                "{stored:?}"
+            );
+            let allowed = reload_until_applied(&cluster).await;
             let shown: Vec<String> =
                 allowed.ranges.iter().map(|r| format!("{} {}", r.cidr, r.status)).collect();
             assert_eq!(shown, ["10.0.0.0/8 applied", "2001:db8::/32 applied"]);

@@ -7,6 +7,7 @@
 //! - Nothing here restarts a server. What waits for a restart is named.
 
 use super::{
+    loaded_files::is_loaded_sql,
     setting_lists::split_list,
     sql::{self, Client, Database, SessionName},
 };
@@ -31,12 +32,6 @@ const SETTINGS_SQL: &str = "
                        where lower(f.name) = lower(s.name) and f.sourcefile like '%/postgresql.auto.conf'
                        order by f.seqno desc limit 1) f on true
     order by s.name";
-
-/// Tells whether the server has read the file of overrides since it was last changed, where it has one. A file's times have
-/// whole seconds, and the file is read a moment before the load time: what was loaded only just after counts as not loaded.
-const LOADED_SQL: &str = "
-    select coalesce(greatest(f.modification, f.change) + interval '2 seconds' <= pg_conf_load_time(), true)
-    from pg_stat_file('postgresql.auto.conf', true) f";
 
 /// A setting as the server shows it.
 struct ServerSetting {
@@ -107,7 +102,7 @@ impl Settings for Database {
     async fn find_unloaded(&self) -> Result<Option<String>> {
         // A session begins with the load time of the server.
         let client = self.address.connect().await?;
-        match sql::fetch_text(&client, LOADED_SQL).await {
+        match sql::fetch_text(&client, &overrides_loaded_sql()).await {
             Ok(loaded) if loaded.as_deref() == Some("t") => Ok(None),
             Ok(_) => Ok(Some("the server is not seen to have read its files since".into())),
             Err(e) if e.code == Code::Denied => Ok(Some(
@@ -137,6 +132,11 @@ impl Database {
         Err(Error::new(Code::NotApplied, "the server did not read its files again")
             .with_hint("look at its log, and ask it with `select pg_reload_conf()`"))
     }
+}
+
+/// Returns what tells whether the server has read the file of overrides since it was last changed, where it has one.
+fn overrides_loaded_sql() -> String {
+    format!("select coalesce({}, true) from pg_stat_file('postgresql.auto.conf', true) f", is_loaded_sql("f"))
 }
 
 /// Returns the name of a session that changes a setting, however that is spelled.

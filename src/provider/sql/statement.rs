@@ -68,7 +68,7 @@ pub(in crate::provider) fn first_word(sql: &str) -> String {
 /// What takes back all that a statement has set for its session, which a connection pool would give to somebody else. It
 /// runs inside the statement's transaction.
 pub(in crate::provider) const RELEASE_SESSION_SQL: &str = "reset all; reset role; reset session authorization; \
-     close all; unlisten *; discard temp; select pg_advisory_unlock_all()";
+     close all; deallocate all; unlisten *; discard temp; select pg_advisory_unlock_all()";
 
 /// What a rollback does not take back, by the words of the functions and statements that do it.
 const LASTING_WORDS: &[(&str, &str)] = &[
@@ -81,14 +81,19 @@ const LASTING_WORDS: &[(&str, &str)] = &[
     ("PG_DROP_REPLICATION_SLOT", "the replication slot stays dropped"),
     ("PG_REPLICATION_SLOT_ADVANCE", "the replication slot stays where it is now"),
     ("PG_LOGICAL_SLOT_GET_CHANGES", "the replication slot stays where it is now"),
+    ("PG_LOGICAL_SLOT_GET_BINARY_CHANGES", "the replication slot stays where it is now"),
+    ("PG_REPLICATION_ORIGIN_ADVANCE", "the replication origin stays where it is now"),
     ("PG_CREATE_RESTORE_POINT", "the restore point stays"),
     ("PG_SWITCH_WAL", "the WAL segment stays switched"),
     ("PG_LOGICAL_EMIT_MESSAGE", "the message stays in the WAL"),
     ("DBLINK", "what another connection did stays done"),
     ("DBLINK_EXEC", "what another connection did stays done"),
-    ("COPY", "a file stays written"),
+    ("DBLINK_SEND_QUERY", "what another connection did stays done"),
     ("LO_EXPORT", "the file stays written"),
     ("PG_FILE_WRITE", "the file stays written"),
+    ("PG_FILE_RENAME", "the file keeps its new name"),
+    ("PG_FILE_UNLINK", "the file stays removed"),
+    ("PG_STAT_STATEMENTS_RESET", "the statistics stay reset"),
     ("PG_TERMINATE_BACKEND", "an ended session stays ended"),
     ("PG_CANCEL_BACKEND", "a cancelled statement stays cancelled"),
     ("PG_RELOAD_CONF", "the configuration stays read anew"),
@@ -97,15 +102,71 @@ const LASTING_WORDS: &[(&str, &str)] = &[
 
 /// Says of the error of a statement that was rolled back that something of it stays, where its text names what does.
 pub(crate) fn add_lasting_effects_to_error(error: Error, sql: &str) -> Error {
-    let words = sql.to_uppercase();
-    let mut words = words.split(|c: char| !(c.is_alphanumeric() || c == '_'));
-    let Some((_, stays)) = words.find_map(|word| LASTING_WORDS.iter().find(|(name, _)| *name == word)) else {
-        return error;
-    };
+    let Some(stays) = find_lasting_effect(&error, sql) else { return error };
     let own = error.hint.clone().map(|own| format!("{own}\n")).unwrap_or_default();
     error
         .with_side_effects()
         .with_hint(format!("{own}it was rolled back, and a rollback does not undo all of it: {stays}"))
+}
+
+/// Returns what stays of a statement that failed with `error`, by the first of its words that does something lasting.
+fn find_lasting_effect(error: &Error, sql: &str) -> Option<&'static str> {
+    split_words(sql).find_map(|(word, after)| match word.as_str() {
+        "COPY" => {
+            let stays = copies_out(after) && !was_copy_refused(error, sql);
+            stays.then_some("what it was copied to stays: a file, or what a program made of it")
+        }
+        word if word.starts_with("PG_STAT_RESET") => Some("the statistics stay reset"),
+        word => LASTING_WORDS.iter().find(|(name, _)| *name == word).map(|(_, stays)| *stays),
+    })
+}
+
+/// Returns the words of a text, in capitals, each with what follows it.
+fn split_words(mut text: &str) -> impl Iterator<Item = (String, &str)> {
+    std::iter::from_fn(move || {
+        let start = text.trim_start_matches(|c: char| !is_word_char(c));
+        let (word, after) = split_first_word(start);
+        text = after;
+        (!word.is_empty()).then_some((word, after))
+    })
+}
+
+/// Returns whether what follows a `COPY` makes it one to a file or a program of the server.
+fn copies_out(mut rest: &str) -> bool {
+    let mut depth = 0_u32;
+    while let Some(c) = rest.chars().next() {
+        let (word, after) = split_first_word(rest);
+        match word.as_str() {
+            "FROM" if depth == 0 => return false,
+            "TO" if depth == 0 => return split_first_word(skip_to_statement(after)).0 != "STDOUT",
+            _ => {}
+        }
+        depth = match c {
+            '(' => depth + 1,
+            ')' => depth.saturating_sub(1),
+            _ => depth,
+        };
+        rest = match c {
+            '\'' | '"' => &rest[quoted_length(rest, c, false)..],
+            '$' => &rest[dollar_quoted_length(rest)..],
+            '-' if rest.starts_with("--") => &rest[rest.find(['\n', '\r']).unwrap_or(rest.len())..],
+            '/' if rest.starts_with("/*") => skip_comment(rest),
+            _ if !word.is_empty() => after,
+            c => &rest[c.len_utf8()..],
+        };
+    }
+    false
+}
+
+/// Returns whether a `COPY` was refused before it wrote anything: rights are looked at before a file is opened, but for those
+/// that a function in its query wants.
+fn was_copy_refused(error: &Error, sql: &str) -> bool {
+    let (first, after) = split_first_word(skip_to_statement(sql));
+    let names_role = ["pg_write_server_files", "pg_execute_server_program"];
+    error.code == Code::Denied
+        && first == "COPY"
+        && (!skip_to_statement(after).starts_with('(')
+            || names_role.iter().any(|role| error.message.contains(role)))
 }
 
 /// Says of the error of a statement outside a transaction that a part of it may be done.
@@ -141,7 +202,11 @@ fn find_statement_end(text: &str) -> usize {
 }
 
 fn is_identifier_char(c: char) -> bool {
-    c.is_alphanumeric() || c == '_' || c == '$'
+    is_word_char(c) || c == '$'
+}
+
+fn is_word_char(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
 }
 
 /// Returns whether backslashes escape in a quoted text that follows `before`: `E'…'`.
@@ -177,7 +242,7 @@ fn dollar_quoted_length(text: &str) -> usize {
 
 /// Returns the word that `text` starts with, in capitals, and what follows it.
 fn split_first_word(text: &str) -> (String, &str) {
-    let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
+    let end = text.find(|c: char| !is_word_char(c)).unwrap_or(text.len());
     (text[..end].to_uppercase(), &text[end..])
 }
 
@@ -281,6 +346,15 @@ mod tests {
             ("do $$ begin perform pg_create_restore_point('x'); end $$", true),
             ("insert into t values (1)", false),
             ("select renextval(1)", false),
+            ("select pg_stat_reset_shared('wal')", true),
+            ("select * from pg_logical_slot_get_binary_changes('s', null, null)", true),
+            ("copy t to '/x'", true),
+            ("copy (select a from \"to\") /* from */ to program 'cat'", true),
+            ("do $$ begin copy t (a, b) to '/x'; perform 1 / 0; end $$", true),
+            ("copy t from '/x'", false),
+            ("copy \"to\" (\"to\") from stdin", false),
+            ("copy t to stdout", false),
+            ("select copy from t", false),
         ] {
             let error = add_lasting_effects_to_error(failed(), sql);
             assert_eq!(error.side_effects == SideEffects::Some, lasts, "{sql}: {error:?}");

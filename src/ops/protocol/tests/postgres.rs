@@ -14,11 +14,13 @@ use crate::{
     provider::{
         Code, Error, Fleet, Provider, SideEffects,
         model::{BackupRequest, CallKey, JobStatus, RecoveryPoint, RecoveryTarget, RestoreRequest},
+        postgres::lab,
     },
     testing::{Kept, TestLab, Tunnel},
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use std::{sync::Arc, time::Duration};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 /// A lab behind a tunnel.
 struct Behind {
@@ -26,7 +28,6 @@ struct Behind {
     fleet: Fleet,
     /// The lab without the tunnel, as others reach it.
     lab: Arc<dyn Provider>,
-    #[expect(dead_code, reason = "it is taken down at the end")]
     test_lab: TestLab,
 }
 
@@ -309,4 +310,64 @@ async fn a_server_that_does_not_answer_keeps_no_call_beyond_its_time() {
     behind.tunnel.lose(Kept::Request("alter system"), Kept::Everything);
     let taken = behind.take_call(&Call::set_work_mem("8MB")).await.0;
     assert!(matches!(&taken, Err(EffectFailure::Undecided(_))), "nobody can look: {taken:?}");
+}
+
+impl Behind {
+    /// Returns a call that restores the only backup in place.
+    async fn restore_call(&self) -> Call {
+        let backup = self.lab.backups().expect("backups").list().await.expect("lists").remove(0);
+        Call::new("backup::restore", backup.id.into())
+    }
+
+    fn lab_folder(&self) -> PathBuf {
+        let status = lab::lab_status(&self.test_lab.state_folder()).expect("a status");
+        status.folder.expect("the lab is there")
+    }
+}
+
+/// An error of redrill's own files is no lost answer.
+#[tokio::test]
+async fn a_file_that_cannot_be_read_while_a_job_is_asked_for_is_named() {
+    let Some(behind) = Behind::start_lab().await else { return };
+    behind.make_backup().await;
+    let lock = behind.lab_folder().join("data.restore-lock");
+    fs::write(&lock, "{").expect("written");
+    let error = expect_failed(behind.take_call(&behind.restore_call().await).await.0);
+    assert_eq!((error.code, error.side_effects), (Code::Internal, SideEffects::None), "{error:?}");
+    assert!(error.message.contains("data.restore-lock") && !error.message.contains("no answer"), "{error}");
+    assert!(error.hint.expect("a hint").contains("remove"));
+}
+
+#[tokio::test]
+async fn a_restore_whose_time_is_over_while_the_cluster_stops_says_that_it_was_stopped() {
+    let Some(behind) = Behind::start_lab().await else { return };
+    behind.make_backup().await;
+    let held = behind.lab.sql().expect("SQL");
+    let held = held.execute_uncommitted("select 1", Span::from_secs(30), &CallKey("HELD".into())).await;
+    let held = held.expect("it runs");
+    let pid = held.token()["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    let pid = pid.expect("a process");
+    let to = RecoveryPoint { at: RecoveryTarget::BackupEnd, inclusive: true, timeline: None };
+    let request = RestoreRequest { backup: None, to, into: None, temporary: false, run: None };
+    let asked = behind.lab.backups().expect("backups").restore(&request, &CallKey("k1".into())).await;
+    let job = asked.expect("accepted");
+    kill_process(pid, Signal::STOP).expect("it is held");
+    loop {
+        match behind.lab.poll_job(&job).await.expect("it goes on") {
+            JobStatus::Running(progress) if progress.phase.starts_with("stopping") => break,
+            JobStatus::Running(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            polled => panic!("it is over: {polled:?}"),
+        }
+    }
+    let going_on = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        kill_process(pid, Signal::CONT).expect("it goes on");
+    });
+    let accepted = Evidence::Accepted { job };
+    let call = behind.restore_call().await.resumed_with(accepted).within(Span::from_secs(1));
+    let error = expect_failed(behind.take_call(&call).await.0);
+    assert!(going_on.is_finished(), "{error:?}");
+    assert_eq!((error.code, error.side_effects), (Code::Timeout, SideEffects::Some), "{error:?}");
+    assert!(error.message.contains("was stopped, and is as it was before"), "{error}");
+    assert_eq!(behind.show_work_mem().await.0, Value::Null, "it serves");
 }

@@ -21,7 +21,7 @@ use std::{
 
 /// How often a server is polled before its start counts as failed.
 const START_POLLS_MAX: u32 = 1200;
-/// How often a server is polled before its shutdown counts as failed.
+/// How often a server is polled before its shutdown is waited for no longer.
 const STOP_POLLS_MAX: u32 = 600;
 /// The time between two polls.
 const POLL_INTERVAL: Span = Span::from_millis(50);
@@ -112,20 +112,43 @@ pub(in super::super) fn start_server(
     programs.spawn_detached("postgres", &args, &[], log)
 }
 
-/// Stops the server of `data` and returns when no process of it is left; stopping what does not run is no error.
-///
-/// # Errors
-/// [`Code::Timeout`] when it does not stop.
-pub(in super::super) async fn stop_server(clock: &dyn Clock, data: &Path, mode: ShutdownMode) -> Result<()> {
+/// Tells the server of `data` to stop if it runs, and returns which processes of it are left, for messages; `None` when none
+/// is. To be called again until then: nothing takes a shutdown back, and a server that is told twice goes on with it.
+pub(in super::super) fn stop_or_poll_server(data: &Path, mode: ShutdownMode) -> Option<String> {
+    signal_server(data, mode);
+    describe_processes(&list_server_processes(data))
+}
+
+fn signal_server(data: &Path, mode: ShutdownMode) {
     if let Some(server) = find_server(data) {
         server.signal(match mode {
             ShutdownMode::Fast => Signal::INT,
             ShutdownMode::Immediate => Signal::QUIT,
         });
     }
+}
+
+/// Returns the processes of the server of `data`: what it started may outlive it.
+fn list_server_processes(data: &Path) -> Vec<TrackedProcess> {
+    let mut left = process::list_processes_working_in(data);
+    left.extend(find_server(data).filter(|server| !left.contains(server)));
+    left
+}
+
+fn describe_processes(left: &[TrackedProcess]) -> Option<String> {
+    let numbers: Vec<String> = left.iter().map(|process| process.pid.to_string()).collect();
+    (!numbers.is_empty()).then(|| format!("still there: process {}", numbers.join(", ")))
+}
+
+/// Stops the server of `data` and returns when no process of it is left; stopping what does not run is no error.
+///
+/// # Errors
+/// [`Code::Timeout`] when it takes longer than half a minute. It has been told to stop then, and may do so at any time.
+pub(in super::super) async fn stop_server(clock: &dyn Clock, data: &Path, mode: ShutdownMode) -> Result<()> {
+    signal_server(data, mode);
     for step in 0..STOP_POLLS_MAX {
-        let left = process::list_processes_working_in(data);
-        if left.is_empty() && find_server(data).is_none() {
+        let left = list_server_processes(data);
+        if left.is_empty() {
             return Ok(());
         }
         // What was told to stop at once and is still there after ten seconds does not stop by itself.
@@ -136,6 +159,7 @@ pub(in super::super) async fn stop_server(clock: &dyn Clock, data: &Path, mode: 
         }
         clock.sleep(POLL_INTERVAL).await;
     }
-    Err(Error::new(Code::Timeout, format!("the server in `{}` does not stop", data.display()))
-        .with_hint("look at its log, and end the sessions that hold it"))
+    let left = describe_processes(&list_server_processes(data)).unwrap_or_else(|| "gone only now".into());
+    let message = format!("the server in `{}` was told to stop, and does not yet: {left}", data.display());
+    Err(Error::new(Code::Timeout, message).with_hint("look at its log, and end what holds it"))
 }

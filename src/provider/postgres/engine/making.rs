@@ -41,6 +41,8 @@ pub(in super::super) enum BackupPoll {
     Running(Progress),
     /// It is complete.
     Completed(Box<StoredBackup>),
+    /// It has failed, and has been removed, or is named in the error.
+    Failed(Error),
 }
 
 impl BuiltinEngine<'_> {
@@ -183,7 +185,7 @@ impl BuiltinEngine<'_> {
     /// Polls a backup and advances it by one phase.
     ///
     /// # Errors
-    /// What went wrong; the backup has then been removed.
+    /// Why it cannot be looked at.
     pub(in super::super) async fn poll_backup(&self, id: &str) -> Result<BackupPoll> {
         let stored = self.get_backup(id)?;
         let programs = self.cluster.programs()?;
@@ -193,9 +195,11 @@ impl BuiltinEngine<'_> {
             BackupPhase::Verifying => self.poll_verification(&programs, stored),
             BackupPhase::Archiving => self.poll_archiving(&programs, stored).await,
         };
-        looked.map_err(|error| match self.stop_and_remove_backup(id) {
-            Ok(()) => error,
-            Err(left) => Error { left_behind: left.left_behind, ..error }.with_side_effects(),
+        looked.or_else(|error| {
+            Ok(BackupPoll::Failed(match self.stop_and_remove_backup(id) {
+                Ok(()) => error,
+                Err(left) => Error { left_behind: left.left_behind, ..error }.with_side_effects(),
+            }))
         })
     }
 

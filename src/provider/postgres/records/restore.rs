@@ -3,7 +3,7 @@
 use super::copy::CopyRecord;
 use crate::{
     base::moment::Moment,
-    provider::{Code, model::CallKey},
+    provider::{Code, host::process::TrackedProcess, model::CallKey},
 };
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -56,9 +56,9 @@ pub(in super::super) struct RestoreRecord {
     pub running: bool,
     pub phase: RestorePhase,
     pub failure: Option<RestoreFailure>,
-    /// Why only a person can say how to go on; cleared by the next poll.
-    #[serde(default)]
-    pub stuck: Option<String>,
+    /// The server that was told to stop, recorded before it was: nothing takes that back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopping: Option<TrackedProcess>,
 }
 
 /// Why a restore in place failed.
@@ -73,7 +73,12 @@ pub(in super::super) struct RestoreFailure {
 impl RestoreFailure {
     /// Returns the failure of a restore in its current phase.
     pub(in super::super) fn new(record: &RestoreRecord, code: Code, message: String) -> Self {
-        Self { code: code.as_str().into(), message, stopped: record.phase != RestorePhase::Copying }
+        let stopped = match record.phase {
+            RestorePhase::Copying => false,
+            RestorePhase::Exchanging => record.stopping.is_some() || record.aside.exists(),
+            _ => true,
+        };
+        Self { code: code.as_str().into(), message, stopped }
     }
 }
 

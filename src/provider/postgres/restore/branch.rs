@@ -71,10 +71,10 @@ pub(in super::super) fn branch_job(record: &BranchRecord) -> Job {
     }
 }
 
-/// Polls a branch job once and does its next part.
+/// Polls a branch job once and does its next part. A branch that has failed has been removed, or is named in the error.
 ///
 /// # Errors
-/// Why the branch failed; by then it has been removed.
+/// Why it cannot be looked at, or that there is no such branch.
 pub(in super::super) async fn poll_branch(cluster: &Cluster, job: &Job) -> Result<JobStatus> {
     let Some(record) = find_branch_of_job(cluster, job)? else { return Err(branch_gone_error(&job.id)) };
     if record.phase == BranchPhase::Ready {
@@ -87,8 +87,11 @@ pub(in super::super) async fn poll_branch(cluster: &Cluster, job: &Job) -> Resul
     match advance_branch(cluster, record.clone()).await {
         Ok(observed) => Ok(observed),
         Err(error) => match remove_branch(cluster, record).await {
-            Ok(()) => Err(error),
-            Err(left) => Err(Error { left_behind: left.left_behind, ..error }.with_side_effects()),
+            Ok(()) => Ok(JobStatus::Failed(error)),
+            Err(left) => {
+                let left_behind = left.left_behind;
+                Ok(JobStatus::Failed(Error { left_behind, ..error }.with_side_effects()))
+            }
         },
     }
 }
@@ -242,9 +245,18 @@ pub(in super::super) fn to_branch(record: &BranchRecord) -> Branch {
 /// Removes everything of a branch; what is gone already is no error.
 ///
 /// # Errors
-/// [`Code::Refused`] when the folder is not this branch's; [`Code::Timeout`] when a process of it does not end.
-pub(in super::super) async fn remove_branch(cluster: &Cluster, mut record: BranchRecord) -> Result<()> {
+/// [`Code::Refused`] when the folder is not this branch's; [`Code::Timeout`] when a process of it does not end. The error names
+/// the folder: whatever was not done of it, the server may be ended by then.
+pub(in super::super) async fn remove_branch(cluster: &Cluster, record: BranchRecord) -> Result<()> {
     check_folder_ownership(cluster, &record)?;
+    let folder = record.copy.folder.display().to_string();
+    remove_own_branch(cluster, record).await.map_err(|error| match error.left_behind.as_slice() {
+        [] => error.with_left_behind(folder),
+        _ => error,
+    })
+}
+
+async fn remove_own_branch(cluster: &Cluster, mut record: BranchRecord) -> Result<()> {
     record.phase = BranchPhase::Removing;
     cluster.records.save_branch(&record)?;
     copying::kill_copy(cluster, &record.copy).await;

@@ -86,23 +86,15 @@ impl Sql for Database {
     async fn execute_outside_transaction(&self, sql: &str, timeout: Span) -> Result<SqlOutcome> {
         statement::check_statement(sql)?;
         let client = self.address.connect().await?;
-        let limit = format!("set statement_timeout = {}", limit_in_millis(timeout));
-        within_timeout(timeout, async {
-            client.batch_execute(&limit).await.map_err(|e| statement_error(&e, &limit))?;
-            prepare_statement(&client, sql).await
-        })
-        .await?;
-        let lost = |why: &str| {
-            Error::new(Code::Unknown, format!("the statement was sent, and no answer came: {why}"))
-        };
-        match tokio::time::timeout(timeout.to_std() + ANSWER_GRACE, send_statement(&client, sql)).await {
-            Ok(Ok(rows_affected)) => Ok(SqlOutcome { rows_affected }),
-            Ok(Err(e)) if refusal::is_statement_refusal(&e) => {
-                Err(statement::add_partial_effects_to_error(statement_error(&e, sql)))
-            }
-            Ok(Err(e)) => Err(lost(&refusal::innermost_reason(&e))),
-            Err(_) => Err(lost("the time for it is over")),
+        let ran = run_outside_transaction(&client, sql, timeout).await;
+        // A session whose answer is lost ends with its connection.
+        if !matches!(&ran, Err(e) if e.code == Code::Unknown) {
+            drop(
+                tokio::time::timeout(ANSWER_GRACE, client.batch_execute(statement::RELEASE_SESSION_SQL))
+                    .await,
+            );
         }
+        ran
     }
 
     async fn find_commit_state(&self, key: &CallKey, token: &Value) -> Result<CommitState> {
@@ -226,6 +218,29 @@ async fn query_rows(client: &Client, sql: &str) -> Result<Rows> {
 fn row_to_json(row: &SimpleQueryRow, statement: &Statement) -> Map<String, Value> {
     let columns = statement.columns().iter().enumerate();
     columns.map(|(n, c)| (c.name().to_owned(), values::parse_column_value(row.get(n), c.type_()))).collect()
+}
+
+/// Runs a statement outside a transaction. Its time limit is the session's, and behind a pooler a session's settings may stay
+/// with a connection that somebody else is given: there, only we wait no longer.
+async fn run_outside_transaction(client: &Client, sql: &str, timeout: Span) -> Result<SqlOutcome> {
+    within_timeout(timeout, async {
+        if !client.is_pooled().await? {
+            let limit = format!("set statement_timeout = {}", limit_in_millis(timeout));
+            client.batch_execute(&limit).await.map_err(|e| statement_error(&e, &limit))?;
+        }
+        prepare_statement(client, sql).await
+    })
+    .await?;
+    let lost =
+        |why: &str| Error::new(Code::Unknown, format!("the statement was sent, and no answer came: {why}"));
+    match tokio::time::timeout(timeout.to_std() + ANSWER_GRACE, send_statement(client, sql)).await {
+        Ok(Ok(rows_affected)) => Ok(SqlOutcome { rows_affected }),
+        Ok(Err(e)) if refusal::is_statement_refusal(&e) => {
+            Err(statement::add_partial_effects_to_error(statement_error(&e, sql)))
+        }
+        Ok(Err(e)) => Err(lost(&refusal::innermost_reason(&e))),
+        Err(_) => Err(lost("the time for it is over")),
+    }
 }
 
 /// Runs a statement and returns how many rows it affected, by the server's command tag.

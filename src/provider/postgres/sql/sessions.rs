@@ -45,11 +45,15 @@ impl fmt::Display for SessionName {
     }
 }
 
-/// Gives a session its name, and returns when it bears it.
+/// Gives a session its name, and returns when it bears it. Behind a pooler it gets none: the name would prove nothing there, and
+/// stay with a connection that somebody else is given.
 ///
 /// # Errors
 /// As for [`fetch_rows`]. The session is of no use then.
 pub(in super::super) async fn name_session(client: &Client, name: &SessionName) -> Result<()> {
+    if client.is_pooled().await? {
+        return Ok(());
+    }
     fetch_rows(client, &format!("set application_name = '{name}'")).await.map(drop)
 }
 

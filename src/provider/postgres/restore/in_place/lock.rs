@@ -1,6 +1,6 @@
 //! The lock on a data folder: one restore at a time, from whichever state folder.
 //!
-//! The lock is a file beside the data, created exclusively before anything else is done.
+//! The lock is a file beside the data, made exclusively and completely before anything else is done.
 
 use crate::provider::{
     Code, Error, Result,
@@ -9,8 +9,8 @@ use crate::provider::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::File,
-    io::{ErrorKind, Write as _},
+    fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -23,7 +23,8 @@ struct RestoreLock {
     record: PathBuf,
 }
 
-fn lock_path(data: &Path) -> PathBuf {
+/// Returns the file that locks a data folder.
+pub(super) fn lock_path(data: &Path) -> PathBuf {
     let mut name = data.file_name().unwrap_or_default().to_owned();
     name.push(".restore-lock");
     data.with_file_name(name)
@@ -38,7 +39,7 @@ pub(super) fn check_unlocked_and_clear_stale(cluster: &Cluster, data: &Path) -> 
     if let Some(mine) = cluster.records.list_restores()?.iter().find(|record| !record.is_over()) {
         return Err(conflict_error(data, &restore_lock_of(cluster, mine)));
     }
-    if let Some(lock) = record_file::read_record::<RestoreLock>(&lock_path(data))? {
+    if let Some(lock) = read_lock(data)? {
         let known: Option<RestoreRecord> = record_file::read_record(&lock.record)?;
         if !known.is_some_and(|record| record.is_over()) {
             return Err(conflict_error(data, &lock));
@@ -54,19 +55,36 @@ pub(super) fn check_unlocked_and_clear_stale(cluster: &Cluster, data: &Path) -> 
 /// [`Code::Conflict`] when another was faster.
 pub(super) fn acquire_lock(cluster: &Cluster, record: &RestoreRecord) -> Result<()> {
     let path = lock_path(&record.data);
-    let failed = |e: &dyn std::fmt::Display| {
-        Error::new(Code::Tool, format!("`{}` cannot be written: {e}", path.display()))
-    };
     let lock = restore_lock_of(cluster, record);
-    let text = serde_json::to_vec(&lock).map_err(|e| failed(&e))?;
-    match File::options().write(true).create_new(true).open(&path) {
-        Ok(mut file) => file.write_all(&text).and_then(|()| file.sync_all()).map_err(|e| failed(&e)),
-        Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-            let there = record_file::read_record::<RestoreLock>(&path).ok().flatten().unwrap_or(lock);
-            if there.key == record.key.0 { Ok(()) } else { Err(conflict_error(&record.data, &there)) }
-        }
-        Err(e) => Err(failed(&e)),
+    match record_file::write_new_record(&path, &lock) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => match read_lock(&record.data)? {
+            Some(there) if there.key == record.key.0 => Ok(()),
+            Some(there) => Err(conflict_error(&record.data, &there)),
+            // It has gone since.
+            None => acquire_lock(cluster, record),
+        },
+        Err(e) => Err(record_file::unwritable_error(&path, &e)),
     }
+}
+
+/// Reads the lock of a data folder. One without a word in it is nobody's, and is removed: whoever began to write it was killed
+/// before it locked anything.
+///
+/// # Errors
+/// [`Code::Internal`] when it cannot be read.
+fn read_lock(data: &Path) -> Result<Option<RestoreLock>> {
+    let path = lock_path(data);
+    if fs::metadata(&path).is_ok_and(|found| found.len() == 0) {
+        record_file::remove_file(&path)?;
+    }
+    record_file::read_record(&path).map_err(|error| {
+        error.with_hint(format!(
+            "see that no restore of `{}` is under way, then remove `{}`",
+            data.display(),
+            path.display()
+        ))
+    })
 }
 
 /// Releases the lock if this restore holds it.
@@ -74,10 +92,8 @@ pub(super) fn acquire_lock(cluster: &Cluster, record: &RestoreRecord) -> Result<
 /// # Errors
 /// [`Code::Tool`].
 pub(super) fn release_lock(record: &RestoreRecord) -> Result<()> {
-    let path = lock_path(&record.data);
-    let is_ours =
-        record_file::read_record::<RestoreLock>(&path)?.is_some_and(|lock| lock.key == record.key.0);
-    if is_ours { record_file::remove_file(&path) } else { Ok(()) }
+    let is_ours = read_lock(&record.data)?.is_some_and(|lock| lock.key == record.key.0);
+    if is_ours { record_file::remove_file(&lock_path(&record.data)) } else { Ok(()) }
 }
 
 fn restore_lock_of(cluster: &Cluster, record: &RestoreRecord) -> RestoreLock {

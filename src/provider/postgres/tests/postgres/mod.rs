@@ -3,6 +3,7 @@
 mod branches;
 mod deletions;
 mod in_place;
+mod job_ends;
 mod labs;
 mod moments;
 mod restore_points;

@@ -1,5 +1,7 @@
 //! SQL on a real cluster.
 
+mod left_behind;
+
 use super::super::{
     super::test_cluster::{PORT, TestCluster},
     *,
@@ -283,41 +285,6 @@ async fn a_statement_outside_a_transaction_runs_and_says_what_may_be_done() {
             code,
             "{sql}"
         );
-    }
-}
-
-#[tokio::test]
-async fn what_a_rollback_does_not_undo_is_a_side_effect_of_the_error() {
-    let Some(cluster) = TestCluster::start(&[]).await else { return };
-    cluster.run_statements(&["create sequence s"]).await;
-    let db = cluster.database();
-    let fails = "select nextval('s'), 1 / (n - 1) from generate_series(1, 2) as n";
-    let error = db.execute(fails, QUERY_TIMEOUT, &test_key()).await.expect_err("a division by zero");
-    assert_eq!(error.side_effects, SideEffects::Some, "{error:?}");
-    let error = db.execute("select 1 / 0", QUERY_TIMEOUT, &test_key()).await.expect_err("by zero");
-    assert_eq!(error.side_effects, SideEffects::None, "{error:?}");
-}
-
-#[tokio::test]
-async fn a_session_is_given_back_as_it_was() {
-    let Some(cluster) = TestCluster::start(&[]).await else { return };
-    let db = cluster.database();
-    for leaves in [
-        "set work_mem = '77MB'",
-        "select pg_advisory_lock(5)",
-        "declare c cursor with hold for select 1",
-        "listen news",
-        "create temp table left_over (n int)",
-        "do $$ begin perform set_config('application_name', 'left over', false); end $$",
-    ] {
-        let transaction = db.execute_uncommitted(leaves, QUERY_TIMEOUT, &test_key()).await.expect(leaves);
-        let pid = transaction.token()["pid"].clone();
-        let held = format!("select count(*) as n from pg_locks where locktype = 'advisory' and pid = {pid}");
-        assert_eq!(query_maps(&db, &held).await.expect("rows")[0]["n"], json!(0), "{leaves}");
-        let name = format!("select application_name as n from pg_stat_activity where pid = {pid}");
-        let shown = &query_maps(&db, &name).await.expect("rows")[0]["n"];
-        assert_eq!(shown, &json!(format!("redrill {}", test_key())), "{leaves}");
-        transaction.commit().await.expect(leaves);
     }
 }
 

@@ -1,0 +1,183 @@
+//! How jobs end when something does not go as planned: a server that takes its time to stop, a failure that was recorded, a
+//! source that is away, a file that cannot be read.
+
+use super::test_lab::{
+    TestLab, change_rows, finish_job, in_place_request, make_backup, query_number, test_key,
+};
+use crate::{
+    base::moment::Span,
+    provider::{
+        Code, OpenTransaction, Provider, SideEffects,
+        model::{BackupRequest, Job, JobStatus, RecoveryTarget},
+        postgres::cluster::server,
+    },
+};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use std::{fs, path::PathBuf, time::Duration};
+
+/// Begins a restore in place to the end of the only backup.
+async fn begin_restore(lab: &dyn Provider, key: &str) -> Job {
+    let request = in_place_request(RecoveryTarget::BackupEnd);
+    lab.backups().expect("backups").restore(&request, &test_key(key)).await.expect("accepted")
+}
+
+/// Polls a job until it is in a phase.
+async fn wait_for_phase(lab: &dyn Provider, job: &Job, wanted: &str) {
+    for _ in 0..600 {
+        let polled = lab.poll_job(job).await.expect("it goes on");
+        let JobStatus::Running(progress) = polled else { panic!("it is over: {polled:?}") };
+        if progress.phase.starts_with(wanted) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("it does not come to `{wanted}`");
+}
+
+/// Holds a session of the lab's server, so that the server does not stop; returns it with its process.
+async fn hold_session(lab: &dyn Provider) -> (Box<dyn OpenTransaction>, Pid) {
+    let sql = lab.sql().expect("SQL");
+    let session = sql.execute_uncommitted("select 1", Span::from_secs(30), &test_key("HELD")).await;
+    let session = session.expect("it runs");
+    let pid = session.token()["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("a process");
+    let pid = Pid::from_raw(pid).expect("a process");
+    kill_process(pid, Signal::STOP).expect("it is held");
+    (session, pid)
+}
+
+fn lock_file(test_lab: &TestLab) -> PathBuf {
+    test_lab.lab_folder("data").with_extension("restore-lock")
+}
+
+#[tokio::test]
+async fn a_cluster_that_takes_its_time_to_stop_is_waited_for() {
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
+    make_backup(lab.as_ref(), "BACKUP0001").await;
+    change_rows(lab.as_ref(), "delete from order_items").await;
+    let (_session, held) = hold_session(lab.as_ref()).await;
+    let job = begin_restore(lab.as_ref(), "RESTORE001").await;
+    wait_for_phase(lab.as_ref(), &job, "stopping the cluster, still there").await;
+    wait_for_phase(lab.as_ref(), &job, "stopping the cluster, still there").await;
+    kill_process(held, Signal::CONT).expect("it goes on");
+    finish_job(lab.as_ref(), &job).await.expect("restored");
+    assert_eq!(query_number(lab.as_ref(), "select count(*) from order_items").await, 800);
+}
+
+#[tokio::test]
+async fn the_undo_of_a_restore_waits_for_a_cluster_that_goes_down_and_starts_it_again() {
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
+    make_backup(lab.as_ref(), "BACKUP0001").await;
+    change_rows(lab.as_ref(), "delete from order_items").await;
+    let before = server::find_server(&test_lab.lab_folder("data")).expect("it runs");
+    let (_session, held) = hold_session(lab.as_ref()).await;
+    let job = begin_restore(lab.as_ref(), "RESTORE001").await;
+    wait_for_phase(lab.as_ref(), &job, "stopping the cluster, still there").await;
+    // Nothing takes its shutdown back, whenever it comes to it.
+    let going_on = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        kill_process(held, Signal::CONT).expect("it goes on");
+    });
+    lab.cancel(&job).await.expect("it is undone");
+    assert!(going_on.is_finished() && !before.is_alive());
+    assert!(server::is_server_ready(&test_lab.lab_folder("data")));
+    let error = finish_job(lab.as_ref(), &job).await.expect_err("it was cancelled");
+    assert_eq!(error.side_effects, SideEffects::Some, "{error:?}");
+    assert!(error.message.contains("was stopped, and is as it was before"), "{error}");
+    assert_eq!(query_number(lab.as_ref(), "select count(*) from order_items").await, 0);
+}
+
+#[tokio::test]
+async fn an_undo_that_waits_in_vain_says_so_and_is_gone_on_with() {
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
+    make_backup(lab.as_ref(), "BACKUP0001").await;
+    let (_session, held) = hold_session(lab.as_ref()).await;
+    let job = begin_restore(lab.as_ref(), "RESTORE001").await;
+    wait_for_phase(lab.as_ref(), &job, "stopping the cluster, still there").await;
+    let stuck = lab.cancel(&job).await.expect_err("it is still there");
+    assert_eq!((stuck.code, stuck.side_effects), (Code::Unknown, SideEffects::Some), "{stuck:?}");
+    assert!(stuck.message.contains("was told to stop") && !stuck.message.contains("as it was"), "{stuck}");
+    kill_process(held, Signal::CONT).expect("it goes on");
+    let job = lab.find_job(&test_key("RESTORE001"), None).await.expect("looks").expect("is found");
+    let undone = finish_job(lab.as_ref(), &job).await.expect_err("it is undone");
+    assert!(undone.message.contains("cancelled") && undone.message.contains("as it was"), "{undone}");
+    assert!(server::is_server_ready(&test_lab.lab_folder("data")));
+}
+
+/// Whatever its code is, which may be one that a look fails with.
+#[tokio::test]
+async fn a_recorded_failure_is_the_end_of_a_restore_at_once() {
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
+    make_backup(lab.as_ref(), "BACKUP0001").await;
+    let job = begin_restore(lab.as_ref(), "RESTORE001").await;
+    lab.cancel(&job).await.expect("it is undone");
+    let path = test_lab.state_folder().join("postgres/lab/restores/RESTORE001.json");
+    let mut record: Value = serde_json::from_slice(&fs::read(&path).expect("a record")).expect("it reads");
+    for code in [Code::Timeout, Code::Unavailable, Code::Throttled] {
+        record["failure"] = json!({ "code": code.as_str(), "message": "no", "stopped": true });
+        fs::write(&path, record.to_string()).expect("written");
+        match lab.poll_job(&job).await {
+            Ok(JobStatus::Failed(e)) => assert_eq!((e.code, e.side_effects), (code, SideEffects::Some)),
+            polled => panic!("it has failed: {polled:?}"),
+        }
+    }
+    // What cannot be read says nothing of how it is.
+    fs::write(&path, "{").expect("written");
+    assert_eq!(lab.poll_job(&job).await.expect_err("it cannot be read").code, Code::Unknown);
+    fs::write(&path, record.to_string()).expect("written");
+}
+
+#[tokio::test]
+async fn a_backup_whose_source_is_away_has_failed_at_once() {
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
+    let backups = lab.backups().expect("backups");
+    let job = backups.create(&BackupRequest::default(), &test_key("BACKUP0001")).await.expect("accepted");
+    let sidecar = test_lab.lab_folder("backups").join(&job.id).join("redrill.json");
+    let stored: Value = serde_json::from_slice(&fs::read(&sidecar).expect("a record")).expect("it reads");
+    let copying = stored["child"]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    kill_process(copying.and_then(Pid::from_raw).expect("a process"), Signal::KILL).expect("it is killed");
+    test_lab.crash_server().await;
+    match lab.poll_job(&job).await {
+        Ok(JobStatus::Failed(error)) => assert_eq!(error.code, Code::Unavailable, "{error:?}"),
+        polled => panic!("it has failed, and was removed: {polled:?}"),
+    }
+    assert!(!sidecar.exists());
+}
+
+#[tokio::test]
+async fn a_lock_without_a_word_is_nobodys() {
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
+    make_backup(lab.as_ref(), "BACKUP0001").await;
+    fs::write(lock_file(&test_lab), "").expect("as a process leaves it that was killed");
+    let job = begin_restore(lab.as_ref(), "RESTORE001").await;
+    let lock = fs::read_to_string(lock_file(&test_lab)).expect("it is locked");
+    assert!(lock.contains("RESTORE001"), "{lock}");
+    lab.cancel(&job).await.expect("it is undone");
+    assert!(!lock_file(&test_lab).exists());
+}
+
+#[tokio::test]
+async fn what_goes_wrong_after_a_restored_cluster_serves_undoes_nothing() {
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
+    make_backup(lab.as_ref(), "BACKUP0001").await;
+    change_rows(lab.as_ref(), "delete from order_items").await;
+    let job = begin_restore(lab.as_ref(), "RESTORE001").await;
+    wait_for_phase(lab.as_ref(), &job, "replaying WAL").await;
+    fs::write(lock_file(&test_lab), "not ours to read").expect("written");
+    let restored = finish_job(lab.as_ref(), &job).await.expect("restored");
+    assert_eq!(restored["left_behind"], json!([lock_file(&test_lab).display().to_string()]));
+    assert_eq!(query_number(lab.as_ref(), "select count(*) from order_items").await, 800);
+    // Once it can be removed, it is.
+    let lock = json!({ "key": "RESTORE001", "run": null, "record": "/nowhere" });
+    fs::write(lock_file(&test_lab), lock.to_string()).expect("written");
+    let again = finish_job(lab.as_ref(), &job).await.expect("restored");
+    assert_eq!((&again["left_behind"], lock_file(&test_lab).exists()), (&Value::Null, false));
+    assert_eq!(lab.cancel(&job).await.expect_err("it is over").code, Code::Refused);
+}
