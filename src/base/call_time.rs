@@ -1,4 +1,4 @@
-//! How long a call may take, known to whoever waits for an answer, however deep below whoever said so.
+//! The time that a call may take, known to whoever waits for an answer on its behalf, however deep down that is.
 //!
 //! It is the time that really passes: what is waited for here is outside of this process.
 
@@ -23,16 +23,15 @@ pub async fn with_call_time<T>(limit: Span, work: impl Future<Output = T>) -> T 
     CALL_END.scope(CallEnd { at: Instant::now().checked_add(limit.to_std()), limit }, work).await
 }
 
-/// Returns what is left of the time of the call that is at work here, nothing being zero; `None` where there is no call.
+/// Returns how much time the call that is at work here has left, zero when it is over; `None` where no call is at work.
 pub fn call_time_left() -> Option<Duration> {
     let end = CALL_END.try_with(|end| *end).ok()?;
     Some(end.at.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now())))
 }
 
-/// Does work that changes nothing until the time of the call is over; for `grace` where it was over before.
+/// Does work that changes nothing, until the time of the call is over; where it was over before, for `grace`.
 ///
-/// # Errors
-/// The time that there was.
+/// How much time the work had.
 pub async fn within_call_time<T>(grace: Span, work: impl Future<Output = T>) -> Result<T, Span> {
     let Ok(CallEnd { at: Some(at), limit }) = CALL_END.try_with(|end| *end) else { return Ok(work.await) };
     let now = Instant::now();

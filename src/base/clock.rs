@@ -65,7 +65,7 @@ impl<'a> Stopwatch<'a> {
         self.clock.uptime().since_in_same_boot(&self.began).unwrap_or(Span::ZERO)
     }
 
-    /// Returns what is left of `limit`, nothing being zero.
+    /// Returns what is left of `limit`, zero where nothing is.
     pub fn remaining_of(&self, limit: Span) -> Span {
         Span(limit.0.saturating_sub(self.elapsed().0)).max(Span::ZERO)
     }

@@ -21,8 +21,8 @@ pub fn fall_back_to_former_path(path: PathBuf) -> PathBuf {
     if !path.exists() && former.exists() { former } else { path }
 }
 
-/// Returns a sentence for each thing of that time which is there and not used: variables, and what has a new one beside it
-/// in `folder`.
+/// Returns a sentence for each thing under a former name that is there and not used: variables, and files in `folder`
+/// beside one of the new name.
 pub fn describe_ignored_former_names(folder: &Path, names: &[&str]) -> Vec<String> {
     let set = ["CONFIG", "STATE", "LOG"].map(|word| (former_variable(word), word));
     let set = set.into_iter().filter(|(former, _)| std::env::var_os(former).is_some());

@@ -27,11 +27,11 @@ pub(crate) enum Mutant {
     RemoveAnswerBelieved,
     /// A job that was accepted is believed to be done.
     JobAnswerBelieved,
-    /// A commit is believed, whatever its answer.
+    /// A commit that got no answer is believed to be done.
     CommitAnswerBelieved,
-    /// That a look shows what was so before counts as the landing of a request that was answered.
+    /// A look that shows what was so before is taken for the landing of an answered request.
     LookTakenForLanding,
-    /// A look that may lag behind says what became of a lost request.
+    /// A look that may lag behind is believed about a lost request.
     LaggingLookBelieved,
     /// A look that may show what was before the last change says that an answered request was done.
     PastValueBelieved,

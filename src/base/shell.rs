@@ -62,7 +62,8 @@ fn add_missing_options(command: &str, options: &[LocationOption]) -> String {
     words.join(" ")
 }
 
-/// Returns where the operands of a command begin, with the `--` before them: what is added stands before that.
+/// Returns the index of the `--` before the operands of a command, else the number of its words: options are inserted
+/// there.
 fn find_operands(words: &[String]) -> usize {
     words.iter().position(|word| word == "--").unwrap_or(words.len())
 }

@@ -164,7 +164,7 @@ pub fn stdout_width() -> Option<u16> {
 /// Whatever reading stdin says.
 pub fn prompt_line(question: &str) -> io::Result<String> {
     let no_withdrawal: Arc<WithdrawalCheck> = Arc::new(|| false);
-    Ok(Prompt::wait_for_state_lock().read_line(question, &no_withdrawal)?.unwrap_or_default())
+    Ok(Prompt::wait_for_turn().read_line(question, &no_withdrawal)?.unwrap_or_default())
 }
 
 /// A question to the person at the terminal: while it stands no other is put, and no status line is shown.
@@ -175,7 +175,7 @@ pub struct Prompt {
 
 impl Prompt {
     /// Waits until no other question stands.
-    pub fn wait_for_state_lock() -> Self {
+    pub fn wait_for_turn() -> Self {
         let turn = lock_unpoisoned(&PROMPT);
         IS_PROMPTING.store(true, Ordering::SeqCst);
         clear_status();

@@ -65,7 +65,7 @@ impl ApproveCommand {
         let summary = journal.summarize_run(&id)?;
         check_not_ended(&id, summary.status)?;
         if summary.runbook == SESSION {
-            return Err(refuse_session(&id));
+            return Err(session_error(&id));
         }
         let retyped =
             RetypedCommand { given: self, word: if approves { "approve" } else { "reject" }, run: &id };
@@ -324,8 +324,9 @@ impl RetypedCommand<'_> {
     }
 }
 
-/// Returns the error for a session that waits for an approval: its process is gone, and nothing goes on with what is decided.
-fn refuse_session(id: &str) -> CliError {
+/// Returns the error for a session that waits for an approval: its process is gone, and nothing goes on with a
+/// decision.
+fn session_error(id: &str) -> CliError {
     CliError::usage(format!("`{id}` is a session, and its process is gone; nothing was decided"))
         .with_hint("it cannot go on; what it began can be settled, and its temporary branches removed")
         .with_next_command(format!("redrill runs abandon {id}"))

@@ -226,8 +226,8 @@ fn read_arguments(
     CallArgs::decode(op, positional, options).map_err(CliError::from_provider_error)
 }
 
-/// Returns the word for a moment that is counted back from now with the moment in its place, by the target's clock, and
-/// says which moment that is.
+/// Fixes a moment that is counted back from now, by the target's clock: returns the word with the moment in its place,
+/// and prints which moment that is.
 fn resolve_and_announce_moment(
     runtime: &Runtime,
     param: &Param,

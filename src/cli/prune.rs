@@ -114,7 +114,8 @@ fn print_runs(runs: &[RunSummary]) -> Result<(), CliError> {
     )
 }
 
-/// Says which requests of the runs may still take effect: what waits for them does not once their run is removed.
+/// Says which requests of the runs may still take effect: whoever waits for them stops waiting once their run is
+/// removed.
 fn warn_of_pending_requests(journal: &Journal, runs: &[RunSummary]) -> Result<(), CliError> {
     for run in runs {
         for (call, until) in journal.list_landing_ends(&run.id)? {
@@ -128,7 +129,8 @@ fn warn_of_pending_requests(journal: &Journal, runs: &[RunSummary]) -> Result<()
     Ok(())
 }
 
-/// Says of runs whose records are not those that were written that nobody knows what they left.
+/// Says of runs that have not ended that nobody knows what they left. Such a run is chosen only where its records are
+/// not those that were written ([`find_removable_run`]).
 fn warn_of_unended_runs(runs: &[RunSummary]) {
     for run in runs.iter().filter(|run| !run.status.is_final()) {
         terminal::print_message(&format!(

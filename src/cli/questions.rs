@@ -85,7 +85,7 @@ fn ask_at_terminal(question: &Question, withdrawal: &Withdrawal) -> Option<Choic
             &[("w", Choice::Wait), ("wait", Choice::Wait), ("s", Choice::Stop), ("stop", Choice::Stop)],
         ),
     };
-    let prompt = Prompt::wait_for_state_lock();
+    let prompt = Prompt::wait_for_turn();
     if withdrawal.is_withdrawn() {
         return None;
     }

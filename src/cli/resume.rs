@@ -227,8 +227,8 @@ impl ResumeCommand {
     }
 }
 
-/// Asks before a run goes on whose last record is old, or from the future, and which may destroy something; `command_with` is the
-/// command with a word more.
+/// Asks before a run goes on that may destroy something and whose last record is old, or from the future;
+/// `command_with` returns the command with a word more.
 ///
 /// # Errors
 /// Nobody says yes.

@@ -189,7 +189,7 @@ fn status_mark(ok: bool) -> String {
     if ok { terminal::stderr_painter().green("✓") } else { terminal::stderr_painter().red("✗") }
 }
 
-/// Returns a moment with whose time it is, where that is not this machine's.
+/// Returns a moment as text, with the clock that shows it where that is not this machine's.
 fn render_moment_with_clock(moment: &dyn std::fmt::Display, world: Option<&str>) -> String {
     match world {
         Some(target) => format!("{moment} of {target}'s clock"),

@@ -193,7 +193,7 @@ fn show_log(
     Ok(0)
 }
 
-/// Reads a moment, which may be counted back from the world's own now.
+/// Parses a moment, which may be counted back from the world's own now.
 fn parse_since(runtime: &Runtime, target: &TargetConfig, text: &str) -> Result<Moment, CliError> {
     let wrong = |e: moment::Error| {
         CliError::usage(format!("`--since`: {e}"))

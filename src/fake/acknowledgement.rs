@@ -33,7 +33,7 @@ pub(super) async fn compose_applied_response(
         _ => return accepted_response(method, path),
     };
     let current = ReadRequest::new("GET", read, &[], &Value::Null);
-    let current = current_answers::read_endpoint_without_params(platform, &current).await;
+    let current = current_answers::answer_read(platform, &current).await;
     let current = match current.map(|response| response.body) {
         Some(ResponseBody::Json(current)) => current,
         _ => json!({}),

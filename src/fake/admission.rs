@@ -93,7 +93,8 @@ pub(super) async fn handle_request(platform: &Arc<Platform>, request: HttpReques
     }
 }
 
-/// Serves a request after this time. The task is the server's: it outlives the connection, and ends with the server.
+/// Starts a task that serves a request after this time. The task is the server's: it outlives the connection, and ends
+/// with the server.
 fn spawn_late_landing(platform: &Arc<Platform>, request: HttpRequest, after: Span, answered: bool) {
     let platform = Arc::clone(platform);
     tokio::spawn(async move {
@@ -113,7 +114,7 @@ fn find_stale_answer(platform: &Platform, request: &HttpRequest, span: Span) -> 
     platform.stale_reads.find_earlier_answer(&read_request(request)?, span)
 }
 
-/// Returns a request as the read that it is; `None` for a write, and for what cannot be read.
+/// Returns a request as the read that it is; `None` for a write, an unknown path, and a body that does not parse.
 fn read_request(request: &HttpRequest) -> Option<ReadRequest> {
     let RouteMatch::Route(Route { writes: false, .. }, _) =
         routes::find_route(&request.method, &request.path)

@@ -1,7 +1,7 @@
 //! The special statements of our own Supabase client, answered from the simulated world.
 //!
-//! They describe themselves (`provider/supabase/sql/statements.rs`): the columns of a query, its rows with
-//! types, a change that leaves a marker. PostgreSQL runs them as written; the simulator's SQL cannot.
+//! They describe themselves (`provider/supabase/sql/statements.rs`): the columns of a query, its rows with types, a
+//! change that leaves a mark. PostgreSQL runs them as written; the simulator's SQL cannot.
 
 use super::{
     pg_catalog, profile::STATEMENT_TIMEOUT, project::FakeProject, request::RoutedRequest,
@@ -111,7 +111,7 @@ fn render_typed_rows(rows: &Rows) -> Value {
     json!({ "columns": names, "types": types, "rows": rows })
 }
 
-/// Executes a change and leaves its marker; an expired or repeated one is refused.
+/// Executes a change and leaves its mark; an expired or repeated one is refused.
 async fn execute_with_mark(
     request: &RoutedRequest,
     project: &FakeProject,

@@ -10,11 +10,8 @@ use super::{
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Asks an endpoint; `None` where there is none.
-pub(super) async fn read_endpoint_without_params(
-    platform: &Arc<Platform>,
-    read: &ReadRequest,
-) -> Option<ApiResponse> {
+/// Returns what an endpoint answers to a read now; `None` where there is no such endpoint.
+pub(super) async fn answer_read(platform: &Arc<Platform>, read: &ReadRequest) -> Option<ApiResponse> {
     let RouteMatch::Route(route, captures) = routes::find_route(&read.method, &read.path) else {
         return None;
     };
@@ -23,8 +20,8 @@ pub(super) async fn read_endpoint_without_params(
     Some((route.handler)(&asked).await.unwrap_or_else(|refused| refused))
 }
 
-/// Takes the answers of all reads that a rule makes stale: those without parameters and body, and others that were asked
-/// for before. A write takes them of every project: one that it does not touch answers the same before and after.
+/// Returns what all reads answer now that a rule makes stale: those without parameters and body, and others that were
+/// asked for before. A write asks them in every project: one that it does not touch answers the same before and after.
 pub(super) async fn capture_stale_answers(platform: &Arc<Platform>) -> Vec<StaleAnswer> {
     let mut reads = platform.stale_reads.list_asked_reads();
     for project in platform.all_projects() {
@@ -37,7 +34,7 @@ pub(super) async fn capture_stale_answers(platform: &Arc<Platform>) -> Vec<Stale
     }
     let mut answers = Vec::new();
     for read in reads {
-        if let Some(response) = read_endpoint_without_params(platform, &read).await {
+        if let Some(response) = answer_read(platform, &read).await {
             answers.push(StaleAnswer { read, response });
         }
     }

@@ -143,7 +143,7 @@ impl FakeProject {
         Ok(Arc::new(self.open_simulated_database()?))
     }
 
-    /// Restarts the database server, which takes a while and takes up what waits for it.
+    /// Restarts the database server: it is away for a while, and what waits for a restart holds from then on.
     ///
     /// # Errors
     /// What the database says.
@@ -151,7 +151,7 @@ impl FakeProject {
         self.as_provider()?.settings()?.restart().await?;
         let mut state = self.lock_state();
         state.restarts_until = Some(self.profile.now().saturating_add(takes));
-        // Also where nobody looks meanwhile.
+        // Set here, because nobody may look while it is away.
         state.was_unavailable = true;
         Ok(())
     }

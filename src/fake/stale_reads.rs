@@ -38,16 +38,17 @@ pub(super) struct StaleAnswer {
 /// The answers of one read, each with the time at which the write landed, oldest first.
 type AnswerHistory = Vec<(Instant, ApiResponse)>;
 
-/// What every read gave.
+/// What reads gave before writes landed, and which reads are looked at for that.
 #[derive(Debug, Default)]
 pub(super) struct StaleReads {
     answers: Mutex<BTreeMap<ReadRequest, AnswerHistory>>,
-    /// The reads with parameters or a body that somebody has asked for and a rule makes stale: nobody can list them all.
+    /// The reads that somebody has asked for and a rule makes stale. Those with parameters or a body can be known in no
+    /// other way.
     asked: Mutex<BTreeSet<ReadRequest>>,
 }
 
 impl StaleReads {
-    /// Learns of a read that somebody asks for and a rule makes stale.
+    /// Notes a read that somebody asks for and a rule makes stale.
     pub(super) fn note_read(&self, read: ReadRequest) {
         lock_unpoisoned(&self.asked).insert(read);
     }

@@ -1,7 +1,8 @@
 //! Claims: things of targets that a call is at, from before it has read anything there until it is done.
 //!
-//! Two calls of one state folder are never at one thing at once. A claim counts only while a process holds the lock of its
-//! run: what a call sends that has died since is kept by its quarantine, and the claim of one that has sent nothing is over.
+//! Two calls of one state folder are never at one thing at once. A claim counts only while a process holds the lock of
+//! its run: what a call has sent whose process died is kept by its quarantine, and where it has sent nothing, there is
+//! nothing to keep.
 
 use super::{
     Error, Journal, Quarantine, lock, quarantine, schema,
@@ -29,8 +30,8 @@ pub struct Claim {
 }
 
 impl Journal {
-    /// Claims things for a call of a run if `judge` finds nothing in its way: it is shown every quarantine, and every claim of
-    /// another run that a process holds. Nobody changes either meanwhile.
+    /// Claims things for a call of a run if `judge` finds nothing in the way. It is shown every quarantine, and every
+    /// claim of another run that a process holds; nobody changes either meanwhile.
     ///
     /// # Errors
     /// [`Error::NotWritable`], [`Error::Unreadable`].
@@ -59,12 +60,13 @@ impl Journal {
         self.change_claims(|tx| tx.prepare(sql)?.execute(params![run, call]).map(drop))
     }
 
-    /// Gives back what the calls of a run have claimed. Whoever asks holds the run: no process is at any of them.
+    /// Gives back what the calls of a run have claimed. Whoever asks holds the run, so no other process makes its
+    /// calls.
     pub(super) fn release_all_claims(&self, run: &str) -> Result<(), Error> {
         self.change_claims(|tx| delete_all_claims(tx, run))
     }
 
-    /// Returns the claims of the other runs that a process holds, and deletes those of all others.
+    /// Returns the claims of other runs that some process holds, and deletes those of runs that nobody holds.
     fn list_live_claims(&self, tx: &Db, run: &str) -> rusqlite::Result<Vec<Claim>> {
         let mut claims = select_claims(tx)?;
         claims.retain(|claim| claim.run != run);
@@ -87,8 +89,8 @@ impl Journal {
         Ok(db)
     }
 
-    /// Changes claims in one transaction. It is not synced: a power cut takes the claims along with the processes that have
-    /// them.
+    /// Changes claims in one transaction, which is not synced: a power cut takes the claims along with the processes
+    /// that have them.
     fn change_claims<T>(&self, change: impl FnOnce(&Db) -> rusqlite::Result<T>) -> Result<T, Error> {
         let db = self.open_unsynced()?;
         let db = lock_shared_db(&db);

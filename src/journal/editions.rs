@@ -56,7 +56,7 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    /// Returns what is allowed to be missing, and has been since.
+    /// Returns what is allowed to be missing, and was not asked for since.
     pub(super) fn missing(&self) -> BTreeSet<String> {
         self.names.difference(&self.reached).cloned().collect()
     }
@@ -77,9 +77,10 @@ pub(super) struct AddedRecords {
 }
 
 impl Editions {
-    /// Follows a record. `call` is the call that the record is about, as it was; `is_first` says that its call or its target
-    /// was not recorded before. Returns what is dropped when another edition takes the place of the one in force: one under
-    /// which nothing has taken effect is dropped with what was recorded under it, which a later text would have to ask for.
+    /// Applies a record. `call` is the call that the record is about, as it was before; `is_first` says that its call
+    /// or its target was not recorded yet. Returns what is dropped when another edition takes the place of the one in
+    /// force: one under which nothing has taken effect is dropped with what was recorded under it, so that no later
+    /// text has to ask for that.
     pub(super) fn apply_and_take_dropped(
         &mut self,
         record: &Record,

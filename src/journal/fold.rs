@@ -188,9 +188,9 @@ impl RunFold {
         self.forget_dropped(before, dropped);
     }
 
-    /// Forgets what is dropped with an edition, when another one than `before` has come into force. The gate of an edition is
-    /// dropped with it. Of one that another edition only replaces, the gate is kept once it is over: when that one is dropped,
-    /// what was approved comes back into force.
+    /// Forgets what is dropped with an edition, where another one than `before` is in force now. With an edition that
+    /// is dropped goes its gate. With one that is only replaced goes its gate while that is open: one that is over
+    /// counts again once the replacing edition is dropped.
     fn forget_dropped(&mut self, before: u32, dropped: Option<AddedRecords>) {
         if self.editions.in_force != before {
             self.calls.retain(|_, call| call.op != EDIT_GATE || !call.is_open());
@@ -240,8 +240,8 @@ impl RunFold {
         self.editions.without_trial()
     }
 
-    /// Drops the edition in force, with what was recorded under it, if nothing has taken effect under it: so the run is
-    /// given up.
+    /// Drops the edition in force, with what was recorded under it, if nothing has taken effect under it: a run that is
+    /// given up goes by the text before.
     pub fn drop_trial_edition(&mut self) {
         let before = self.editions.in_force;
         let dropped = self.editions.drop_trial_edition();
@@ -379,23 +379,25 @@ impl RunFold {
         self.stopped_at.as_deref()
     }
 
-    /// Returns the parameters of a run that was `given` some: the edition in force may have added others.
+    /// Returns the `given` parameters of a run, with those that the edition in force has added.
     pub fn complete_params(&self, given: &Value) -> Value {
         add_params(given, &self.editions.params)
     }
 
-    /// Returns the parameters of a run that was `given` some, without those that an edition on trial has added: another text
-    /// that takes its place, and the text before it, know nothing of them.
+    /// Returns the `given` parameters of a run, with those that were added before the edition on trial: neither the
+    /// text before it nor one that takes its place knows of its own.
     pub fn complete_params_without_trial(&self, given: &Value) -> Value {
         add_params(given, self.editions.params_without_trial())
     }
 
-    /// Returns whether what somebody wrote names a call: it is the whole name, or a part of it where no call is called so.
+    /// Returns whether `given` names a call: it is the name of the call, or a part of it where no call has `given` for
+    /// its whole name.
     pub fn is_named(&self, given: &str, call: &str) -> bool {
         call == given || self.call(given).is_none() && call.contains(given)
     }
 
-    /// Returns the names of the targets that the run has used or, where nobody had named one, was about to use; in no order.
+    /// Returns the names of the targets that the run has used, and of the protected one at which it stopped because
+    /// nobody had named it; in no order.
     pub fn targets_come_to(&self) -> impl Iterator<Item = &str> {
         self.target_names().chain(self.unconfirmed.as_deref())
     }
@@ -441,7 +443,8 @@ impl RunFold {
         later.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Returns where a call stands among the records: at which it ended, or began if it has not; 0 where there is none.
+    /// Returns the number of the record at which a call ended, or at which it began if it has not ended; 0 where there
+    /// is none.
     pub(super) fn record_number_of_call(&self, name: &str) -> u64 {
         self.calls.get(name).map_or(0, |call| call.last)
     }
@@ -460,7 +463,7 @@ impl RunFold {
         started.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Returns the gates of the texts that are over, in the order of their names, each with how it ended.
+    /// Returns the script's own gates that are over, in the order of their names, each with how it ended.
     pub fn ended_gates(&self) -> BTreeMap<String, GateEnd> {
         let ended = self.calls.iter().filter(|(_, call)| call.op == APPROVE && !call.is_open());
         let end_of = |call: &FoldedCall| match call.outcome() {
@@ -476,7 +479,8 @@ impl RunFold {
         self.calls.iter().filter(|(_, call)| call.op == op).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Returns what the edition in force need not ask for before it does something new.
+    /// Returns the names of the calls and clean-up that somebody allowed to be missing, and that no text has asked for
+    /// since.
     pub(super) fn names_allowed_missing(&self) -> BTreeSet<String> {
         self.editions.allowance.missing()
     }

@@ -57,7 +57,7 @@ pub struct Attempt {
     pub began_at: Option<Moment>,
     /// What it was given to wait on.
     pub accepted: Option<Value>,
-    /// When it was last given that.
+    /// When that was last recorded.
     pub accepted_at: Option<Moment>,
     /// The edition of the sources that was in force then.
     pub accepted_under: u32,
@@ -76,7 +76,8 @@ impl FoldedCall {
         self.outcome().is_none()
     }
 
-    /// Returns whether the last attempt was given something to wait on: a gate was asked for.
+    /// Returns whether something was accepted in the last attempt: a job that goes on or, for a gate, that it was asked
+    /// for.
     pub fn is_accepted(&self) -> bool {
         self.attempts.last().is_some_and(|attempt| attempt.accepted.is_some())
     }
@@ -124,7 +125,7 @@ impl FoldedCall {
     }
 
     /// Returns when the call last began, was accepted or ended.
-    pub(super) fn last_began_or_ended_at(&self) -> Option<Moment> {
+    pub(super) fn last_changed_at(&self) -> Option<Moment> {
         let last = self.attempts.last()?;
         last.ended_at.or(last.accepted_at).or(last.began_at)
     }

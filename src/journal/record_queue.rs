@@ -84,7 +84,7 @@ struct Batch {
     edited: Option<(u32, Vec<Source>)>,
     /// Where the run stands, when the store has something else.
     run_state: Option<RunState>,
-    /// The last record there is then.
+    /// The last record that is written with it.
     last: u64,
 }
 impl RecordQueue {

@@ -61,7 +61,8 @@ impl Run {
         self.read_fold(|fold| fold.matches_call(call, op, args))
     }
 
-    /// Returns where a call stands among the records: at which it ended, or began if it has not; 0 where there is none.
+    /// Returns the number of the record at which a call ended, or at which it began if it has not ended; 0 where there
+    /// is none.
     pub fn record_number_of_call(&self, call: &str) -> u64 {
         self.read_fold(|fold| fold.record_number_of_call(call))
     }
@@ -96,8 +97,8 @@ impl Run {
     }
 
     /// Returns when a call last began, was accepted or ended, records of this process included.
-    pub fn call_last_began_or_ended_at(&self, call: &str) -> Option<Moment> {
-        self.read_fold(|fold| fold.call(call)?.last_began_or_ended_at())
+    pub fn call_last_changed_at(&self, call: &str) -> Option<Moment> {
+        self.read_fold(|fold| fold.call(call)?.last_changed_at())
     }
 
     /// Returns whether an effect of a call may have been made and the journal does not know of it: it was rolled back.
@@ -135,7 +136,8 @@ impl Run {
         })
     }
 
-    /// Returns the name of every target that this run has used or, where nobody had named one, was about to use; in no order.
+    /// Returns the names of the targets that this run has used, and of the protected one at which it stopped because
+    /// nobody had named it; in no order.
     pub fn targets_come_to(&self) -> Vec<String> {
         self.read_fold(|fold| fold.targets_come_to().map(str::to_owned).collect())
     }
@@ -184,17 +186,18 @@ impl Run {
         self.read_fold(|fold| fold.call_names_of_operation(op))
     }
 
-    /// Returns the gates that are over, in the order of their names, each with how it ended.
+    /// Returns the script's own gates that are over, in the order of their names, each with how it ended.
     pub fn ended_gates(&self) -> BTreeMap<String, GateEnd> {
         self.read_fold(RunFold::ended_gates)
     }
 
-    /// Returns the recorded calls and clean-up that somebody allowed the edited sources not to ask for first.
+    /// Returns the names of the calls and clean-up that somebody allowed to be missing, and that no text has asked for
+    /// since.
     pub fn names_allowed_missing(&self) -> BTreeSet<String> {
         self.read_fold(RunFold::names_allowed_missing)
     }
 
-    /// Returns the parameters of the run, which was `given` some: its edited sources may have added others.
+    /// Returns the `given` parameters of the run, with those that its edited sources have added.
     pub fn complete_params(&self, given: &Value) -> Value {
         self.read_fold(|fold| fold.complete_params(given))
     }

@@ -372,8 +372,8 @@ impl Journal {
     }
 }
 
-/// Returns the error of a folder in which there were runs and whose journal is gone: nothing makes a new one in its place
-/// without a word.
+/// Returns the error of a folder that had runs and whose journal is gone, if it is one: no new journal takes the place
+/// of that one without a word.
 fn find_lost_journal(state: &Path) -> Result<Option<Error>, Error> {
     if !schema::is_journal_empty(state)? {
         return Ok(None);

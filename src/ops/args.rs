@@ -71,7 +71,7 @@ impl CallArgs {
         self.timeout
     }
 
-    /// Returns the same arguments for a part of the call, which may take so long.
+    /// Returns the same arguments with another timeout, for one part of the call.
     pub(super) fn with_timeout(&self, timeout: Span) -> Self {
         Self { timeout, ..self.clone() }
     }

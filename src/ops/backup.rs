@@ -153,8 +153,12 @@ async fn get_backup(cx: &CallContext<'_>, args: &CallArgs) -> Result<Value> {
 async fn create_backup(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Value> {
     let target = cx.open_target(args.get("target")).await?;
     let request = BackupRequest { label: args.get_optional_text("label") };
-    let effect =
-        BackupMaking { thing: Thing::table_rows(args)?, backups: target.backups()?, request, key: cx.key };
+    let effect = BackupMaking {
+        thing: Thing::rows_of_target(args)?,
+        backups: target.backups()?,
+        request,
+        key: cx.key,
+    };
     begin_or_continue_job(cx, args, &*target, &effect).await
 }
 

@@ -294,7 +294,8 @@ impl SetEffect for SettingsEffect<'_> {
         self.settings.find_unloaded().await
     }
 
-    /// Where an override goes only by a replacement of all, there is none for what has no override.
+    /// Returns the settings whose override is to be taken away and that have none, where only a replacement of all
+    /// takes one away: there is nothing to replace for them.
     fn list_elements_not_requested(&self, changes: &ElementChanges) -> Vec<String> {
         if !self.settings.replaces_all_overrides() || changes.contains_key(CARRIED) {
             return Vec::new();

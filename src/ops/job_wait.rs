@@ -73,9 +73,9 @@ impl CallContext<'_> {
             Ok(PollEnd::Failed(e)) | Err(e) => return Err(e),
         };
         // What was never seen may not have landed yet, and what has not landed cannot be cancelled.
-        if let Some(landing_time_left_if_unseen) = watch.landing_time_left_if_unseen(&clock.uptime()) {
+        if let Some(left) = watch.landing_time_left_if_unseen(&clock.uptime()) {
             self.report_phase(format!("looking whether the {} comes after all, to cancel it", job.kind));
-            provider.let_time_pass(clock.as_ref(), landing_time_left_if_unseen).await;
+            provider.let_time_pass(clock.as_ref(), left).await;
         }
         self.cancel_job(provider, job, why, &watch).await
     }

@@ -30,7 +30,7 @@ pub(super) struct JobWatch {
     shown: Mutex<JobSighting>,
 }
 
-/// Whether a job was seen.
+/// What the looks have shown of a job, and since when.
 #[derive(Default)]
 struct JobSighting {
     began_at: Option<Uptime>,
@@ -38,7 +38,8 @@ struct JobSighting {
     was_at_work: bool,
     /// Since when it is not shown.
     absent_since: Option<Uptime>,
-    /// The end that was shown last by something that may lag behind, and when it is believed if it is shown alike until then.
+    /// The end that was shown last by something that may lag behind, and when it is believed if all looks until then
+    /// show the same.
     lagging_end: Option<(JobStatus, Uptime)>,
 }
 

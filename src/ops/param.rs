@@ -195,8 +195,8 @@ impl ParamKind {
         }
     }
 
-    /// Returns a word from the command line with a moment in it that is counted back from now fixed, and the moment that
-    /// it has become. `now` is asked only then.
+    /// Fixes a moment in a word from the command line that is counted back from now: returns the word with it, and the
+    /// moment; `None` where there is no such moment. `now` is asked only for one.
     ///
     /// # Errors
     /// What `now` says.

@@ -47,7 +47,7 @@ pub(super) async fn restore_to_point(
     let target = cx.open_target(args.get("target")).await?;
     let things = match &into {
         // What a branch is made of must not be overwritten meanwhile.
-        Some(branch) => vec![Thing::whole_branch(args, branch)?, Thing::table_rows(args)?],
+        Some(branch) => vec![Thing::whole_branch(args, branch)?, Thing::rows_of_target(args)?],
         None => vec![Thing::whole_target(args)?],
     };
     let effect = Restore {

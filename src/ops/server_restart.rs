@@ -26,9 +26,9 @@ use serde_json::{Value, json};
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BeforeRestart {
-    /// What tells the start of the server from the next one.
+    /// What tells this start of the server from the next.
     start: Value,
-    /// The settings of the call as they were set: its result, but for what waits.
+    /// The settings of the call as they were set: the result of the call, but for what waits for the restart.
     set: Value,
 }
 

@@ -42,13 +42,13 @@ impl Thing {
         Ok(Self { place: target_ref_text(args)?, part: ThingPart::Named(name.into()) })
     }
 
-    /// Returns what nobody knows of the call's target: nothing else is called so.
+    /// Returns the part of the call's target that stands for what nobody knows: no other part has its name.
     pub(super) fn unknown_part(args: &CallArgs) -> Result<Self> {
         Self::named(args, "something")
     }
 
-    /// Returns the rows of the call's target.
-    pub(super) fn table_rows(args: &CallArgs) -> Result<Self> {
+    /// Returns the rows of the call's target: they keep no two calls apart, and wait for what changes all of it.
+    pub(super) fn rows_of_target(args: &CallArgs) -> Result<Self> {
         Ok(Self { place: target_ref_text(args)?, part: ThingPart::Rows })
     }
 }

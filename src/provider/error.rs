@@ -193,7 +193,7 @@ impl Error {
         self.with_side_effects()
     }
 
-    /// Returns the message with the hint behind it, for who keeps one text of the two.
+    /// Returns the message with the hint behind it, for whoever keeps one text only.
     pub fn message_with_hint(&self) -> String {
         match &self.hint {
             Some(hint) => format!("{}; {hint}", self.message),

@@ -81,8 +81,8 @@ pub trait Provider: Send + Sync {
     /// this answers, or is named in the error's `left_behind`.
     async fn poll_job(&self, job: &Job) -> Result<JobStatus>;
 
-    /// Removes what a job has made that is believed to have failed, where it is certain to be the job's own, and returns its
-    /// error, which names what is left behind.
+    /// Removes what a job made that is believed to have failed, where that is certain to be the job's own. Returns the
+    /// job's error, which names what is left behind.
     async fn remove_what_failed_job_made(&self, _job: &Job, error: Error) -> Error {
         error
     }
@@ -212,7 +212,8 @@ pub trait Backups: Send + Sync {
     async fn create_restore_point(&self, name: &str, key: &CallKey) -> Result<RestorePoint>;
     /// Returns the restore point that `mark` made under `key`, if it did.
     async fn find_restore_point(&self, name: &str, key: &CallKey) -> Result<Option<RestorePoint>>;
-    /// Returns the restore point that was made after `plan_restore_point` had returned this, where that was not null.
+    /// Returns the restore point that was made after `plan_restore_point` had returned `plan`; it is asked only where
+    /// that was not null.
     async fn find_restore_point_made_since_plan(
         &self,
         name: &str,
@@ -264,7 +265,8 @@ pub trait Branches: Send + Sync {
 pub trait Schedules: Send + Sync {
     /// Returns every schedule.
     async fn list(&self) -> Result<Vec<Schedule>>;
-    /// Returns whether the platform has exactly one schedule, which can only be set, and keeps no key of who did.
+    /// Returns whether the platform has exactly one schedule, which can only be set, and keeps no key of the call that
+    /// set it.
     fn has_exactly_one(&self) -> bool {
         false
     }
@@ -306,13 +308,14 @@ pub trait Settings: Send + Sync {
     async fn normalize(&self, values: &Map<String, Value>) -> Result<Map<String, Value>> {
         Ok(values.clone())
     }
-    /// Makes certain that no earlier request for these settings can take effect any more, where that is how requests land
-    /// ([`Provider::landing_limit`]). [`Code::Unknown`] where it cannot be made certain for this target.
+    /// Makes certain that no earlier request for these settings can take effect any more, on targets where a request
+    /// can be ended ([`Provider::landing_limit`] is fenced there). [`Code::Unknown`] where it cannot be made certain
+    /// for this target.
     async fn end_lost_requests(&self, _names: &[String]) -> Result<()> {
         Ok(())
     }
-    /// Returns why the settings may not hold although they are stored, where a request that was not answered may have left
-    /// that so.
+    /// Returns why stored settings may not hold yet, where a request that was not answered may have stored them and not
+    /// loaded them.
     async fn find_unloaded(&self) -> Result<Option<String>> {
         Ok(None)
     }
@@ -333,7 +336,8 @@ pub trait Settings: Send + Sync {
     ) -> Result<Vec<String>> {
         self.set(values).await
     }
-    /// Returns whether another value of a setting holds only after a restart, also where no look says yet that it waits.
+    /// Returns whether a new value of a setting holds only after a restart, also where no look shows yet that it waits
+    /// for one.
     fn needs_restart(&self, _name: &str) -> bool {
         false
     }
@@ -341,7 +345,7 @@ pub trait Settings: Send + Sync {
     async fn server_start(&self) -> Result<Value> {
         Err(unsupported_restart_error())
     }
-    /// Restarts the server, which breaks every connection: twice is not once.
+    /// Restarts the server. That breaks every connection, so asking twice does more harm than asking once.
     async fn restart(&self) -> Result<()> {
         Err(unsupported_restart_error())
     }
@@ -368,7 +372,7 @@ pub trait Network: Send + Sync {
     async fn unban(&self, addresses: &[IpAddr]) -> Result<()>;
     /// Returns whether connections without TLS are refused.
     async fn ssl(&self) -> Result<SslEnforcement>;
-    /// Says whether connections without TLS are refused. [`Network::ssl`] tells when it is applied.
+    /// Sets whether connections without TLS are refused. [`Network::ssl`] tells when it is applied.
     async fn set_ssl_enforcement(&self, enforced: bool) -> Result<SslEnforcement>;
 }
 
@@ -474,7 +478,7 @@ impl<'a> PlannedJob<'a> {
         Self::with_traces(Value::Null, request)
     }
 
-    /// Returns a job that its traces find.
+    /// Returns a planned job that is found again by its traces.
     pub fn with_traces(traces: Value, request: BoxFuture<'a, Result<Job>>) -> Self {
         Self { traces, request, believed_after: Span::ZERO }
     }

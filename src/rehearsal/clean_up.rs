@@ -16,8 +16,8 @@ use crate::{
 /// What to do about clean-up that fails by itself.
 pub(super) const HINT_FOR_CLEAN_UP: &str = "clean-up runs at every end of a run, also one in the middle of the script: let it look what is there first, and throw nothing itself";
 
-/// Returns the clean-up of a run that failed though nothing went wrong that could be why: what a fault elsewhere made of the
-/// run is what clean-up is for.
+/// Returns the clean-up that failed although nothing had gone wrong that explains it. What a fault elsewhere made of
+/// the run explains nothing: clean-up is for that.
 pub(super) fn list_clean_up_failed_by_itself(result: &ScenarioResult) -> Vec<&FailedCleanUp> {
     let may_be_why = result.faults.iter().any(may_fail_clean_up)
         || result

@@ -34,7 +34,8 @@ pub(super) fn draw_faults(seed: u64, process: u32, point: &Point) -> impl Iterat
         .chain(draw_lag(point, &dice))
 }
 
-/// Returns whether a read of a call that changes something is answered from an old world.
+/// Returns the fault of a read that is answered from an old world, if the dice have it: only in a call that changes
+/// something.
 fn draw_lag(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
     let outcome = RequestOutcome::LagsBehind(1 + usize::from(dice[11] % 2));
     let PointKind::Looks(name) = point.at else { return None };
@@ -68,18 +69,19 @@ pub(super) fn changes_something(call: &str) -> bool {
     ops::find_operation(called_name(call)).is_some_and(|op| op.effect != Effect::Read)
 }
 
-/// Returns whether the clock is set forward while a request of a point is looked for, once that breaks nothing.
+/// Returns the fault of a clock that is set forward while a request of a point is looked for, if the dice have it once
+/// that breaks nothing.
 fn draw_clock_jump_fault(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
     let is_drawn = dice[8].is_multiple_of(8);
     clock_jump_fault_at(point.at).filter(|_| is_drawn)
 }
 
-/// Returns whether another process takes the run over at a point: other dice than those of a fault say so.
+/// Returns the fault of a take-over of the run at a point, if other dice than those of a request's fault have it.
 fn draw_take_over_fault(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
     take_over_fault_at(point.at).filter(|_| dice[7].is_multiple_of(8))
 }
 
-/// Returns whether a colleague is there at a point: other dice than those of a fault say so.
+/// Returns the fault of a colleague who is there at a point, if other dice than those of a request's fault have it.
 fn draw_colleague_fault(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
     let turn = [ColleagueTurn::Before, ColleagueTurn::After][usize::from(dice[5] % 2)];
     let outcome = RequestOutcome::BesideColleague(turn);

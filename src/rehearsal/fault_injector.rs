@@ -74,8 +74,8 @@ struct InjectorState {
 }
 
 impl InjectorState {
-    /// Returns whether a fault may strike beside those before it: after an answer one look is believed, so a look does not lag
-    /// behind where the answer was untrue.
+    /// Returns whether a fault may strike beside those before it: after an answer one look is believed, so no look lags
+    /// behind an untrue answer.
     fn may_strike(&self, point: &Point, fault: Fault) -> bool {
         let is_lag = matches!(fault, Fault::Request(RequestOutcome::LagsBehind(_)));
         !(is_lag && self.untruly_answered.contains(&point.call))

@@ -176,7 +176,7 @@ const fn describe_end(ended: RunStatus) -> &'static str {
     }
 }
 
-/// Returns what is not in both, or not the same.
+/// Returns what is in one of the two worlds only, or not the same in both.
 fn list_differing_remainders(was: &WorldRemainders, is: &WorldRemainders) -> BTreeSet<Remainder> {
     let all = was.keys().chain(is.keys());
     all.filter(|remainder| was.get(*remainder) != is.get(*remainder)).cloned().collect()

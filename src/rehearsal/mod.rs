@@ -172,8 +172,8 @@ fn find_violations_of_text(
     Ok(violations)
 }
 
-/// The invariants by which the text is judged: an edited one may undo less than its author meant when something fails. What is
-/// known of its clean-up besides depends on what was judged before.
+/// The invariants that judge a text. An edited text may undo less than its author meant when something fails, and what
+/// is known of its clean-up depends on which scenarios were judged before.
 const PROMISES_OF_TEXT: [&str; 3] = [LEFT_OVER, CLEAN_UP_WORKS, "author"];
 
 /// Returns what was broken in a scenario in which the run went on with an edited text. It is held to the undisturbed run of
@@ -194,7 +194,7 @@ fn find_violations_of_edited(
     Ok(violations)
 }
 
-/// Returns what was broken that the text neither breaks by itself nor only promises.
+/// Returns what was broken, without what the text breaks by itself and without [`PROMISES_OF_TEXT`].
 fn find_new_violations(
     runner: &mut ScenarioRunner<'_>,
     undisturbed: &ScenarioResult,

@@ -87,8 +87,8 @@ pub(super) const ACTS_AT_GATE: &[(&str, OperatorAct)] = &[
     ("leave", OperatorAct::Leave),
 ];
 
-/// What becomes of a run where an edited text is asked about, other than that it is approved: the word for it in the names of
-/// scenarios, and in words.
+/// What goes wrong where a person is asked about an edited text: the word for it in the names of scenarios, the fault,
+/// and the fault in words.
 pub(super) const FAULTS_AT_EDIT_GATE: &[(&str, Fault, &str)] = &[
     ("reject", Fault::Rejection, "it is rejected"),
     ("leave", Fault::Absence, "nobody is there, and it is approved later"),

@@ -311,7 +311,7 @@ fn edit_gate_scenarios(
     let mut scenarios: Vec<Scenario> = Vec::new();
     for (turn, (word, fault, _)) in FAULTS_AT_EDIT_GATE.iter().enumerate() {
         for nth in 0..SCENARIOS_PER_EDIT_GATE_FAULT {
-            // The last of the text are behind most that was done.
+            // Edits near the end of the text come after most of what was done.
             let edited = own.get((own.len() * (nth + 1) / SCENARIOS_PER_EDIT_GATE_FAULT).saturating_sub(1));
             let death = behind.get(spread_index(nth * FAULTS_AT_EDIT_GATE.len() + turn, behind.len()));
             let (Some(edited), Some(death)) = (edited, death) else { continue };
@@ -361,7 +361,8 @@ fn gate_scenarios(number: usize, gate: &Point, edits: &[Arc<EditedRunbook>]) -> 
 /// How many edits of a gate's statement are played at each gate.
 const EDITS_PER_GATE: usize = 6;
 
-/// Returns whether a call has done all that it does when a request has: a person who sees that says that it is done.
+/// Returns whether a call has done all that it does once the request of a point was served: only then does a person who
+/// looks say that it is done.
 fn is_last_act(point: &Point, own: &[&Point]) -> bool {
     let last = own.iter().rev().find(|point| matches!(point.at, PointKind::Acts(_)));
     last.is_some_and(|last| last.at == point.at)

@@ -103,13 +103,13 @@ impl<'a> UndoneCleanUp<'a> {
             .collect();
         // Of a run that is left as it is nobody knows what it would have deferred next.
         let is_left = result.acts.iter().any(|(_, act)| matches!(act, OperatorAct::Leave));
-        let is_all_told =
+        let may_mean_any =
             is_left || told.iter().any(|left| !all.iter().any(|name| names_deferral(left, name)));
         let by_itself: BTreeSet<&str> = list_clean_up_failed_by_itself(result)
             .into_iter()
             .filter_map(|failed| outermost_deferral(&failed.name))
             .collect();
-        let is_any = is_all_told && !told.is_empty();
+        let is_any = may_mean_any && !told.is_empty();
         let is_unknown = is_any && all.is_empty();
         let names = if is_any { all } else { told_names };
         Self { result, known, own, names: &names - &by_itself, is_unknown }
@@ -142,7 +142,7 @@ fn list_deferred_clean_up(result: &ScenarioResult) -> impl Iterator<Item = &str>
     deferred.map(|(name, _)| name).filter(|name| !name.starts_with(CLEAN_UP_PATH))
 }
 
-/// Under what clean-up is recorded as deferred.
+/// The name under which deferred clean-up is recorded.
 const DEFER: &str = "defer";
 
 /// Returns whether something that is left behind is named by the clean-up of this name.

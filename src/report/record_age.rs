@@ -18,8 +18,8 @@ pub struct RecordAge(Span);
 
 impl RecordAge {
     /// Returns the age of a record that was written at a moment.
-    pub fn of_run(runtime: &Runtime, last_record_before_acquisition: Moment) -> Self {
-        Self::from_span(runtime.clock().now().duration_since(last_record_before_acquisition))
+    pub fn of_run(runtime: &Runtime, written_at: Moment) -> Self {
+        Self::from_span(runtime.clock().now().duration_since(written_at))
     }
 
     /// Returns the age of a record that was written so long ago; negative where the clock was set back since.

@@ -75,7 +75,8 @@ pub(super) fn replay_or_run_call(scope: &CallScope, request: CallRequest<'_>) ->
     }
 }
 
-/// Resolves a begun call of a run without a text: `name` and `request` are the recorded ones.
+/// Resolves a begun call of a run without a text, or one that its text does not come to: `name` and `request` are the
+/// recorded ones.
 pub(super) fn resolve_recorded_call(
     scope: &CallScope,
     name: &str,

@@ -8,7 +8,7 @@ use super::{
     events::Event,
     hosted_call::HostedCall,
     observer::{Choice, Question},
-    thing_claims::{part_column_value, wait_and_claim_things},
+    thing_claims::{journal_part, wait_and_claim_things},
 };
 use crate::{
     base::{
@@ -63,7 +63,7 @@ impl CallHost for HostedCall<'_> {
         let (journal, run) = (&self.context.journal, self.context.run.id());
         let things = self.canonicalize_things(things)?;
         let things: Vec<_> =
-            things.into_iter().map(|thing| (thing.place, part_column_value(&thing.part))).collect();
+            things.into_iter().map(|thing| (thing.place, journal_part(&thing.part))).collect();
         self.stop_on_journal_error(journal.lift_quarantines_at(run, self.name, &things))
     }
 
@@ -78,7 +78,7 @@ impl CallHost for HostedCall<'_> {
         self.stop_on_journal_error(journal.replace_past_values(run, self.name, &all))
     }
 
-    async fn find_time_in_doubt(&self, wanted: &[ElementValue]) -> Result<Span> {
+    async fn find_stale_look_time(&self, wanted: &[ElementValue]) -> Result<Span> {
         let now = self.context.fleet.clock().uptime();
         let as_past = |one: &ElementValue| self.to_past_value(one, now.clone(), Span::ZERO);
         let wanted = wanted.iter().map(as_past).collect::<Result<Vec<_>>>()?;
@@ -107,7 +107,7 @@ impl HostedCall<'_> {
         span: Option<Span>,
     ) -> Result<Vec<Quarantine>> {
         let quarantine = |thing: Thing| Quarantine {
-            part: part_column_value(&thing.part),
+            part: journal_part(&thing.part),
             place: thing.place,
             run: self.context.run.id().into(),
             call: self.name.into(),

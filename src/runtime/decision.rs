@@ -49,7 +49,7 @@ impl Drop for StandingQuestion {
 
 /// Returns the time since when a call waits, as text.
 pub(super) fn waiting_since(context: &RunContext, call: &str) -> String {
-    let at = context.run.call_last_began_or_ended_at(call).unwrap_or_else(|| context.fleet.clock().now());
+    let at = context.run.call_last_changed_at(call).unwrap_or_else(|| context.fleet.clock().now());
     at.0.round(jiff::Unit::Second).unwrap_or(at.0).to_string()
 }
 

@@ -196,8 +196,9 @@ impl EditBarrier {
         state.replaying = (state.replaying + count).saturating_sub(1);
     }
 
-    /// Counts the branch on this thread as one that waits at a frontier; returns its number, a receiver that tells when
-    /// some branch is let go on, and what is missing if no other one replays. Nothing when no branch waits any more.
+    /// Counts the branch on this thread as one that waits at a frontier. Returns its number with a receiver that tells
+    /// when some branch is let go on, and what is missing if no other one replays; `None` when no branch waits any
+    /// more.
     pub(super) fn count_as_waiting(
         &self,
         frontier: Frontier,

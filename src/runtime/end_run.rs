@@ -134,8 +134,8 @@ fn record_finish(
     Ok(left_behind)
 }
 
-/// Checks that everything that was deferred is due now: a run does not end without it. One that is given up names it
-/// among what it leaves behind, and so does one of which a person allowed it to be missing.
+/// Checks that everything that was deferred is due now: a run does not end without it. A run that is given up names
+/// what is lost among what it leaves behind, and any run what a person allowed to be missing.
 fn check_lost_cleanup(context: &RunContext) -> Result<(), StopReason> {
     let allowed = context.run.names_allowed_missing();
     let mut lost = context.run.call_names_of_operation(DEFER);
@@ -148,7 +148,7 @@ fn check_lost_cleanup(context: &RunContext) -> Result<(), StopReason> {
         let recorded = context.run.recorded_call(name)?;
         Some(deferred_cleanup::name_missed_clean_up(name, Some(&recorded.args)))
     };
-    // Whoever allowed that it is missing allowed that it is not done, and not that it is not told.
+    // Whoever allows clean-up to be missing allows that it is not done, and not that nobody is told.
     let is_told = |name: &&String| context.is_abandoning || allowed.contains(*name);
     lock_unpoisoned(&context.left_behind).extend(lost.iter().filter(is_told).filter_map(name_it));
     let named: Vec<_> = lost.iter().filter(|name| !is_told(name)).filter_map(name_it).collect();

@@ -7,12 +7,12 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
-/// What is asked whether the targets of a run are there.
+/// Whom to ask whether the targets of a run are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AskForTargets {
     /// The configuration alone: whoever only decides may have no way to a target.
     Configuration,
-    /// Each target, who it is: the run goes on at once.
+    /// Each target, for its identity: the run goes on at once.
     Targets,
 }
 

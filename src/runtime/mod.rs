@@ -2,7 +2,8 @@
 //!
 //! - A run is a deterministic script over recorded calls. No stack is saved: a resume evaluates the recorded
 //!   text from the top, and calls that have ended return their recorded outcome.
-//! - `call` holds the whole policy of a call, `end_run` the whole policy of how a run ends.
+//! - `call` holds the whole policy of a call. How a run ends is in `evaluate` (whether), `end_run` (in which order) and
+//!   `clean_up`.
 //! - A script cannot catch what must stop its run: a flag stops the engine, every native and every wait.
 
 // What a script is made of, and what it can do.

@@ -11,8 +11,8 @@ use crate::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-/// Records a native without an operation (the time, a note, a metric) like a call, so that a replay returns the same
-/// value. The record is written together with the next durable one.
+/// Returns the recorded value of a native without an operation (the time, a note, a metric), or makes and records it
+/// like a call. The record is written together with the next durable one.
 pub(super) fn replay_or_record_native(
     scope: &CallScope,
     native: &str,
@@ -24,7 +24,7 @@ pub(super) fn replay_or_record_native(
     replay_or_record_named(scope, name, native, args, at, make)
 }
 
-/// Records a native as [`replay_or_record_native`] does, under a name that is claimed.
+/// Does what [`replay_or_record_native`] does, under a name that is claimed.
 pub(super) fn replay_or_record_named(
     scope: &CallScope,
     name: String,
@@ -60,8 +60,8 @@ pub(super) fn replay_or_record_named(
     }
 }
 
-/// Records a native as [`replay_or_record_native`] does, and returns its value as what it is. What is recorded and does not
-/// read stops the run: a value made now would be another one.
+/// Does what [`replay_or_record_native`] does for a typed value. What is recorded and does not read stops the run: a
+/// value made now would be another one.
 pub(super) fn replay_or_record_typed<T: Serialize + DeserializeOwned>(
     scope: &CallScope,
     native: &str,
@@ -72,7 +72,7 @@ pub(super) fn replay_or_record_typed<T: Serialize + DeserializeOwned>(
     replay_or_record_typed_as(scope, &scope.claim_note_name(native, args), native, args, at, make)
 }
 
-/// Records a native as [`replay_or_record_typed`] does, under a name that is claimed.
+/// Does what [`replay_or_record_typed`] does, under a name that is claimed.
 pub(super) fn replay_or_record_typed_as<T: Serialize + DeserializeOwned>(
     scope: &CallScope,
     name: &str,

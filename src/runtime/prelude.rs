@@ -32,7 +32,7 @@ pub(super) enum PreludeError {
     Endless,
 }
 
-/// Calls a function of a runbook on its prelude.
+/// Calls a function of a runbook over its prelude, within the limits of what a function may compute and keep.
 pub(super) fn call_runbook_function_within_limits(
     engine: &mut Engine,
     runbook: &Runbook,

@@ -44,7 +44,8 @@ pub(super) fn list_texts_clean_up_depends_on(
     Some(reached)
 }
 
-/// Adds the imports and the modules to what is reached, and returns the texts that were not yet.
+/// Adds the imports and the modules to what is reached, and returns the texts of those that were not reached before;
+/// `None` where one of them makes up a name.
 fn reach_modules(
     scripts: &[ReadScript],
     file: &str,
@@ -65,7 +66,7 @@ fn reach_modules(
     Some(new)
 }
 
-/// Returns nothing where a text calls what it does not name.
+/// Returns `Some` where a text names all that it calls, else `None`.
 fn require_named_calls(text: &str) -> Option<()> {
     list_unreadable_words(&read_code(text)?).next().is_none().then_some(())
 }

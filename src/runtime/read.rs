@@ -108,7 +108,7 @@ impl CallHost for ReadOnlyHost<'_> {
         Err(effect_outside_run_error())
     }
 
-    async fn find_time_in_doubt(&self, _: &[ElementValue]) -> Result<Span> {
+    async fn find_stale_look_time(&self, _: &[ElementValue]) -> Result<Span> {
         Err(effect_outside_run_error())
     }
 }

@@ -190,7 +190,8 @@ impl RunContext {
         self.settling.store(settling, Ordering::SeqCst);
     }
 
-    /// Notes that the script has asked for a call, a gate or a clean-up.
+    /// Notes that the script has asked for a call, a gate or a clean-up, and records it where somebody had allowed that
+    /// to be missing.
     pub(super) fn note_asked_by_script(&self, name: &str) {
         let was_allowed_missing = self.edits.as_ref().is_some_and(|edits| edits.note_asked_by_script(name));
         if was_allowed_missing && !self.is_settling() {

@@ -61,7 +61,8 @@ pub struct ResumeRequest {
     pub abandon: bool,
 }
 
-/// Returns whether a text is another one than that with which a run was last taken up.
+/// Checks that a run may go on with a text, and returns whether it is another one than that with which the run was last
+/// taken up.
 ///
 /// # Errors
 /// [`Refusal`]: no run may go on with it, or the run is ending and goes on as it was recorded.
@@ -415,7 +416,7 @@ impl Runtime {
     }
 }
 
-/// Returns the parameters that a run was not given.
+/// Returns those of a run's parameters that it was not given.
 fn list_added_params(given: &Value, params: &Value) -> Map<String, Value> {
     let values = params.as_object().into_iter().flatten();
     let added = values.filter(|(name, _)| given.get(name.as_str()).is_none());

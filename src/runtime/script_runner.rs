@@ -181,7 +181,8 @@ impl<'a> ScriptRunner<'a> {
         })
     }
 
-    /// Abandons a run with the text of [`journal::Run::edition_to_give_up`]: begun calls are resolved, nothing new begins, then it cleans up.
+    /// Abandons a run with the text of [`journal::Run::edition_to_give_up`]: begun calls are resolved, nothing new
+    /// begins, then it cleans up.
     ///
     /// # Errors
     /// [`Refusal`]: nothing was done.

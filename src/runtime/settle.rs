@@ -15,8 +15,8 @@ use crate::{
 };
 use serde_json::{Value, json};
 
-/// Keeps the clean-up of calls that somebody allowed to be missing in an edited script: their temporary branches are the
-/// run's all the same.
+/// Defers the clean-up of calls that somebody allowed to be missing in an edited script: their temporary branches are
+/// the run's all the same.
 pub(super) fn defer_cleanup_of_missing_calls(scope: &CallScope) -> Result<(), StopReason> {
     let context = scope.run_context();
     if context.run.names_allowed_missing().is_empty() || context.run.is_ending() {

@@ -13,7 +13,7 @@ impl Signals {
         Self(kinds.iter().filter_map(|kind| signal(*kind).ok()).collect())
     }
 
-    /// Returns when one has come since the last time.
+    /// Waits for a signal; one that has come since the last time counts.
     pub(super) async fn wait_for_signal(&mut self) {
         if self.0.is_empty() {
             return future::pending().await;

@@ -61,7 +61,7 @@ pub(super) async fn wait_and_claim_things(
     }
 }
 
-/// Waits until it is a call's turn at its things, and tells for whom.
+/// Waits until it is a call's turn at its things, and says which call it waits for.
 async fn await_turn(
     host: &HostedCall<'_>,
     place: &PlaceInLine,
@@ -101,8 +101,8 @@ enum Obstacle {
     Claim(Claim),
 }
 
-/// Claims things for a call if nothing is in its way. Who only looks what became of a call waits for nobody, and asks for
-/// nothing that others would have to wait for.
+/// Claims things for a call if nothing is in its way. A call that only looks what became of it waits for no claim and
+/// no quarantine, and claims nothing that others would have to wait for.
 fn claim_if_free(
     host: &HostedCall<'_>,
     things: &[Thing],
@@ -111,7 +111,7 @@ fn claim_if_free(
     let now = context.fleet.clock().uptime();
     let claim = |thing: &Thing| Claim {
         place: thing.place.clone(),
-        part: part_column_value(&thing.part),
+        part: journal_part(&thing.part),
         run: context.run.id().into(),
         call: host.name.into(),
     };
@@ -151,7 +151,7 @@ impl OwnTraces {
     }
 }
 
-/// What a call has of its things until it is done.
+/// The claims of a call on its things, given back when this is dropped.
 struct HeldClaim {
     journal: Arc<Journal>,
     run: String,
@@ -168,7 +168,8 @@ fn hold_claim(host: &HostedCall<'_>, place: PlaceInLine, found: OwnTraces) -> Th
 
 impl Drop for HeldClaim {
     fn drop(&mut self) {
-        // A process that dies gives nothing back; nor has one to whose journal nothing can be written, until it is gone.
+        // A thread that panics gives nothing back, as a process that dies. What cannot be given back because the
+        // journal cannot be written is over with the process.
         if !thread::panicking() {
             drop(self.journal.release_claims(&self.run, &self.call));
         }
@@ -251,7 +252,7 @@ fn overdue_error(wait: &str, way_out: Option<&str>) -> Error {
 }
 
 /// Returns what the journal calls a part; `None` for all of a place.
-pub(super) fn part_column_value(part: &ThingPart) -> Option<String> {
+pub(super) fn journal_part(part: &ThingPart) -> Option<String> {
     match part {
         ThingPart::Named(name) => Some(name.clone()),
         ThingPart::Rows => Some(ROWS.to_owned()),
@@ -262,7 +263,7 @@ pub(super) fn part_column_value(part: &ThingPart) -> Option<String> {
 /// Returns whether a quarantine of a call is of this very thing; or of the place where it claims rows, of which it may have changed
 /// what nobody knows.
 fn is_of_thing(quarantine: &Quarantine, thing: &Thing) -> bool {
-    let is_same_part = thing.part == ThingPart::Rows || quarantine.part == part_column_value(&thing.part);
+    let is_same_part = thing.part == ThingPart::Rows || quarantine.part == journal_part(&thing.part);
     quarantine.place == thing.place && is_same_part
 }
 

@@ -96,7 +96,8 @@ impl CallAhead {
     }
 }
 
-/// Returns whether no two calls may be at two things at once. The database itself keeps those who write rows apart.
+/// Returns whether calls at these two things exclude each other. Those that write rows do not: the database itself
+/// keeps them apart.
 fn collide(one: &Thing, other: &Thing) -> bool {
     let parts = match (&one.part, &other.part) {
         (ThingPart::Whole, _) | (_, ThingPart::Whole) => true,

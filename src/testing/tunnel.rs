@@ -30,7 +30,8 @@ pub(crate) enum Kept {
 
 /// A tunnel from a port of this machine to the socket of a database.
 ///
-/// That a client has hung up stays behind what is kept, as in a network that has stalled: the server goes on.
+/// While something is kept, the server does not learn that the client has hung up, as in a network that has stalled: it
+/// goes on.
 pub(crate) struct Tunnel {
     port: u16,
     shared: Arc<Shared>,
@@ -41,7 +42,7 @@ struct Shared {
     socket: PathBuf,
     /// Whether it stands for a connection pooler, which tells a client of another process than the server's.
     is_pooler: AtomicBool,
-    /// What is kept, and what is from then on.
+    /// What is kept now, and what is kept once that has come.
     kept: Mutex<(Kept, Kept)>,
     /// Whether a client of whom something is kept loses its connection.
     hangs_up: AtomicBool,

@@ -47,7 +47,7 @@ impl Journal {
             tx.commit()
         };
         self.with_db(write)?;
-        self.consent.mark_as_used();
+        self.consent.revoke_rolled_back_consent();
         // Only now: whoever dies before this is asked again.
         self.lower_synced_numbers(&open, lost)?;
         let open = open.into_iter().map(|run| run.chain.tail.run).collect();
@@ -85,7 +85,8 @@ impl Journal {
                 synced::SyncedNumber::open(&self.state, run).map_err(failed)?.write_number(*found);
             }
         }
-        // A lock has the number of before, where that was removed.
+        // The lock of a lost run has the file that was removed above: only the numbers of the others are written
+        // through their locks.
         for run in open.iter().filter(|open| lost.iter().all(|lost| lost.run != open.chain.tail.run)) {
             run.lock.write_synced_number(run.chain.tail.seq);
         }

@@ -30,8 +30,8 @@ impl StateConsent {
         self.adopt && self.rolled_back && !self.is_used.load(Ordering::SeqCst)
     }
 
-    /// Returns whether a state may be taken over about which there is this doubt. One whose file does not read may
-    /// have lost more than that.
+    /// Returns whether a state may be taken over despite a doubt about its place. Where the file of the place does not
+    /// read, more than that file may be lost.
     pub(super) fn permits_despite(&self, doubt: &PlaceDoubt) -> bool {
         match doubt {
             PlaceDoubt::Unreadable(_) => self.allows_rolled_back(),
@@ -39,8 +39,8 @@ impl StateConsent {
         }
     }
 
-    /// Notes that the state was taken over.
-    pub(super) fn mark_as_used(&self) {
+    /// Takes the consent to a rolled-back state back, for every copy of it: the state was taken over.
+    pub(super) fn revoke_rolled_back_consent(&self) {
         self.is_used.store(true, Ordering::SeqCst);
     }
 }

@@ -57,7 +57,8 @@ impl Journal {
         Ok(numbers.into_iter().filter_map(compare).collect())
     }
 
-    /// Admits the type of file system that has this number.
+    /// Refuses a file system that several machines may share, by the number of its type, unless somebody consented to
+    /// it.
     pub(in crate::journal) fn refuse_shared_file_system(&self, magic: Option<u32>) -> Result<(), Error> {
         match magic.and_then(name_if_shared_file_system) {
             Some(kind) if !self.consent.shared_file_system => {
@@ -67,8 +68,8 @@ impl Journal {
         }
     }
 
-    /// Returns why this may not be the place of the state, and what is written of the place where it is. A state that has no
-    /// place yet gets this one.
+    /// Gives a state without a place this one. Else returns why this may not be its place, if anything says so, with
+    /// what is recorded of its place.
     fn set_place_or_find_doubt(&self) -> Result<Option<(PlaceDoubt, Option<PlaceNote>)>, Error> {
         let recorded = self.with_db(rows::select_last_place)?;
         let file = match PlaceFile::read(&self.state) {

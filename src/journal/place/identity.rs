@@ -107,7 +107,7 @@ pub(super) fn write_place_file(state: &Path, at: Moment) -> io::Result<PlaceNote
     Ok(note)
 }
 
-/// Puts what stands where a file of the state belongs, and does not read, beside it.
+/// Renames what stands in the place of a file of the state and does not read, so that the file can be written anew.
 pub(super) fn set_unreadable_file_aside(path: &Path) -> io::Result<()> {
     fs::rename(path, path.with_extension(format!("unreadable-{}", random_token()?)))
 }

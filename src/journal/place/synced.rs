@@ -51,7 +51,7 @@ pub(in crate::journal) fn remove_synced_number(state: &Path, run: &str) -> io::R
     }
 }
 
-/// Puts a number that does not read beside it, for whoever looks into what is wrong with the disk.
+/// Renames the file of a number that does not read, and keeps it for whoever looks into what is wrong with the disk.
 pub(super) fn set_synced_number_aside(state: &Path, run: &str) -> io::Result<()> {
     set_unreadable_file_aside(&synced_number_path(state, run))
 }

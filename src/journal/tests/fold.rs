@@ -221,10 +221,7 @@ fn every_attempt_keeps_its_key_its_times_and_its_outcome() {
         ended_at: at(ended),
     };
     assert_eq!(call.attempts, [attempt("k1", 2, 3, err()), attempt("k2", 5, 6, ok())]);
-    assert_eq!(
-        (call.outcome(), call.running_since(), call.last_began_or_ended_at()),
-        (Some(&ok()), None, at(6))
-    );
+    assert_eq!((call.outcome(), call.running_since(), call.last_changed_at()), (Some(&ok()), None, at(6)));
 }
 
 #[test]
@@ -233,7 +230,7 @@ fn a_gate_that_is_asked_anew_waits_since_then() {
     let fold = fold_entries(&[started(), begin("k"), asked(), decided(), asked()]);
     let call = fold.call("a").expect("is known");
     assert_eq!((call.decision.as_ref(), call.is_accepted()), (None, true));
-    assert_eq!(call.last_began_or_ended_at(), Some(Moment(jiff::Timestamp::constant(5, 0))));
+    assert_eq!(call.last_changed_at(), Some(Moment(jiff::Timestamp::constant(5, 0))));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::{
     watch::{Look, Watched, find_within, watch},
 };
 #[cfg(test)]
-use crate::base::mutant::Mutant;
+use crate::base::mutant::{Mutant, is_mutant};
 use crate::{
     base::{clock::Uptime, moment::Span},
     ops::{args::CallArgs, context::CallContext, evidence::Evidence, thing::Thing},
@@ -33,14 +33,14 @@ use std::sync::OnceLock;
 /// its commit.
 const WORK_GRACE: Span = Span::from_secs(60);
 
-/// Takes a statement up where it is: runs it, or asks whether it was committed.
+/// Begins a statement, or goes on with one that was begun: runs it, or asks whether it was committed.
 pub(in crate::ops) async fn begin_or_continue_commit(
     cx: &CallContext<'_>,
     args: &CallArgs,
     provider: &dyn Provider,
     statement: &str,
 ) -> EffectResult<Value> {
-    let (sql, things) = (provider.sql()?, vec![Thing::table_rows(args)?]);
+    let (sql, things) = (provider.sql()?, vec![Thing::rows_of_target(args)?]);
     let commit =
         StatementCommit { cx, provider, sql, things, timeout: args.timeout(), open_since: OnceLock::new() };
     let value = commit.execute_or_recover(args, statement).await;
@@ -126,10 +126,7 @@ impl StatementCommit<'_> {
         cx.host.record_evidence(&Evidence::Commit { token: token.clone(), outcome: None }).await?;
         let committed = match transaction.commit().await {
             #[cfg(test)]
-            Err(e)
-                if e.code == Code::Unknown
-                    && super::mutant::believes_answer(Mutant::CommitAnswerBelieved) =>
-            {
+            Err(e) if e.code == Code::Unknown && is_mutant(Mutant::CommitAnswerBelieved) => {
                 Some(SqlOutcome { rows_affected: 0 })
             }
             Err(e) if e.code == Code::Unknown => await_commit_outcome(cx, *provider, *sql, &token).await?,

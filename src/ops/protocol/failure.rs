@@ -74,8 +74,8 @@ pub(super) fn unasked_after_loss_error(lost: Error, refusal: Error) -> Error {
     join_loss(lost, "it was not asked for again", refusal)
 }
 
-/// Joins the error of a lost request with what came after it. Where that nothing comes of it is certain, what came after it is
-/// the error of the call; else what the lost one does decides.
+/// Joins the error of a lost request with what came after it. Where it is certain that the lost one did nothing, the
+/// later error is the error of the call; else the lost one decides.
 fn join_loss(lost: Error, told: &str, refusal: Error) -> Error {
     let message = format!("{}; {told}: {}", lost.message, refusal.message);
     if lost.side_effects == SideEffects::None {
@@ -88,7 +88,8 @@ fn join_loss(lost: Error, told: &str, refusal: Error) -> Error {
     Error { message, hint, side_effects, left_behind: refusal.left_behind, ..lost }
 }
 
-/// Refuses to ask for anything while calls are only settled. What an earlier process kept before it could ask is given back.
+/// Refuses to ask for anything while calls are only settled. A quarantine that an earlier process began before it could
+/// ask is ended.
 pub(super) async fn refuse_when_only_settling(cx: &CallContext<'_>) -> EffectResult<()> {
     if !cx.settles_only {
         return Ok(());
@@ -99,8 +100,8 @@ pub(super) async fn refuse_when_only_settling(cx: &CallContext<'_>) -> EffectRes
     Err(EffectFailure::NeverAsked)
 }
 
-/// Lets a call go on whose effect was not made before; of one that may have been, without a record that is left, nobody can
-/// tell from what the target keeps.
+/// Refuses a call whose effect may have been made before, without a record that is left: nobody can tell from what the
+/// target keeps.
 ///
 /// # Errors
 /// [`EffectFailure::Undecided`].

@@ -15,7 +15,7 @@ use super::{
     watch::{Look, Watched, watch},
 };
 #[cfg(test)]
-use crate::base::mutant::Mutant;
+use crate::base::mutant::{Mutant, is_mutant};
 use crate::{
     base::moment::Span,
     ops::{
@@ -103,7 +103,7 @@ impl JobRequest<'_> {
     async fn resolve_to_end(&self, sending: &mut RequestTracker<'_>) -> EffectResult<Value> {
         let job = self.find_or_send(sending).await?;
         #[cfg(test)]
-        if super::mutant::believes_answer(Mutant::JobAnswerBelieved) {
+        if is_mutant(Mutant::JobAnswerBelieved) {
             return Ok(json!(job));
         }
         #[cfg(test)]
@@ -162,7 +162,7 @@ impl JobRequest<'_> {
         self.send_and_await(sending, lost).await
     }
 
-    /// Reads what was recorded of the job: by what does not read, nothing is asked or cancelled.
+    /// Checks that what was recorded of the job reads: by a record that does not, nothing is asked or cancelled.
     fn check_recorded_job(&self, recorded: RecordedJob<'_>) -> EffectResult<()> {
         self.provider.check_recorded_job(recorded).map_err(|e| EffectFailure::Unreadable(e.message))
     }
@@ -190,7 +190,7 @@ impl JobRequest<'_> {
         self.send_planned(sending, planned, lost).await
     }
 
-    /// Plans it. A job whose end the call could never know is not asked for. What is told from others by what was there before
+    /// Plans the job. One whose end the call could never know within its time is refused. What is told from others by what was there before
     /// is planned when a look must show them.
     async fn plan(&self, sending: &RequestTracker<'_>) -> EffectResult<PlannedJob<'_>> {
         if !self.effect.does_job_name_its_own() {
@@ -303,7 +303,7 @@ impl JobRequest<'_> {
         self.effect.is_found_by_difference() || self.effect.may_hold_before_request()
     }
 
-    /// Records a job that goes on, after its things are kept until its end.
+    /// Puts the things of a job that goes on under quarantine until its end, then records the job.
     async fn record_accepted_job(&self, sending: &mut RequestTracker<'_>, job: Job) -> EffectResult<Job> {
         sending.quarantine_until_settled().await?;
         self.cx.host.record_evidence(&Evidence::Accepted { job: job.clone() }).await?;

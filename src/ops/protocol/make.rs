@@ -12,7 +12,7 @@ use super::{
     watch::find_within,
 };
 #[cfg(test)]
-use crate::base::mutant::Mutant;
+use crate::base::mutant::{Mutant, is_mutant};
 use crate::{
     base::moment::Span,
     ops::{args::CallArgs, context::CallContext, evidence::Evidence, thing::Thing},
@@ -41,7 +41,7 @@ pub(in crate::ops) trait MakeEffect: Sync {
     async fn send_request(&self) -> Result<Value>;
 }
 
-/// Takes up where it is what is made at once: begins it, or goes on with it.
+/// Makes something that is made at once: begins it, or goes on with what was begun.
 pub(in crate::ops) async fn begin_or_continue_make(
     cx: &CallContext<'_>,
     args: &CallArgs,
@@ -93,9 +93,7 @@ impl Making<'_> {
         let evidence = |sent_by| Evidence::Make { before: self.before.clone(), sent_by };
         match sending.record_and_send(evidence, self.effect.send_request()).await? {
             #[cfg(test)]
-            RequestAnswer::Answered(made) if super::mutant::believes_answer(Mutant::MakeAnswerBelieved) => {
-                Ok(made)
-            }
+            RequestAnswer::Answered(made) if is_mutant(Mutant::MakeAnswerBelieved) => Ok(made),
             RequestAnswer::Answered(_) => match self.wait_until_made_is_seen().await? {
                 Some(made) => Ok(made),
                 None => Err(self.unseen_making_error(sending).into()),
@@ -112,19 +110,20 @@ impl Making<'_> {
         }
     }
 
-    /// Looks for one that was answered.
+    /// Looks for what was made until it is seen, after its request was answered; `None` when the time for that is over.
     async fn wait_until_made_is_seen(&self) -> EffectResult<Option<Value>> {
         let find = || self.effect.find(&self.before);
         find_within(self.cx, self.provider, self.limit, &self.effect.subject_for_messages(), find).await
     }
 
-    /// Looks for a lost one until it cannot land any more; `why` is the error of one that did not.
+    /// Looks for what a lost request makes until that cannot land any more; `why` is the error where it did not.
     async fn await_lost_making(&self, sending: &RequestTracker<'_>, why: Error) -> EffectResult<Value> {
         let find = || self.effect.find(&self.before);
         sending.await_lost_result(self.provider, &self.effect.subject_for_messages(), why, find).await
     }
 
-    /// Returns the error of one that was answered and is not seen. What can come no more is not there to be named.
+    /// Returns the error of what was answered and is not seen. It names it as left behind only while it may still
+    /// appear.
     fn unseen_making_error(&self, sending: &RequestTracker<'_>) -> Error {
         let what = self.effect.subject_for_messages();
         let mut error =

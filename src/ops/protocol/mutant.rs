@@ -18,10 +18,6 @@ pub(super) fn looks_once() -> bool {
     is_mutant(Mutant::LooksOnce)
 }
 
-pub(super) fn believes_answer(to: Mutant) -> bool {
-    is_mutant(to)
-}
-
 pub(super) fn believes_lagging_look() -> bool {
     is_mutant(Mutant::LaggingLookBelieved)
 }

@@ -5,7 +5,7 @@
 //! now and had not before what a call has made, until no look can show the list from before the last call that added to it.
 
 use super::{
-    sending::RequestTracker,
+    sending::{RequestTracker, StaleLooks},
     watch::{Look, watch},
 };
 use crate::{
@@ -18,19 +18,13 @@ use crate::{
 };
 use serde_json::Value;
 
-/// How long looks are in doubt.
-pub(super) struct LookDoubt {
-    began: Uptime,
-    span: Span,
-}
-
 impl RequestTracker<'_> {
     /// Finds out how long a look that shows these values may be showing what was before the last change. A change that no look
     /// within the call's time could tell from that is refused, unless it was asked for before.
     ///
     /// # Errors
     /// [`Code::Timeout`]; nothing was asked for.
-    pub(super) async fn begin_doubt(
+    pub(super) async fn begin_stale_look_time(
         &mut self,
         subject: &str,
         wanted: &[ElementValue],
@@ -44,8 +38,9 @@ impl RequestTracker<'_> {
         if super::mutant::believes_past_value() {
             return Ok(());
         }
-        let (began, span) = (self.cx.fleet.clock().uptime(), self.cx.host.find_time_in_doubt(wanted).await?);
-        self.doubt = Some(LookDoubt { began, span });
+        let (began, span) =
+            (self.cx.fleet.clock().uptime(), self.cx.host.find_stale_look_time(wanted).await?);
+        self.stale_looks = Some(StaleLooks { since: began, span });
         if span <= timeout || self.has_lost_request() {
             return Ok(());
         }
@@ -83,7 +78,7 @@ impl RequestTracker<'_> {
         if super::mutant::believes_past_value() {
             return Ok(());
         }
-        let span = self.cx.host.find_time_in_doubt(&list).await?;
+        let span = self.cx.host.find_stale_look_time(&list).await?;
         if span > timeout && !self.has_lost_request() {
             return Err(unaskable_error(subject, "a look may not show what was made right before", span));
         }
@@ -92,9 +87,9 @@ impl RequestTracker<'_> {
     }
 
     /// Returns how long a look that shows what is wanted may still be showing what was before the last change.
-    pub(super) fn time_in_doubt(&self) -> Span {
-        let Some(LookDoubt { began, span }) = &self.doubt else { return Span::ZERO };
-        let passed = self.cx.fleet.clock().uptime().since_in_same_boot(began).unwrap_or(Span::ZERO);
+    pub(super) fn stale_look_time_left(&self) -> Span {
+        let Some(StaleLooks { since, span }) = &self.stale_looks else { return Span::ZERO };
+        let passed = self.cx.fleet.clock().uptime().since_in_same_boot(since).unwrap_or(Span::ZERO);
         Span(span.0.saturating_sub(passed.0)).max(Span::ZERO)
     }
 

@@ -5,7 +5,8 @@ use crate::{
     provider::{Code, Error, Result},
 };
 
-/// How long planning may take where the call's time is over before: a lost request was looked for longer than that.
+/// How long planning may take where the time of its call is over before it begins: looking for a lost request may have
+/// used that up.
 const GRACE: Span = Span::from_secs(10);
 
 /// Returns the plan of a call, which must be there within the call's time: a target that answers nothing keeps no call.

@@ -13,7 +13,7 @@ use super::{
     watch::{Look, Watched, watch},
 };
 #[cfg(test)]
-use crate::base::mutant::Mutant;
+use crate::base::mutant::{Mutant, is_mutant};
 use crate::{
     base::moment::Span,
     ops::{
@@ -84,7 +84,9 @@ pub(in crate::ops) async fn begin_or_continue_removal<E: RemoveEffect>(
         .into_iter()
         .map(|thing| ElementValue::absent(thing.place, effect.gone_id(&gone)))
         .collect();
-    if let Err(e) = sending.begin_doubt(&effect.subject_for_messages(), &absent, args.timeout()).await {
+    if let Err(e) =
+        sending.begin_stale_look_time(&effect.subject_for_messages(), &absent, args.timeout()).await
+    {
         return Err(planning_failure(cx, e));
     }
     let removal = Removal { cx, provider, effect, gone: &gone, limit: args.timeout().min(GONE_TIMEOUT) };
@@ -122,9 +124,7 @@ impl<E: RemoveEffect> Removal<'_, E> {
             let evidence = |sent_by| Evidence::Remove { gone: json!(self.gone), sent_by };
             match sending.record_and_send(evidence, self.effect.send_request(self.gone)).await? {
                 #[cfg(test)]
-                RequestAnswer::Answered(())
-                    if super::mutant::believes_answer(Mutant::RemoveAnswerBelieved) =>
-                {
+                RequestAnswer::Answered(()) if is_mutant(Mutant::RemoveAnswerBelieved) => {
                     return Ok(());
                 }
                 RequestAnswer::Answered(()) if self.wait_until_seen_gone(sending).await? => return Ok(()),
@@ -164,7 +164,7 @@ impl<E: RemoveEffect> Removal<'_, E> {
     async fn wait_until_seen_gone(&self, sending: &RequestTracker<'_>) -> EffectResult<bool> {
         let look = || async {
             Ok(match self.look().await? {
-                Look::Seen(gone) if sending.time_in_doubt() > Span::ZERO => {
+                Look::Seen(gone) if sending.stale_look_time_left() > Span::ZERO => {
                     let subject = self.effect.subject_for_messages();
                     let phase = format!("waiting until no look can show what was before {subject} was made");
                     Look::NotYet(gone, Progress::with_phase(phase))
@@ -172,7 +172,7 @@ impl<E: RemoveEffect> Removal<'_, E> {
                 look => look,
             })
         };
-        self.watch_until_seen(self.limit.max(sending.time_in_doubt()), look).await
+        self.watch_until_seen(self.limit.max(sending.stale_look_time_left()), look).await
     }
 
     /// Looks whether it is gone.
@@ -184,7 +184,7 @@ impl<E: RemoveEffect> Removal<'_, E> {
         Ok(Look::NotYet(false, Progress::with_phase(phase)))
     }
 
-    /// Looks until it is gone, for `limit` at most.
+    /// Looks until nothing of it is left, for `limit` at most; returns whether nothing is.
     async fn wait_until_removed(&self, limit: Span) -> EffectResult<bool> {
         self.watch_until_seen(limit, || self.look()).await
     }

@@ -2,7 +2,6 @@
 
 use super::{
     failure::{EffectFailure, EffectResult, refuse_when_only_settling},
-    past_values::LookDoubt,
     watch::Look,
 };
 use crate::{
@@ -41,12 +40,18 @@ pub(super) struct RequestTracker<'a> {
     is_earlier_at_work: bool,
     /// The things of which no look can tell whether the answered request has landed there.
     unproven: Vec<Thing>,
-    /// How long a look that shows what is wanted says nothing.
-    pub(super) doubt: Option<LookDoubt>,
+    /// How long a look that shows what is wanted may be showing what was before the last change.
+    pub(super) stale_looks: Option<StaleLooks>,
     /// What each element that the call changes was before.
     pub(super) values_before: Vec<ElementValue>,
     #[expect(dead_code, reason = "it is held, not looked at")]
     hold: Option<ThingHold>,
+}
+
+/// For how long, and since when, looks may show what was before the last change.
+pub(super) struct StaleLooks {
+    pub(super) since: Uptime,
+    pub(super) span: Span,
 }
 
 /// What came of one request.
@@ -60,7 +65,8 @@ pub(super) enum RequestAnswer<T> {
 }
 
 impl<'a> RequestTracker<'a> {
-    /// Waits until nothing else is under way at these parts of the call's target; until then nothing is read either.
+    /// Claims these parts of the call's target once nothing else is under way at them; until then nothing is read
+    /// either.
     pub(super) async fn claim_when_free(
         cx: &'a CallContext<'a>,
         args: &CallArgs,
@@ -89,7 +95,7 @@ impl<'a> RequestTracker<'a> {
             is_accepted: false,
             is_earlier_at_work,
             unproven: Vec::new(),
-            doubt: None,
+            stale_looks: None,
             values_before: Vec::new(),
             hold,
         })
@@ -103,8 +109,8 @@ impl<'a> RequestTracker<'a> {
         self.redate_quarantine().await
     }
 
-    /// Keeps the things until the job that was accepted is settled: what a provider states of its requests says nothing of
-    /// how long their work takes.
+    /// Keeps the things under quarantine until the job that was accepted is settled: what a provider states of its
+    /// requests says nothing of how long their work takes.
     pub(super) async fn quarantine_until_settled(&mut self) -> Result<()> {
         self.is_accepted = true;
         self.cx.host.begin_quarantine(&self.things, &self.cx.fleet.clock().uptime(), None).await
@@ -114,7 +120,7 @@ impl<'a> RequestTracker<'a> {
     /// attempt's.
     pub(super) async fn adopt_accepted_job(&mut self) -> Result<()> {
         if !self.cx.is_to_be_redone() {
-            // Its things are kept since it was accepted.
+            // Its things are under quarantine since it was accepted.
             self.answered = self.lost.take();
             self.looking_since = None;
         }
@@ -126,8 +132,8 @@ impl<'a> RequestTracker<'a> {
         self.answered = Some(at);
     }
 
-    /// Keeps these things also when the call is done, until what was answered must have landed: they were as wanted before,
-    /// so a look that shows them so proves nothing.
+    /// Keeps these things under quarantine beyond the end of the call, until what was answered must have landed: they
+    /// were as wanted before, so a look that shows them so proves nothing.
     pub(super) fn doubt_landing_at(&mut self, things: Vec<Thing>) {
         #[cfg(test)]
         if super::mutant::takes_look_for_landing() {
@@ -185,7 +191,7 @@ impl<'a> RequestTracker<'a> {
         }
     }
 
-    /// Returns how long the things are kept after the last request; `None` where nobody knows.
+    /// Returns how long the quarantine lasts after the last request; `None` where nobody knows.
     fn quarantine_span(&self) -> Option<Span> {
         self.landing.max_delay().filter(|_| !self.is_earlier_at_work)
     }

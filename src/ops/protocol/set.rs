@@ -15,7 +15,7 @@ use super::{
     watch::{Look, Watched, watch},
 };
 #[cfg(test)]
-use crate::base::mutant::Mutant;
+use crate::base::mutant::{Mutant, is_mutant};
 use crate::{
     base::{clock::Stopwatch, moment::Span},
     ops::{
@@ -58,12 +58,13 @@ pub(in crate::ops) trait SetEffect: Sync {
     fn list_elements_not_requested(&self, _changes: &ElementChanges) -> Vec<String> {
         Vec::new()
     }
-    /// Makes certain that a request whose answer never came can take effect no more, where that is how requests land.
+    /// Makes certain that a request whose answer never came can take effect no more, on targets where a request can be
+    /// ended.
     async fn end_lost_requests(&self) -> Result<()> {
         Ok(())
     }
-    /// Returns what keeps elements that are as wanted from holding, where a request that was not answered may have left it
-    /// undone, and asking again does it.
+    /// Returns why elements that are as wanted may not hold yet, where a request that was not answered may have left a
+    /// part undone that another request does.
     async fn find_half_done(&self) -> Result<Option<String>> {
         Ok(None)
     }
@@ -138,7 +139,9 @@ pub(in crate::ops) async fn begin_or_continue_set(
     sending.values_before =
         set.list_values(|change| (change.before != change.wanted).then(|| change.before.clone()));
     let wanted = set.list_values(|change| Some(change.wanted.clone()));
-    if let Err(e) = sending.begin_doubt(effect.subject_for_messages(), &wanted, args.timeout()).await {
+    if let Err(e) =
+        sending.begin_stale_look_time(effect.subject_for_messages(), &wanted, args.timeout()).await
+    {
         return Err(planning_failure(cx, e));
     }
     let value = if cx.is_doubtful {
@@ -215,8 +218,9 @@ impl SetRequest<'_> {
         }
     }
 
-    /// Makes certain that what is not asked for is as wanted, which one look that lags behind calls so; what is seen to be
-    /// otherwise is planned anew. Returns the value of the change when nothing else is left of it.
+    /// Makes certain that the elements which are not asked for are as wanted: one look that may lag behind does not
+    /// prove it. What is seen to be otherwise is planned anew. Returns the value of the change when nothing is left to
+    /// ask for.
     async fn confirm_elements_not_requested(
         &mut self,
         sending: &RequestTracker<'_>,
@@ -385,26 +389,26 @@ impl SetRequest<'_> {
     /// Waits until an answered change is seen to hold.
     async fn await_applied(&self, sending: &RequestTracker<'_>) -> EffectResult<Value> {
         #[cfg(test)]
-        if super::mutant::believes_answer(Mutant::SetAnswerBelieved) {
+        if is_mutant(Mutant::SetAnswerBelieved) {
             return Ok(self.effect.result(&self.changes, self.effect.look(&self.changes).await?));
         }
         let look = || async {
             Ok(match self.look(LookAfter::Answer).await? {
-                Look::Seen(seen) if sending.time_in_doubt() > Span::ZERO => Look::NotYet(
+                Look::Seen(seen) if sending.stale_look_time_left() > Span::ZERO => Look::NotYet(
                     seen,
                     look_progress("waiting until no look can show what was before the last change"),
                 ),
                 look => look,
             })
         };
-        let seen = self.watch_until_seen(self.limit.max(sending.time_in_doubt()), look).await?;
+        let seen = self.watch_until_seen(self.limit.max(sending.stale_look_time_left()), look).await?;
         match seen.standing {
             ElementsStanding::AsWanted => Ok(self.effect.result(&self.changes, seen.look)),
             _ => Err(self.unapplied_error(&seen, sending).into()),
         }
     }
 
-    /// Concludes a change that was lost from how its elements stand.
+    /// Concludes from how its elements stand what became of a change whose answer was lost.
     async fn conclude_lost_change(
         &self,
         seen: SeenChange,
@@ -497,8 +501,8 @@ fn look_progress(phase: impl Into<String>) -> Progress {
     Progress { again_in: Some(LOOK_INTERVAL), ..Progress::with_phase(phase) }
 }
 
-/// Returns whether a look that shows a change as wanted says nothing of its lost request yet: it may lag behind as far as a
-/// request may take to land, to before the last change but one, and it was sent later than anything was planned.
+/// Returns whether a look that shows a change as wanted says nothing of its lost request yet. The look may lag behind
+/// as far as a request may take to land, and the request was sent later than anything was planned.
 fn may_look_still_lag(sending: &RequestTracker<'_>) -> bool {
     #[cfg(test)]
     if super::mutant::believes_lagging_look() {

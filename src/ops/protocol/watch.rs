@@ -97,8 +97,8 @@ pub(super) async fn find_within<T, F: Future<Output = Result<Option<T>>>>(
     }
 }
 
-/// Returns what the error of a look that had to show something means: where it names what was left behind, that the thing was
-/// not made whole; else whether it is there is not known.
+/// Returns what it means that a look failed which had to show something. An error that names what is left behind says
+/// that the thing was not made whole; any other leaves open whether it is there.
 pub(super) fn look_failure(subject: &str, error: Error) -> EffectFailure {
     if error.left_behind.is_empty() {
         EffectFailure::Undecided(format!("{subject} cannot be looked for: {}", error.message_with_hint()))

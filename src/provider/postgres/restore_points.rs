@@ -116,7 +116,7 @@ pub(super) async fn find_restore_point(
     let Some(after) = record.after.clone() else {
         return Err(unknown("its record was written by another version of redrill"));
     };
-    // What was sent must not come after the look; its session is the only way in which it can.
+    // What was sent must not come after the look, and can come only through its session.
     let client = cluster.address.connect().await.map_err(|e| unknown(&e.message))?;
     sql::end_sessions(&client, &[session_name(name)]).await.map_err(|e| unknown(&e.message))?;
     // A process died before it recorded the answer. The archive must be complete before it can prove absence.

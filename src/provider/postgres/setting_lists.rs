@@ -50,7 +50,7 @@ pub(super) fn split_list(setting: &str, text: &str) -> Result<Option<Vec<String>
 const EMPTY_NAME: &str =
     "`ALTER SYSTEM` would write an empty name, which the server takes for a file and does not find";
 const EMPTY_LIST_HINT: &str =
-    "take the override away, with nothing as the value; an empty list belongs into `postgresql.conf`";
+    "take the override away, with nothing as the value; an empty list belongs in `postgresql.conf`";
 const LIST_HINT: &str = "write names with commas in between; a name with other characters in double quotes";
 
 fn split_names(text: &str, unquoted: Unquoted) -> Result<Vec<String>, &'static str> {

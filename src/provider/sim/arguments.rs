@@ -5,10 +5,10 @@ use std::borrow::Borrow as _;
 
 /// An argument of a request, which can be copied and lent again.
 pub(super) trait Argument<'a>: Sized {
-    /// What keeps it.
+    /// The copy that is kept.
     type Kept: Clone + Send + Sync + 'static;
 
-    /// Returns a copy that the caller's end does not end.
+    /// Returns a copy that outlives the caller.
     fn to_owned_argument(self) -> Self::Kept;
 
     /// Returns the argument as the request takes it.

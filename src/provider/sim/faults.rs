@@ -190,8 +190,8 @@ impl FaultySim {
         Ok(())
     }
 
-    /// Lets something happen to the world that was sent at a moment, and returns whether it has changed it. Where reads may lag
-    /// behind, the world before a change is kept for them.
+    /// Makes a change that was sent at a moment, and returns what it gave and whether the world is another one now.
+    /// Where reads may lag behind, the world before a change is kept for them.
     async fn change_world<T>(&self, sent: Moment, change: impl Future<Output = T>) -> Result<(T, bool)> {
         let before = if self.faults.keeps_old_worlds() { Some(self.sim.copy_world()?) } else { None };
         let effects = self.sim.count_effects()?;

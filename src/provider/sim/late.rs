@@ -101,8 +101,8 @@ impl LateEffects {
         worlds.drain(..surplus);
     }
 
-    /// Returns `sim` in the world before so many of the last changes, or of as many as may not be shown yet: each is shown
-    /// within `bound` after it was sent. Nothing where there are none.
+    /// Returns `sim` in the world before the last `changes` changes, or before those of them that a read may still
+    /// miss: each is shown within `bound` after it was sent. `None` where every change is shown.
     pub(super) fn find_old_view(&self, sim: &Sim, changes: usize, bound: Span) -> Result<Option<Sim>> {
         let now = sim.world_time()?;
         let worlds = lock_unpoisoned(&self.before_changes);

@@ -13,11 +13,11 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// Under what the log of effects has a restart of the server.
+/// The name of a restart of the server in the log of effects.
 const RESTART: &str = "server.restart";
 
 impl Sim {
-    /// Overrides settings; `kind` is under what the log of effects has it.
+    /// Overrides settings; `kind` is the name of that in the log of effects.
     pub(super) fn override_settings(&self, kind: &str, values: &Map<String, Value>) -> Result<()> {
         let known: Vec<(&Parameter, &Value)> = values
             .iter()

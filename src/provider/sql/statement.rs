@@ -100,7 +100,7 @@ const LASTING_WORDS: &[(&str, &str)] = &[
     ("PG_PROMOTE", "a promotion stays"),
 ];
 
-/// Says of the error of a statement that was rolled back that something of it stays, where its text names what does.
+/// Adds to the error of a statement that was rolled back that something of it stays, where its text names what does.
 pub(crate) fn add_lasting_effects_to_error(error: Error, sql: &str) -> Error {
     let Some(stays) = find_lasting_effect(&error, sql) else { return error };
     let own = error.hint.clone().map(|own| format!("{own}\n")).unwrap_or_default();
@@ -169,7 +169,7 @@ fn was_copy_refused(error: &Error, sql: &str) -> bool {
             || names_role.iter().any(|role| error.message.contains(role)))
 }
 
-/// Says of the error of a statement outside a transaction that a part of it may be done.
+/// Adds to the error of a statement outside a transaction that a part of it may be done.
 pub(in crate::provider) fn add_partial_effects_to_error(error: Error) -> Error {
     let own = error.hint.clone().map(|own| format!("{own}\n")).unwrap_or_default();
     error.with_side_effects().with_hint(format!(

@@ -56,7 +56,7 @@ impl Supabase {
     }
 }
 
-/// Takes a page for no answer: it is of something between here and the API, which may have passed nothing on.
+/// Refuses a web page as an answer: something between here and the API has made it, and may have passed nothing on.
 fn refuse_web_page(answer: Value) -> Result<Value> {
     match answer.as_str() {
         Some(text) if text.trim_start().starts_with('<') => {

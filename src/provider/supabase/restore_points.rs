@@ -45,7 +45,7 @@ impl RestorePointRow {
         self.completed_on.as_deref().and_then(|at| Moment::parse(at).ok())
     }
 
-    /// Returns the restore point as the one that was asked for after a moment; `None` for an earlier one of its name. The
+    /// Returns the restore point if it was completed after a moment; `None` for an earlier one of its name. The
     /// platform reports neither the LSN nor the timeline.
     ///
     /// # Errors

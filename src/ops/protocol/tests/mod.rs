@@ -112,7 +112,7 @@ impl CallHost for MemoryHost {
         Ok(())
     }
 
-    async fn find_time_in_doubt(&self, wanted: &[ElementValue]) -> Result<Span> {
+    async fn find_stale_look_time(&self, wanted: &[ElementValue]) -> Result<Span> {
         let past = lock_unpoisoned(&self.past_values);
         Ok(past
             .iter()

@@ -16,7 +16,7 @@ use crate::{
 use std::time::Duration;
 use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
 
-/// How long an answer is waited for where no call says it: each statement here does one small thing.
+/// How long the answer to a read is waited for where no call says it: each statement here does one small thing.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an answer is waited for, however little is left of a call's time.
 const ANSWER_TIMEOUT_MIN: Duration = Duration::from_secs(5);
@@ -64,7 +64,7 @@ pub(in super::super) async fn send_change(
         )
         .with_hint("see why the server answers so late, then ask again"));
     }
-    // The time of a call that is over does not keep it from cleaning up.
+    // A call whose time is over may still clean up.
     let left = call_time_left().filter(|left| !left.is_zero());
     let limit = left.unwrap_or(ANSWER_TIMEOUT_MIN);
     let why = match tokio::time::timeout(limit, client.simple_query(sql)).await {

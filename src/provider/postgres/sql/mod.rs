@@ -33,7 +33,7 @@ use commit::PendingTransaction;
 use fetch::limit_in_millis;
 use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
-use sessions::{END_POLL_INTERVAL, end_sessions_of_call};
+use sessions::{END_POLL_INTERVAL, tell_sessions_to_end};
 use std::{future::Future, pin::pin, time::Duration};
 use tokio::time::Instant;
 use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow, Statement};
@@ -69,7 +69,7 @@ impl Sql for Database {
         let client = self.address.connect().await?;
         let token = within_timeout(timeout, async {
             // An earlier attempt may still be at work, and would be in the way.
-            while !end_sessions_of_call(&client, &[SessionName::for_call(key)]).await? {
+            while !tell_sessions_to_end(&client, &[SessionName::for_call(key)]).await? {
                 tokio::time::sleep(END_POLL_INTERVAL).await;
             }
             begin_transaction(&client, &commit::begin_sql(key), timeout).await?;
@@ -117,7 +117,9 @@ impl Sql for Database {
         let asked = Instant::now();
         let client = match self.address.connect().await {
             Ok(client) => client,
-            Err(e) if e.code == Code::Unavailable => return Ok(unreachable_health(&e, elapsed_since(asked))),
+            Err(e) if e.code == Code::Unavailable => {
+                return Ok(health_from_connect_error(&e, elapsed_since(asked)));
+            }
             Err(e) => return Err(e),
         };
         let row = within_timeout(Span::from_secs(10), fetch_rows(&client, HEALTH_SQL)).await?;
@@ -156,7 +158,7 @@ impl Database {
     /// As for connecting.
     pub(super) async fn terminate_unfinished_session(&self, key: &CallKey) -> Result<CommitState> {
         let client = self.address.connect().await?;
-        Ok(if end_sessions_of_call(&client, &[SessionName::for_call(key)]).await? {
+        Ok(if tell_sessions_to_end(&client, &[SessionName::for_call(key)]).await? {
             CommitState::NotCommitted
         } else {
             CommitState::Open("its session was told to end".into())
@@ -260,8 +262,10 @@ async fn send_statement(client: &Client, sql: &str) -> Result<u64, tokio_postgre
     Ok(rows_affected)
 }
 
-fn unreachable_health(why: &Error, latency: Span) -> Health {
-    let starting = why.message.contains("57P03");
+/// Returns the health of a server that takes no connection: `starting` while it refuses them for that (57P03), else
+/// `unreachable`.
+fn health_from_connect_error(error: &Error, latency: Span) -> Health {
+    let starting = error.message.contains("57P03");
     Health {
         ok: false,
         status: if starting { "starting" } else { "unreachable" }.into(),

@@ -1,8 +1,8 @@
 //! The names of sessions whose statements may be lost, and how such sessions are ended.
 //!
-//! A statement that a network holds back reaches the server in the session that it was sent in. That session was open
-//! before, and had said that it bears its name: a session of which that is not certain has been sent nothing that matters.
-//! Whoever ends every session of the name therefore knows that nothing comes later.
+//! A statement that a network holds back reaches the server in the session that it was sent in, which had its name
+//! before anything that matters was sent in it. Whoever ends every session of the name therefore knows that nothing
+//! comes later.
 //!
 //! Behind a connection pooler this does not hold: the pooler may have what was sent, and hand it to any session.
 
@@ -30,7 +30,7 @@ impl SessionName {
         Self(format!("redrill {key}"))
     }
 
-    /// Returns the name of a session that changes a thing: something of a kind that a cluster has once by that name.
+    /// Returns the name of a session that changes the one thing of this kind and name in a cluster.
     pub(in super::super) fn for_thing(kind: &str, thing: &str) -> Self {
         let mut name = data_encoding::BASE32_NOPAD.encode(&Sha256::digest(thing)).to_lowercase();
         // The server cuts a name off at 63 bytes.
@@ -72,7 +72,7 @@ pub(in super::super) async fn end_sessions(client: &Client, names: &[SessionName
         .with_hint("look what is there, and decide; give the target the server's own address"));
     }
     let begun = Instant::now();
-    while !end_sessions_of_call(client, names).await? {
+    while !tell_sessions_to_end(client, names).await? {
         if begun.elapsed() > END_TIMEOUT {
             return Err(Error::new(
                 Code::Timeout,
@@ -85,7 +85,7 @@ pub(in super::super) async fn end_sessions(client: &Client, names: &[SessionName
 }
 
 /// Tells every other session that bears one of these names to end, and returns whether there was none.
-pub(super) async fn end_sessions_of_call(client: &Client, names: &[SessionName]) -> Result<bool> {
+pub(super) async fn tell_sessions_to_end(client: &Client, names: &[SessionName]) -> Result<bool> {
     let names: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
     let end = format!(
         "select count(pg_terminate_backend(pid)) from pg_stat_activity \

@@ -80,7 +80,7 @@ impl Content {
         Ok(content)
     }
 
-    /// Returns the place up to which history is in.
+    /// Returns the place up to which history was replayed.
     pub(super) fn replayed_up_to(&self) -> i64 {
         self.head
     }

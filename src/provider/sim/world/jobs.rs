@@ -218,7 +218,10 @@ impl WorldTx<'_> {
         }
     }
 
-    /// Cancels a job and returns whether it was still running.
+    /// Cancels a job, and returns whether it does so now; one that was cancelled before is no error.
+    ///
+    /// # Errors
+    /// The job is not there, or is over.
     pub(in crate::provider::sim) fn cancel_job(&self, job: &Job) -> Result<bool> {
         let row = self.find_job(&job.id)?.ok_or_else(|| missing_job_error(self.target, job))?;
         match (row.state.as_str(), row.kind.as_str()) {

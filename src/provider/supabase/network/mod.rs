@@ -57,7 +57,7 @@ impl Network for Supabase {
         Ok(SslEnforcement { enforced: answer.current.database, applied: answer.applied })
     }
 
-    /// Says whether connections without TLS are refused. Changing it restarts the database.
+    /// Sets whether connections without TLS are refused. Changing it restarts the database.
     async fn set_ssl_enforcement(&self, enforced: bool) -> Result<SslEnforcement> {
         let body = json!({ "requestedConfig": { "database": enforced } });
         let path = format!("/v1/projects/{}/ssl-enforcement", self.reference);

@@ -49,7 +49,7 @@ use tokio::sync::OnceCell;
 const ATTEMPT_TIMEOUT: Span = Span::from_secs(60);
 /// How long a request may take with all its attempts: longer than the minute that a rate limit lasts.
 const REQUEST_TIMEOUT: Span = Span::from_secs(150);
-/// How long a request may take where the time of its call is over: what is left of it must still be settled.
+/// How long a request may take where the time of its call is over: what the call began must still be settled.
 const OVERDUE_TIMEOUT: Span = Span::from_secs(15);
 /// How often a failing request is sent in all, throttled attempts not counted.
 const TRIES_MAX: u32 = 5;
@@ -237,8 +237,8 @@ impl ApiClient {
         Span(left.0.saturating_sub(CONNECT_TIMEOUT.0)).max(Span::ZERO).min(time)
     }
 
-    /// Returns a limit, or what the call that is at work has less. A write ends with its call, and a look has a little more:
-    /// what was asked for must be looked at.
+    /// Returns `limit`, or the time that the call at work has left where that is less. A write ends with its call; a
+    /// look has a little more, because what was asked for must be looked at.
     fn within_call(&self, request: &ApiRequest<'_>, limit: Span) -> Span {
         let Some(left) = call_time_left().filter(|_| self.ends_with_call) else { return limit };
         let left = Span::from_millis(i64::try_from(left.as_millis()).unwrap_or(i64::MAX));
