@@ -50,7 +50,7 @@ fn an_approval_suspends_the_run_and_is_given_from_outside() {
     let approved = env.run_cli(&["approve", "last"]);
     assert_eq!(approved.code, 0, "{approved}");
     assert!(approved.stderr.contains("approved /approve#0"), "{approved}");
-    assert_eq!(env.run_cli(&["reject", "last"]).code, 2, "it was approved");
+    assert_eq!(env.run_cli(&["approve", "last"]).code, 2, "it was approved");
     let done = env.run_cli(&["resume", "last"]);
     assert_eq!((done.code, done.stdout.trim(), count_backups(&env)), (0, "true", 2), "{done}");
     let shown = env.run_cli(&["runs", "show", "last"]);

@@ -11,6 +11,7 @@
 mod approvals;
 mod arrows;
 mod catalogue;
+mod decisions;
 mod disk;
 mod docs;
 mod edited_files;

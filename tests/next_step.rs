@@ -16,12 +16,12 @@ const FAILING: &str = r#"let db = params.db; db::execute(db, "delete from nowher
 const NEEDS: &str = r#""backup.create", "db.destroy", "branch.create""#;
 
 /// Returns the last line that a command printed for a person.
-fn next_line(done: &CommandOutput) -> String {
+pub fn next_line(done: &CommandOutput) -> String {
     done.stderr.lines().last().unwrap_or_default().trim().to_owned()
 }
 
 /// Types a printed line.
-fn type_line(env: &CliEnv, line: &str) -> CommandOutput {
+pub fn type_line(env: &CliEnv, line: &str) -> CommandOutput {
     assert!(line.starts_with("redrill "), "`{line}` is no command");
     let mut words = Vec::new();
     for (at, part) in line.split('\'').enumerate() {
@@ -34,7 +34,7 @@ fn type_line(env: &CliEnv, line: &str) -> CommandOutput {
 }
 
 /// Types what is printed, until a command is done or shows a run that has ended; returns how it ended.
-fn follow(env: &CliEnv, mut done: CommandOutput) -> String {
+pub fn follow(env: &CliEnv, mut done: CommandOutput) -> String {
     for _ in 0..8 {
         let status = env.list_runs()[0]["status"].as_str().unwrap().to_owned();
         if ["succeeded", "failed", "abandoned"].contains(&status.as_str()) {

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     base::{shell, terminal},
     journal::{self, FoldedCall, Journal, Run, RunFold},
-    report::{CliError, RecordAge, exit_code, find_next_step, list_targets_to_confirm},
+    report::{CliError, RecordAge, exit_code, find_next_step, list_targets_to_confirm, write_resume_command},
     runtime::{AskForTargets, LostTarget, OpenApproval, Runtime, SESSION, is_gate, list_awaited_gates},
 };
 
@@ -42,7 +42,7 @@ impl ApproveCommand {
         runtime: &Runtime,
         approves: bool,
     ) -> Result<u8, CliError> {
-        let id = self.record_decision(runtime, approves).inspect_err(|error| {
+        let (id, next) = self.record_decision(runtime, approves).inspect_err(|error| {
             if self.options.output == ReportFormat::Json {
                 print_refusal_event(error);
             }
@@ -50,12 +50,16 @@ impl ApproveCommand {
         if self.resume {
             return Ok(ResumeCommand::after_decision(id, self.yes, self.options).resume_run(runtime));
         }
-        output::print_next_command(&find_next_step(runtime, &id).command);
+        output::print_next_command(&next.unwrap_or_else(|| find_next_step(runtime, &id).command));
         Ok(0)
     }
 
-    /// Records the decision; returns the whole id of the run.
-    fn record_decision(&self, runtime: &Runtime, approves: bool) -> Result<String, CliError> {
+    /// Records the decision; returns the whole id of the run and, where that is not what its records say, what to type next.
+    fn record_decision(
+        &self,
+        runtime: &Runtime,
+        approves: bool,
+    ) -> Result<(String, Option<String>), CliError> {
         let journal = require_journal(runtime)?;
         let id = journal.resolve_run_id(&self.run)?;
         let summary = journal.summarize_run(&id)?;
@@ -66,7 +70,7 @@ impl ApproveCommand {
         let retyped =
             RetypedCommand { given: self, word: if approves { "approve" } else { "reject" }, run: &id };
         let by = current_user();
-        let approval = {
+        let (approval, waits_elsewhere) = {
             if retyped.given.options.take_over && journal.is_run_held(&id) {
                 // What is refused is refused before the process that has the run is asked to stop.
                 let (fold, _) = RunFold::fold_until_illegal(&journal.read_records(&id)?);
@@ -76,12 +80,15 @@ impl ApproveCommand {
             let approval = retyped.choose_approval_to_decide(runtime, &run.copy_fold())?;
             retyped.check_record_is_new_enough(runtime, &journal, &run)?;
             approval.record_decision(&run, approves, &by)?;
-            approval.name
+            (approval, !list_awaited_gates(&run.copy_fold()).is_empty())
         };
         drop(journal);
         let word = if approves { "approved" } else { "rejected" };
-        terminal::print_message(&format!("{by} {word} {approval}"));
-        Ok(id)
+        let before = approval.find_approver().map(|who| format!(", which {who} had approved"));
+        terminal::print_message(&format!("{by} {word} {}{}", approval.name, before.unwrap_or_default()));
+        // Whoever has said no is not given another approval to type: the run ends by the no, whatever else it waits for.
+        let next = (!approves && waits_elsewhere).then(|| write_resume_command(runtime, &id));
+        Ok((id, next))
     }
 }
 
@@ -145,18 +152,56 @@ impl RetypedCommand<'_> {
         Ok(approval)
     }
 
-    /// Returns the approval that was named; where none was, the only one that the run waits for.
+    /// Returns the approval that was named; where none was, the only one that the run waits for. What was approved, and not
+    /// gone on from, can be rejected; what was rejected stays so.
     fn choose_approval(&self, runtime: &Runtime, fold: &RunFold) -> Result<OpenApproval, CliError> {
         let part = self.given.approval.as_deref();
-        let mut approvals = OpenApproval::list_open_approvals(fold).map_err(journal::Error::from)?;
-        approvals.retain(|open| part.is_none_or(|part| fold.is_named(part, &open.name)));
+        let mut asked = OpenApproval::list_asked_approvals(fold).map_err(journal::Error::from)?;
+        asked.retain(|open| part.is_none_or(|part| fold.is_named(part, &open.name)));
+        let (mut approvals, others): (Vec<_>, Vec<_>) =
+            asked.into_iter().partition(|open| self.can_decide_about(open));
+        if part.is_none() && approvals.iter().any(OpenApproval::is_awaited) {
+            approvals.retain(OpenApproval::is_awaited);
+        }
         if approvals.len() > 1 {
             return Err(self.several_approvals_error(&approvals));
         }
-        match approvals.pop() {
-            Some(approval) => Ok(approval),
-            None => Err(self.unknown_approval_error(runtime, fold)),
+        match (approvals.pop(), others.first()) {
+            (Some(approval), _) => Ok(approval),
+            (None, Some(other)) => Err(self.decided_approval_error(runtime, other)),
+            (None, None) => Err(self.unknown_approval_error(runtime, fold)),
         }
+    }
+
+    fn rejects(&self) -> bool {
+        self.word == "reject"
+    }
+
+    fn can_decide_about(&self, approval: &OpenApproval) -> bool {
+        if self.rejects() { approval.find_rejecter().is_none() } else { approval.is_awaited() }
+    }
+
+    /// Returns the error of a command about an approval that was asked for, and that waits for no such decision any more. What
+    /// brings the run on is a resume: it goes by what was decided, or asks anew.
+    fn decided_approval_error(&self, runtime: &Runtime, approval: &OpenApproval) -> CliError {
+        let OpenApproval { name, .. } = approval;
+        let (what, hint) = match (approval.find_rejecter(), approval.find_approver()) {
+            (Some(who), _) => (
+                format!("{who} has rejected the approval `{name}`"),
+                "a rejection stays one: the run goes by it once it is resumed",
+            ),
+            (None, Some(who)) => (
+                format!("{who} has approved `{name}` already"),
+                "the run goes by it once it is resumed; until then `reject` takes it back",
+            ),
+            (None, None) => (
+                format!("the approval `{name}` was asked for by a text that is not the run's any more"),
+                "it has to be asked for anew first: a resume does that",
+            ),
+        };
+        CliError::usage(format!("{what}; nothing was decided"))
+            .with_hint(hint)
+            .with_next_command(write_resume_command(runtime, self.run))
     }
 
     /// Returns the error of a command that says of several approvals not which one is meant.
@@ -164,9 +209,10 @@ impl RetypedCommand<'_> {
         let names: Vec<String> = approvals.iter().map(|open| shell::quote_shell_word(&open.name)).collect();
         let first = approvals.first().map(|open| open.name.as_str());
         CliError::usage(format!(
-            "the run `{}` waits for {} approvals; nothing was decided",
+            "the run `{}` has {} approvals about which `{}` can decide; nothing was decided",
             self.run,
-            approvals.len()
+            approvals.len(),
+            self.word
         ))
         .with_hint(format!("name one: {}", names.join(", ")))
         .with_next_command(self.render_for_approval(first, ""))
@@ -175,15 +221,20 @@ impl RetypedCommand<'_> {
     /// Returns the error of a command that names no approval which the run waits for, and says what it names instead.
     fn unknown_approval_error(&self, runtime: &Runtime, fold: &RunFold) -> CliError {
         let (id, awaited) = (self.run, list_awaited_gates(fold));
-        // Whoever wanted to reject is not given an approval to type.
+        // Whoever wanted to reject is given neither an approval to type nor what goes on with one.
         let next = match &awaited[..] {
-            [first, others @ ..] if self.word == "reject" => {
+            [first, others @ ..] if self.rejects() => {
                 self.render_for_approval(Some(first.as_str()).filter(|_| !others.is_empty()), "")
             }
+            [] if self.rejects() => format!("redrill runs show {id}"),
             _ => find_next_step(runtime, id).command,
         };
-        let refused =
-            |what: &str| CliError::usage(format!("{what}; nothing was decided")).with_next_command(next);
+        let give_up = format!("to give the run up, with a clean-up: `redrill runs abandon {id}`");
+        let hint = Some(give_up).filter(|_| self.rejects() && awaited.is_empty());
+        let refused = |what: &str| CliError {
+            hint,
+            ..CliError::usage(format!("{what}; nothing was decided")).with_next_command(next)
+        };
         let Some(part) = self.given.approval.as_deref().filter(|part| !part.is_empty()) else {
             return refused(&format!("the run `{id}` waits for no approval"));
         };
@@ -284,16 +335,15 @@ fn refuse_session(id: &str) -> CliError {
 
 /// Says of a call that is no approval which the run waits for what it is.
 fn describe_other_call(name: &str, call: &FoldedCall) -> String {
-    match (is_gate(&call.op), call.is_open(), call.decision.is_some()) {
-        (false, _, _) => format!("`{name}` is a call of `{}`, and no approval", call.op),
-        (true, false, _) => format!("the approval `{name}` is over"),
-        (true, true, true) => format!("the approval `{name}` is decided about already"),
-        (true, true, false) if !call.is_accepted() => {
+    match (is_gate(&call.op), call.is_open()) {
+        (false, _) => format!("`{name}` is a call of `{}`, and no approval", call.op),
+        (true, false) => format!("the approval `{name}` is over"),
+        (true, true) if !call.is_accepted() => {
             format!(
                 "the run was ended before it had asked for the approval `{name}`, and asks when it is resumed"
             )
         }
-        (true, true, false) => {
+        (true, true) => {
             format!("the run is ending, and does not come to the approval `{name}` any more")
         }
     }

@@ -179,7 +179,8 @@ fn approval_decided_elsewhere_error(runtime: &Runtime, id: &str, gate: &str, is_
         return CliError::usage(format!(
             "`{gate}` is an approval, and the run does not wait for it; nothing was decided"
         ))
-        .with_next_command(find_next_step(runtime, id).command);
+        .with_hint("an approval that was given and not gone on from is taken back with `reject`")
+        .with_next_command(format!("redrill runs show {id}"));
     }
     let (gate_word, confirm) = (shell::quote_shell_word(gate), write_consent_options(runtime, id));
     CliError::usage(format!("`{gate}` is an approval, which is approved or rejected; nothing was decided"))

@@ -165,14 +165,10 @@ impl RunFold {
                     });
                 });
             }
-            // A gate is asked anew: what was decided about it before was about something else.
-            Record::Accepted { call, what } => self.update_call(&call, |c| {
-                c.decision = None;
-                c.update_last_attempt(|attempt| {
-                    attempt.accepted = Some(what);
-                    attempt.accepted_at = Some(at);
-                });
-            }),
+            Record::Accepted { call, what } => {
+                let edition = self.editions.in_force;
+                self.update_call(&call, |c| c.accept(what, at, edition));
+            }
             Record::Decided { call, decision, .. } => {
                 self.update_call(&call, |c| c.decision = Some(decision));
             }

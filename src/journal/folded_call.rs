@@ -59,6 +59,8 @@ pub struct Attempt {
     pub accepted: Option<Value>,
     /// When it was last given that.
     pub accepted_at: Option<Moment>,
+    /// The edition of the sources that was in force then.
+    pub accepted_under: u32,
     pub outcome: Option<RecordedOutcome>,
     pub ended_at: Option<Moment>,
 }
@@ -77,6 +79,12 @@ impl FoldedCall {
     /// Returns whether the last attempt was given something to wait on: a gate was asked for.
     pub fn is_accepted(&self) -> bool {
         self.attempts.last().is_some_and(|attempt| attempt.accepted.is_some())
+    }
+
+    /// Returns whether what the last attempt was given to wait on was given under this edition of the sources: what a gate
+    /// asked for under another text, nobody can approve any more.
+    pub fn is_accepted_under(&self, edition: u32) -> bool {
+        self.is_accepted() && self.attempts.last().is_some_and(|attempt| attempt.accepted_under == edition)
     }
 
     /// Returns what came of the call, once it is over, as it was recorded.
@@ -102,6 +110,16 @@ impl FoldedCall {
     pub(super) fn count_begins(&self) -> u32 {
         let begins = self.attempts.iter().filter(|attempt| attempt.key.is_some()).count();
         u32::try_from(begins).unwrap_or(u32::MAX)
+    }
+
+    /// Adds what the call was given to wait on. A gate is asked anew: what was decided about it before was about something else.
+    pub(super) fn accept(&mut self, what: Value, at: Moment, edition: u32) {
+        self.decision = None;
+        self.update_last_attempt(|attempt| {
+            attempt.accepted = Some(what);
+            attempt.accepted_at = Some(at);
+            attempt.accepted_under = edition;
+        });
     }
 
     pub(super) fn update_last_attempt(&mut self, change: impl FnOnce(&mut Attempt)) {

@@ -40,11 +40,16 @@ impl ApprovalCover {
     }
 }
 
-/// An approval that a run waits for, and nobody has decided about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An approval that was asked for, and that the run has not come past.
+#[derive(Debug, Clone, PartialEq)]
 pub struct OpenApproval {
     /// The name of its call.
     pub name: String,
+    /// What somebody has decided about it. Nothing was done for that yet: whoever has the run may decide otherwise.
+    pub decision: Option<Decision>,
+    /// Whether it was asked for under the text in force. What another text asked for has to be asked anew before somebody can
+    /// approve it.
+    pub is_in_force: bool,
     hash: String,
 }
 
@@ -53,18 +58,50 @@ impl OpenApproval {
     ///
     /// # Errors
     /// What is recorded of one of them does not read.
-    pub fn list_open_approvals(fold: &RunFold) -> Result<Vec<Self>, UnreadableRecord> {
+    pub fn list_asked_approvals(fold: &RunFold) -> Result<Vec<Self>, UnreadableRecord> {
         let open = fold.open_calls().filter(|(name, _)| comes_to_gate(fold.is_ending(), name));
         let mut names: Vec<String> = open.map(|(name, _)| name.to_owned()).collect();
         names.sort();
         names.into_iter().filter_map(|name| Self::find(fold, name).transpose()).collect()
     }
 
+    /// Returns those that the run waits for: asked for under the text in force, and nobody has decided about them.
+    ///
+    /// # Errors
+    /// What is recorded of one of them does not read.
+    pub fn list_open_approvals(fold: &RunFold) -> Result<Vec<Self>, UnreadableRecord> {
+        let mut asked = Self::list_asked_approvals(fold)?;
+        asked.retain(Self::is_awaited);
+        Ok(asked)
+    }
+
+    /// Returns whether the run waits for it.
+    pub fn is_awaited(&self) -> bool {
+        self.is_in_force && self.decision.is_none()
+    }
+
+    /// Returns who has approved it, where somebody has.
+    pub fn find_approver(&self) -> Option<&str> {
+        match &self.decision {
+            Some(Decision::Approve { by, .. }) => Some(by),
+            _ => None,
+        }
+    }
+
+    /// Returns who has rejected it, where somebody has.
+    pub fn find_rejecter(&self) -> Option<&str> {
+        match &self.decision {
+            Some(Decision::Reject { by, .. }) => Some(by),
+            _ => None,
+        }
+    }
+
     fn find(fold: &RunFold, name: String) -> Result<Option<Self>, UnreadableRecord> {
+        let is_in_force = fold.call(&name).is_some_and(|call| call.is_accepted_under(fold.source_edition()));
         match fold.call_state(&name)? {
-            CallState::Started { op, accepted: Some(cover), decision: None, .. } if is_gate(&op) => {
+            CallState::Started { op, accepted: Some(cover), decision, .. } if is_gate(&op) => {
                 match ApprovalCover::decode(&cover) {
-                    Ok(cover) => Ok(Some(Self { name, hash: cover.hash })),
+                    Ok(cover) => Ok(Some(Self { name, decision, is_in_force, hash: cover.hash })),
                     Err(what) => Err(fold.unreadable_call_error(&name, what)),
                 }
             }
@@ -72,7 +109,7 @@ impl OpenApproval {
         }
     }
 
-    /// Records what somebody decided about it; the run goes by it when it is resumed.
+    /// Records what somebody decided about it, in the place of what was decided before; the run goes by it when it is resumed.
     ///
     /// # Errors
     /// [`journal::Error`].

@@ -216,6 +216,7 @@ fn every_attempt_keeps_its_key_its_times_and_its_outcome() {
         began_at: at(began),
         accepted: None,
         accepted_at: None,
+        accepted_under: 0,
         outcome: Some(outcome),
         ended_at: at(ended),
     };

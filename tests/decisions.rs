@@ -1,0 +1,103 @@
+//! What a person has decided, and the run has not gone on from yet: taken back, kept, told.
+
+use crate::{
+    env::{CliEnv, CommandOutput, sandbox_runbook},
+    next_step::{follow, next_line, type_line},
+};
+
+const NEEDS: &str = r#""backup.create", "db.destroy""#;
+const GATE: &str =
+    r#"backup::create(params.db); approve("go on?"); db::execute(params.db, "update orders set id = id")"#;
+
+/// Leaves a run of a script that waits.
+fn leave_waiting(script: &str) -> CliEnv {
+    let env = CliEnv::new();
+    env.write_file("r.rhai", &sandbox_runbook(NEEDS, script));
+    let waiting = env.run_cli(&["run", "r.rhai"]);
+    assert_eq!(waiting.code, 3, "{waiting}");
+    env
+}
+
+fn assert_refused(done: &CommandOutput, said: &str, next: &str) {
+    assert!(done.code == 2 && done.stderr.contains(said), "{said}\n{done}");
+    assert!(done.stderr.contains("nothing was decided"), "{done}");
+    assert!(next_line(done).starts_with(next), "{next}\n{done}");
+}
+
+#[test]
+fn an_approval_that_nothing_went_on_from_is_taken_back() {
+    let env = leave_waiting(GATE);
+    assert_eq!(env.run_cli(&["approve", "last"]).code, 0);
+    assert_refused(
+        &env.run_cli(&["approve", "last"]),
+        "has approved `/approve#0` already",
+        "redrill resume ",
+    );
+    let decided = env.run_cli(&["runs", "decide", "last", "approve", "fail"]);
+    assert_refused(&decided, "is taken back with `reject`", "redrill runs show ");
+    let rejected = env.run_cli(&["reject", "last"]);
+    assert!(rejected.code == 0 && rejected.stderr.contains(" rejected /approve#0, which "), "{rejected}");
+    // A no is not replaced by a yes.
+    for given in [&["approve", "last"][..], &["approve", "last", "approve", "--resume"], &["reject", "last"]]
+    {
+        assert_refused(&env.run_cli(given), "has rejected the approval `/approve#0`", "redrill resume ");
+    }
+    assert_eq!(follow(&env, rejected), "failed");
+    assert!(!env.sandbox_effects().contains_key("db.execute"), "{:?}", env.sandbox_effects());
+}
+
+#[test]
+fn one_command_takes_an_approval_back_and_ends_the_run() {
+    let env = leave_waiting(GATE);
+    assert_eq!(env.run_cli(&["approve", "last"]).code, 0);
+    let ended = env.run_cli(&["reject", "last", "--resume"]);
+    assert!(ended.code == 1 && ended.stderr.contains("REJECTED"), "{ended}");
+}
+
+#[test]
+fn whoever_says_no_to_what_was_gone_on_from_is_not_given_a_resume_to_type() {
+    let env = leave_waiting(r#"approve("go on?"); approve("and now?")"#);
+    assert_eq!(env.run_cli(&["approve", "last", "--resume"]).code, 3);
+    let refused = env.run_cli(&["reject", "last", "/approve#0"]);
+    assert_refused(&refused, "the approval `/approve#0` is over", "redrill reject ");
+    assert_eq!(env.run_cli(&["reject", "last"]).code, 0);
+    let refused = env.run_cli(&["reject", "last", "/approve#0"]);
+    assert_refused(&refused, "`redrill runs abandon ", "redrill runs show ");
+}
+
+#[test]
+fn after_a_rejection_no_other_approval_is_printed() {
+    let env = leave_waiting(r#"parallel([|| approve("a?"), || approve("b?")])"#);
+    for _ in 0..20 {
+        if env.run_cli(&["runs", "show", "last"]).stdout.matches("open  approve").count() == 2 {
+            break;
+        }
+        assert_eq!(env.run_cli(&["resume", "last"]).code, 3);
+    }
+    let rejected = env.run_cli(&["reject", "last", "/parallel#0/0/approve#0"]);
+    assert!(rejected.code == 0 && next_line(&rejected).starts_with("redrill resume "), "{rejected}");
+}
+
+/// Leaves a run of which an edition was dropped that had asked for its gate.
+fn leave_gate_of_dropped_text() -> CliEnv {
+    const ONE: &str = r#"backup::create(params.db, #{ label: "one" }); "#;
+    const REST: &str = r#"approve("go?"); backup::create(params.db, #{ label: "three" })"#;
+    let env = leave_waiting(&format!("{ONE}{REST}"));
+    let edit = |script: &str| {
+        env.write_file("r.rhai", &sandbox_runbook(NEEDS, script));
+        env.run_cli(&["resume", "last", "--edited"])
+    };
+    assert_eq!(edit(&format!("{ONE}{REST} // more")).code, 3);
+    assert_eq!(edit(REST).code, 5);
+    env
+}
+
+#[test]
+fn what_a_dropped_text_asked_for_is_asked_for_anew_before_somebody_approves_it() {
+    let env = leave_gate_of_dropped_text();
+    let refused = env.run_cli(&["approve", "last", "--resume"]);
+    assert_refused(&refused, "has to be asked for anew first", "redrill resume ");
+    let asked = type_line(&env, &next_line(&refused));
+    assert!(asked.code == 3 && !asked.stderr.contains("is void"), "{asked}");
+    assert_eq!(follow(&env, asked), "succeeded");
+}
