@@ -101,3 +101,15 @@ fn what_a_dropped_text_asked_for_is_asked_for_anew_before_somebody_approves_it()
     assert!(asked.code == 3 && !asked.stderr.contains("is void"), "{asked}");
     assert_eq!(follow(&env, asked), "succeeded");
 }
+
+#[test]
+fn a_rejection_holds_whatever_text_asked() {
+    let env = leave_gate_of_dropped_text();
+    let ended = env.run_cli(&["reject", "last", "--resume"]);
+    assert!(ended.code == 1 && ended.stderr.contains("REJECTED"), "{ended}");
+    let env = leave_waiting(GATE);
+    assert_eq!(env.run_cli(&["reject", "last"]).code, 0);
+    env.write_file("r.rhai", &sandbox_runbook(NEEDS, &format!("{GATE} // more")));
+    let ended = env.run_cli(&["resume", "last", "--edited"]);
+    assert!(ended.code == 1 && ended.stderr.contains("REJECTED"), "{ended}");
+}

@@ -2,7 +2,7 @@
 //!
 //! - A person who is there is asked. If nobody is, the run stops as waiting; no process waits.
 //! - An approval covers the call, its message, the run's parameters, the identity of its targets and the text of the
-//!   runbook. When one of them has changed at the resume, it is void, and asked for anew.
+//!   runbook. When one of them has changed at the resume, it is void, and asked for anew. A rejection holds whatever has changed.
 //! - A gate that was passed covers nothing that an edit puts behind it: an edited text has a gate of its own, before the
 //!   first new effect behind such a gate.
 //! - Every decision is recorded, whoever made it.
@@ -99,7 +99,7 @@ impl Approval<'_> {
         self.verify_targets(&targets).map_err(|e| self.stop_as_unverified(e))?;
         let hash = self.hash_approval_cover(&targets)?;
         match (decision, cover) {
-            (Some(decision), _) if covered_hash(decision).is_none_or(|covered| covered == hash) => {
+            (Some(decision), _) if approved_hash(decision).is_none_or(|approved| approved == hash) => {
                 self.apply_decision(decision)
             }
             (None, Some(cover)) if cover.hash == hash => self.ask_approval(&cover),
@@ -316,10 +316,11 @@ impl Approval<'_> {
     }
 }
 
-/// Returns the hash of what a decision about an approval is about; nothing of another decision.
-fn covered_hash(decision: &Decision) -> Option<&str> {
+/// Returns the hash of what somebody approved. A rejection holds whatever has changed since: nobody who has said no is asked
+/// for a yes.
+fn approved_hash(decision: &Decision) -> Option<&str> {
     match decision {
-        Decision::Approve { hash, .. } | Decision::Reject { hash, .. } => Some(hash),
+        Decision::Approve { hash, .. } => Some(hash),
         _ => None,
     }
 }
