@@ -218,7 +218,7 @@ fn nobody_decides_about_a_call_that_the_world_can_still_be_asked_about() {
         let refused = env.run_cli(&["runs", "decide", "last", "/0/backup", "redo"]);
         assert_eq!(refused.code, 2, "{about}: {refused}");
         assert!(
-            refused.stderr.contains("was cut short") && refused.stderr.contains("a resume asks"),
+            refused.stderr.contains("was cut short") && refused.stderr.contains("a resume looks for that"),
             "{refused}"
         );
         assert!(refused.stderr.lines().last().unwrap().starts_with("redrill resume "), "{refused}");

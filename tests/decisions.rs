@@ -113,3 +113,55 @@ fn a_rejection_holds_whatever_text_asked() {
     let ended = env.run_cli(&["resume", "last", "--edited"]);
     assert!(ended.code == 1 && ended.stderr.contains("REJECTED"), "{ended}");
 }
+
+/// Leaves a run of which a call is held that has changed nothing.
+fn leave_held(before: &str) -> CliEnv {
+    let env = CliEnv::new();
+    let script = format!("{before} db::execute(params.db, \"delete from nowhere\")");
+    env.write_file("r.rhai", &sandbox_runbook(NEEDS, &script));
+    let held = env.run_cli(&["run", "r.rhai", "--hold"]);
+    assert_eq!(held.code, 3, "{held}");
+    env
+}
+
+#[test]
+fn whoever_decides_otherwise_finds_the_error_with_which_a_call_failed() {
+    let done = ["done", "--result", "{\"rows_affected\": 0}"];
+    for first in [&["redo"][..], &["fail"], &done] {
+        let env = leave_held("");
+        for decision in [first, &["redo"], &["fail"]] {
+            let decided = env.run_cli(&[&["runs", "decide", "last", "execute"], decision].concat());
+            assert_eq!(decided.code, 0, "{decided}");
+        }
+        let ended = env.run_cli(&["resume", "last"]);
+        assert!(ended.code == 1 && ended.stderr.contains("no such table: nowhere"), "{ended}");
+        assert!(!ended.stderr.contains("DECIDED"), "{ended}");
+    }
+}
+
+#[test]
+fn a_held_call_that_changed_nothing_leaves_nothing_behind() {
+    for decision in [None, Some("redo"), Some("fail")] {
+        let env = leave_held("");
+        if let Some(decision) = decision {
+            assert_eq!(env.run_cli(&["runs", "decide", "last", "execute", decision]).code, 0);
+        }
+        let left = env.run_cli(&["runs", "abandon", "last", "--leave"]);
+        assert!(left.code == 0 && left.stderr.contains("left behind: nothing"), "{left}");
+    }
+    // Whoever says that it was done says that something may be there.
+    let env = leave_held("");
+    let done = ["runs", "decide", "last", "execute", "done", "--result", "{\"rows_affected\": 1}"];
+    assert_eq!(env.run_cli(&done).code, 0);
+    let left = env.run_cli(&["runs", "abandon", "last", "--leave"]);
+    assert!(left.stderr.contains("left behind: what /db::execute#0 began"), "{left}");
+}
+
+#[test]
+fn a_held_call_is_said_to_be_held_and_not_to_go_on() {
+    let env = leave_held("defer(|| backup::create(params.db));");
+    std::fs::remove_dir_all(env.path(".redrill/worlds")).unwrap();
+    let stopped = env.run_cli(&["runs", "abandon", "last"]);
+    let said = "is held: db::execute (/db::execute#0): it failed with ";
+    assert!(stopped.code == 5 && stopped.stderr.contains(said), "{stopped}");
+}

@@ -143,9 +143,9 @@ fn refusal_to_error(runtime: &Runtime, id: &str, given: &str, refusal: DecisionR
     let (open, is_none) = match refusal {
         DecisionRefusal::Journal(error) => return error.into(),
         DecisionRefusal::CutShort { call } => {
-            let what = format!("the call `{call}` was cut short, and nobody has asked what came of it");
-            return CliError::usage(what)
-                .with_hint("a resume asks the world")
+            let what = format!("the call `{call}` was cut short, and it is not known yet what came of it");
+            return CliError::usage(format!("{what}; nothing was decided"))
+                .with_hint("a resume looks for that, until it is known")
                 .with_next_command(write_resume_command(runtime, id));
         }
         DecisionRefusal::IsGate { call, is_awaited } => {
@@ -189,7 +189,7 @@ fn approval_decided_elsewhere_error(runtime: &Runtime, id: &str, gate: &str, is_
 }
 
 /// Returns the decision, after checking its result against the operation's fields. A call that is decided to have
-/// failed keeps its `known` error.
+/// failed, or to be made again, keeps its `known` error: whoever decides otherwise afterwards finds it.
 fn resolution_to_decision(
     runtime: &Runtime,
     op: &str,
@@ -198,7 +198,7 @@ fn resolution_to_decision(
     known: Option<ScriptError>,
 ) -> Result<Decision, CliError> {
     let result = match resolution {
-        CallResolution::Redo => return Ok(Decision::Redo { error: None }),
+        CallResolution::Redo => return Ok(Decision::Redo { error: known }),
         CallResolution::Fail => return Ok(Decision::Fail { error: known }),
         CallResolution::Created(id) => read_created_item(runtime, op, &args["target"], id)?,
         CallResolution::Returned(result) => serde_json::from_str(result)

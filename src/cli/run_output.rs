@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     base::{shell::with_location_options, terminal, value},
-    journal::RunFold,
+    journal::{FoldedCall, RunFold},
     report::{
         CliError, exit_code, failure_to_json, find_next_step, write_consent_options, write_resume_command,
     },
@@ -166,12 +166,27 @@ fn render_open_calls(runtime: &Runtime, run: &str, said: Option<&String>) -> Vec
         .open_calls()
         .filter(|(name, call)| !is_gate(&call.op) && said.is_none_or(|said| said.as_str() != *name));
     open.map(|(name, call)| {
-        let is_asked_for = call.attempts.last().is_some_and(|attempt| attempt.accepted.is_some());
-        let state =
-            if is_asked_for { "may go on in the world" } else { "was begun, and may not be asked for yet" };
-        format!("{state}: {} ({name})", call.op)
+        format!("{}: {} ({name}){}", describe_open_call(call), call.op, describe_failure_of_held_call(call))
     })
     .collect()
+}
+
+/// Says of an open call what of it may go on: nothing does of one that a person keeps open, or has decided about.
+fn describe_open_call(call: &FoldedCall) -> &'static str {
+    match (&call.decision, call.is_accepted()) {
+        (Some(_), _) if call.is_held() => "is held",
+        (Some(_), _) => "is decided about, and was not gone on with",
+        (None, true) => "may go on in the world",
+        (None, false) => "was begun, and may not be asked for yet",
+    }
+}
+
+/// Returns with which error a held call failed, as the end of a line.
+fn describe_failure_of_held_call(call: &FoldedCall) -> String {
+    match call.known_error() {
+        Ok(Some(error)) if call.is_held() => format!(": it failed with {} {}", error.code, error.message),
+        _ => String::new(),
+    }
 }
 
 /// Returns the last line of `-o json`.

@@ -56,6 +56,15 @@ impl Decision {
         json!(self)
     }
 
+    /// Returns the error of the call that the decision has.
+    pub fn into_known_error(self) -> Option<ScriptError> {
+        match self {
+            Decision::Redo { error } | Decision::Fail { error } => error,
+            Decision::Hold { error } => Some(error),
+            Decision::Done { .. } | Decision::Approve { .. } | Decision::Reject { .. } => None,
+        }
+    }
+
     /// Reads a recorded decision.
     ///
     /// # Errors

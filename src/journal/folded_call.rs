@@ -1,6 +1,6 @@
 //! A call as its records leave it.
 
-use super::{Decision, Outcome, RecordedOutcome};
+use super::{Decision, Outcome, RecordedOutcome, ScriptError};
 use crate::base::moment::Moment;
 use serde_json::Value;
 use std::sync::Arc;
@@ -93,6 +93,29 @@ impl FoldedCall {
             return None;
         }
         self.attempts.last()?.outcome.as_ref()
+    }
+
+    /// Returns whether a person has decided to keep it open.
+    pub fn is_held(&self) -> bool {
+        matches!(self.decision.as_ref().map(Decision::decode), Some(Ok(Decision::Hold { .. })))
+    }
+
+    /// Returns whether a person has decided that it was done.
+    pub fn is_decided_done(&self) -> bool {
+        matches!(self.decision.as_ref().map(Decision::decode), Some(Ok(Decision::Done { .. })))
+    }
+
+    /// Returns the error with which the last attempt failed, where that is known: as it was recorded, or as a decision has it.
+    ///
+    /// # Errors
+    /// What is recorded does not read.
+    pub fn known_error(&self) -> Result<Option<ScriptError>, String> {
+        let outcome = self.attempts.last().and_then(|attempt| attempt.outcome.as_ref());
+        if let Some(Outcome::Err(error)) = outcome.map(RecordedOutcome::decode).transpose()? {
+            return Ok(Some(error));
+        }
+        let decision = self.decision.as_ref().map(Decision::decode).transpose()?;
+        Ok(decision.and_then(Decision::into_known_error))
     }
 
     /// Returns when the last attempt began, while it has not ended.

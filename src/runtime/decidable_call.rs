@@ -2,9 +2,7 @@
 
 use super::{awaited_gates::list_awaited_gates, open_approval::is_gate};
 use crate::base::moment::Moment;
-use crate::journal::{
-    self, CallState, Decision, Durability, FoldedCall, Journal, Record, Run, RunFold, ScriptError,
-};
+use crate::journal::{self, Decision, Durability, FoldedCall, Journal, Record, Run, RunFold, ScriptError};
 use serde_json::Value;
 
 /// A call of a run that stands still, of which only a person can say what came of it.
@@ -13,7 +11,7 @@ pub struct DecidableCall {
     pub name: String,
     pub op: String,
     pub args: Value,
-    /// The error that an earlier decision about it has.
+    /// The error with which it failed, where that is known.
     pub known_error: Option<ScriptError>,
 }
 
@@ -22,7 +20,7 @@ pub struct DecidableCall {
 pub enum DecisionRefusal {
     /// The run cannot be read or taken.
     Journal(journal::Error),
-    /// It was cut short, and the world has not been asked yet.
+    /// It was cut short, and what came of it was not looked for yet, or not to the end.
     CutShort { call: String },
     /// It is a gate, which is approved or rejected.
     IsGate {
@@ -58,14 +56,12 @@ impl DecidableCall {
         let (fold, _) = RunFold::fold_until_illegal(&journal.read_records(id)?);
         let open: Vec<_> = fold.decidable_calls().filter(|(_, open)| !is_gate(&open.op)).collect();
         let named: Vec<_> = open.iter().copied().filter(|(name, _)| fold.is_named(given, name)).collect();
-        let [(name, FoldedCall { op, .. })] = named[..] else {
+        let [(name, call)] = named[..] else {
             return Err(find_decision_refusal(&fold, &open, given, named.is_empty()));
         };
-        let (args, known_error) = match run.call_state(name).map_err(journal::Error::from)? {
-            CallState::Started { args, decision, .. } => (args, decision.and_then(decided_error)),
-            _ => (Value::Null, None),
-        };
-        let (name, op) = (name.to_owned(), op.clone());
+        let unreadable = |what| journal::Error::from(fold.unreadable_call_error(name, what));
+        let known_error = call.known_error().map_err(unreadable)?;
+        let (name, op, args) = (name.to_owned(), call.op.clone(), call.args.clone());
         if let Some(until) = journal.list_landing_ends(id)?.remove(&name).filter(|_| !anyway) {
             return Err(DecisionRefusal::MayLand { call: name, until });
         }
@@ -104,13 +100,4 @@ fn find_decision_refusal(
     }
     let open = open.iter().map(|(name, _)| (*name).to_owned()).collect();
     DecisionRefusal::NotOne { open, is_none }
-}
-
-/// Returns the error that an earlier decision about a call has.
-fn decided_error(decision: Decision) -> Option<ScriptError> {
-    match decision {
-        Decision::Redo { error } | Decision::Fail { error } => error,
-        Decision::Hold { error } => Some(error),
-        Decision::Done { .. } | Decision::Approve { .. } | Decision::Reject { .. } => None,
-    }
 }

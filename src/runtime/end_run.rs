@@ -2,7 +2,7 @@
 
 use super::{
     call_path::CLEAN_UP_PATH, clean_up::run_cleanups, deferred_cleanup, edit_barrier::DEFER,
-    leave::describe_open_call, lost_history::remember_lost_history, permit::unconfirmed_message_and_hint,
+    leave::list_left_by_open_call, lost_history::remember_lost_history, permit::unconfirmed_message_and_hint,
     run_context::RunContext, stop::StopReason,
 };
 use crate::{
@@ -123,7 +123,7 @@ fn record_finish(
     // Clean-up whose text is lost resolves none of its calls.
     let open = context.run.open_calls();
     lock_unpoisoned(&context.left_behind).extend(
-        open.iter().filter_map(|call| describe_open_call(call, context.run.recorded_call(call).as_ref())),
+        open.iter().flat_map(|call| list_left_by_open_call(call, context.run.recorded_call(call).as_ref())),
     );
     let left_behind = lock_unpoisoned(&context.left_behind).clone();
     let error = RunError::from_parts(failure, cleanup).map(|error| error.to_json());

@@ -13,7 +13,7 @@ use crate::{
     base::{moment::Moment, value},
     journal::{
         self, Durability, FoldedCall, Journal, JournalEntry, Outcome, Record, RecordedOutcome, RunFold,
-        RunStatus, Source, describe_landing_end,
+        RunStatus, SideEffects, Source, describe_landing_end,
     },
     ops::{
         self,
@@ -74,7 +74,7 @@ fn list_left_behind(
         }
     }
     let landed = fold.open_calls().filter(|(call, _)| !landings.contains_key(*call));
-    left.extend(landed.filter_map(|(name, call)| describe_open_call(name, Some(call))));
+    left.extend(landed.flat_map(|(name, call)| list_left_by_open_call(name, Some(call))));
     left.extend(landings.iter().map(|(call, until)| name_pending_request(call, fold.call(call), *until)));
     if fold.is_rolled_back() {
         left.push(describe_lost_history());
@@ -130,15 +130,19 @@ fn name_pending_request(name: &str, call: Option<&FoldedCall>, until: Option<Mom
     format!("what {name} asked for, which may still appear, {}{named}", describe_landing_end(until))
 }
 
-/// Returns what an open call began, with the branch that it was to make: it may be there by now. A gate began nothing.
-pub(super) fn describe_open_call(name: &str, call: Option<&FoldedCall>) -> Option<String> {
+/// Returns what an open call may have left: what its error names where it is known how it failed; else, or where somebody says
+/// that it was done, what it began, with the branch that it was to make: it may be there by now. A gate began nothing.
+pub(super) fn list_left_by_open_call(name: &str, call: Option<&FoldedCall>) -> Vec<String> {
     if call.is_some_and(|call| is_gate(&call.op)) {
-        return None;
+        return Vec::new();
     }
-    Some(match call.and_then(find_branch_to_make) {
-        Some(branch) => format!("what {name} began ({branch})"),
-        None => format!("what {name} began"),
-    })
+    match call.filter(|call| !call.is_decided_done()).map(FoldedCall::known_error) {
+        Some(Ok(Some(error))) if error.side_effects != SideEffects::Unknown => error.left_behind,
+        _ => vec![match call.and_then(find_branch_to_make) {
+            Some(branch) => format!("what {name} began ({branch})"),
+            None => format!("what {name} began"),
+        }],
+    }
 }
 
 /// Returns the branch that an open call is to make, if it makes one.
