@@ -4,6 +4,8 @@ use crate::{
     env::{CliEnv, CommandOutput, sandbox_runbook},
     next_step::{follow, next_line, type_line},
 };
+use redrill::{base::clock::SystemClock, journal::Journal};
+use std::sync::Arc;
 
 const NEEDS: &str = r#""backup.create", "db.destroy""#;
 const GATE: &str =
@@ -164,4 +166,26 @@ fn a_held_call_is_said_to_be_held_and_not_to_go_on() {
     let stopped = env.run_cli(&["runs", "abandon", "last"]);
     let said = "is held: db::execute (/db::execute#0): it failed with ";
     assert!(stopped.code == 5 && stopped.stderr.contains(said), "{stopped}");
+}
+
+#[test]
+fn a_run_that_another_process_has_is_shown_and_not_resumed() {
+    let env = leave_waiting(GATE);
+    let journal = Journal::open(&env.path(".redrill"), Arc::new(SystemClock)).unwrap();
+    let id = journal.resolve_run_id("last").unwrap();
+    let run = journal.acquire_run(&id).unwrap();
+    run.record_giving_up("0").unwrap();
+    let abandon = format!("`redrill runs abandon {id}`");
+    let leave = format!("`redrill runs abandon {id} --leave`");
+    for (given, hint) in [
+        (&["runs", "prune", "last"][..], &abandon),
+        (&["runs", "abandon", "last"], &abandon),
+        (&["runs", "abandon", "last", "--leave"], &leave),
+        (&["resume", "last"], &format!("`redrill runs show {id}`")),
+    ] {
+        let refused = env.run_cli(given);
+        assert!(refused.code == 2 && refused.stderr.contains(hint), "{given:?}\n{refused}");
+        assert_eq!(next_line(&refused), format!("redrill runs show {id}"), "{given:?}\n{refused}");
+        assert!(!refused.stderr.contains("redrill resume"), "{refused}");
+    }
 }

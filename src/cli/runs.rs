@@ -12,7 +12,7 @@ use crate::{
     base::{shell::with_location_options, terminal, value},
     journal::{self, Journal, JournalEntry, Record, RunFold, RunStatus, RunSummary},
     report::{self, CliError, DataFormat, exit_code, find_next_step, record_to_json, render_transcript},
-    runtime::{Refusal, ResumeRequest, RunResult, Runtime, SESSION, end_as_abandoned},
+    runtime::{Refusal, ResumeRequest, RunObserver, RunResult, Runtime, SESSION, end_as_abandoned},
 };
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -188,39 +188,61 @@ fn abandon_run(runtime: &Runtime, run_or_prefix: &str, output: ReportFormat) -> 
     let summary = find_run(runtime, run_or_prefix)?;
     check_not_ended(&summary.id, summary.status)?;
     Ok(run_and_report(runtime, output.into(), QuestionPolicy::approvals_only(), &|_| Ok(()), |watch| {
-        let journal = Arc::new(runtime.open_journal()?);
-        // Nothing new is started on any target, so no name needs to be confirmed.
-        let confirmed = runtime.fleet.target_configs().map(|target| target.name.clone()).collect();
-        let acquired = match Runtime::acquire_run_to_abandon(&journal, &summary.id) {
-            _ if summary.runbook == SESSION => None,
-            // What no longer reads as a runbook still has its records.
-            Err(Refusal::Runbook(error)) => {
-                terminal::print_message(&format!("{error}\nthe run is given up by its records"));
-                None
-            }
-            acquired => Some(acquired?),
-        };
-        let ended = match acquired {
-            Some((run, runbook)) => {
-                let resume = ResumeRequest { run, runbook, confirmed, abandon: true };
-                runtime.resume_run(journal, resume, watch)?
-            }
-            None => runtime.abandon_by_records(journal, &summary.id, confirmed, watch)?,
-        };
-        Ok(RunResult { is_given_up: true, ..ended })
+        abandon_with_cleanup(runtime, &summary, watch)
+            .map_err(|why| abandon_refusal_to_error(why, &format!("redrill runs abandon {}", summary.id)))
     }))
+}
+
+fn abandon_with_cleanup(
+    runtime: &Runtime,
+    summary: &RunSummary,
+    watch: Arc<dyn RunObserver>,
+) -> Result<RunResult, Refusal> {
+    let journal = Arc::new(runtime.open_journal()?);
+    // Nothing new is started on any target, so no name needs to be confirmed.
+    let confirmed = runtime.fleet.target_configs().map(|target| target.name.clone()).collect();
+    let acquired = match Runtime::acquire_run_to_abandon(&journal, &summary.id) {
+        _ if summary.runbook == SESSION => None,
+        // What no longer reads as a runbook still has its records.
+        Err(Refusal::Runbook(error)) => {
+            terminal::print_message(&format!("{error}\nthe run is given up by its records"));
+            None
+        }
+        acquired => Some(acquired?),
+    };
+    let ended = match acquired {
+        Some((run, runbook)) => {
+            let resume = ResumeRequest { run, runbook, confirmed, abandon: true };
+            runtime.resume_run(journal, resume, watch)?
+        }
+        None => runtime.abandon_by_records(journal, &summary.id, confirmed, watch)?,
+    };
+    Ok(RunResult { is_given_up: true, ..ended })
 }
 
 /// Ends a run without touching its targets, and says what it leaves behind.
 fn abandon_without_cleanup(runtime: &Runtime, run_or_prefix: &str) -> Result<u8, CliError> {
     let summary = find_run(runtime, run_or_prefix)?;
     check_not_ended(&summary.id, summary.status)?;
-    let left_behind = end_as_abandoned(&require_journal(runtime)?, &summary.id)?;
+    let left_behind = end_as_abandoned(&require_journal(runtime)?, &summary.id).map_err(|why| {
+        abandon_refusal_to_error(why.into(), &format!("redrill runs abandon {} --leave", summary.id))
+    })?;
     terminal::print_message(&format!(
         "given up; left behind: {}",
         if left_behind.is_empty() { "nothing".to_owned() } else { left_behind.join(", ") }
     ));
     Ok(0)
+}
+
+/// Returns the error of a run that could not be given up: of one that another process has, whoever gives it up is not told how
+/// it goes on.
+fn abandon_refusal_to_error(refusal: Refusal, again: &str) -> CliError {
+    let is_held = matches!(
+        refusal,
+        Refusal::Journal(journal::Error::Held { .. } | journal::Error::HeldByUnknown { .. })
+    );
+    let error = CliError::from(refusal);
+    if is_held { error.with_hint(format!("stop that process, and then `{again}`")) } else { error }
 }
 
 fn verify_run(

@@ -191,7 +191,7 @@ impl Error {
             Error::NoSuchRun { hint, .. } => hint.clone(),
             Error::Ambiguous { candidates, .. } => format!("write more of it: {}", quote_names(candidates)),
             Error::Held { run, .. } | Error::HeldByUnknown { run } => {
-                format!("wait for that process, or stop it and then `redrill resume {run}`")
+                format!("wait for that process, or stop it; `redrill runs show {run}` says then how it goes on")
             }
             Error::Leased { run, .. } => format!("wait for it, or look with `redrill runs show {run}`"),
             Error::Broken { run, is_linked: true, .. } => format!(
@@ -210,11 +210,14 @@ impl Error {
                 "give at least 16 hex digits, as printed at the end of a run and in its report".into()
             }
             Error::NotEnded { run, .. } => {
-                format!("`redrill resume {run}` brings it to its end, `redrill runs abandon {run}` gives it up")
+                format!("bring it to its end first, or give it up: `redrill runs abandon {run}`")
             }
             Error::Illegal { .. } => return None,
             Error::WriteFailed { run, .. } => {
-                format!("make room or mend the disk, then `redrill resume {run}`: it finds out what took effect")
+                format!(
+                    "make room or mend the disk; `redrill runs show {run}` says then how it goes on: a resume finds out what took \
+                     effect"
+                )
             }
         })
     }

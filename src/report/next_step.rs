@@ -3,7 +3,7 @@
 use super::record_age::RecordAge;
 use crate::{
     base::shell::quote_shell_word,
-    journal::{self, Decision, EDIT_GATE, FoldedCall, Journal, RunFold, RunStatus, RunSummary},
+    journal::{self, EDIT_GATE, FoldedCall, Holder, Journal, RunFold, RunStatus, RunSummary},
     ops::{
         self,
         spec::{Evidence, parse_target_ref},
@@ -45,14 +45,20 @@ pub fn find_next_step(runtime: &Runtime, run: &str) -> NextStep {
         if let Some(step) = step_beyond_looking(&journal, &summary, &fold, &consent)? {
             return Ok(Some(step));
         }
-        Ok(Some(step_from_records(&summary, &fold, &consent)))
+        Ok(Some(step_from_records(&summary, is_under_way(&journal, &summary), &fold, &consent)))
     };
     read().ok().flatten().unwrap_or_else(|| NextStep::with_command(format!("redrill runs show {run}")))
 }
 
-fn step_from_records(summary: &RunSummary, fold: &RunFold, consent: &str) -> NextStep {
+/// Returns whether another process goes on with a run: nobody else brings it on meanwhile.
+fn is_under_way(journal: &Journal, summary: &RunSummary) -> bool {
+    let is_other = |holder: &Holder| *holder != Holder::this_process();
+    summary.status == RunStatus::Running && journal.find_holder(&summary.id).as_ref().is_none_or(is_other)
+}
+
+fn step_from_records(summary: &RunSummary, is_under_way: bool, fold: &RunFold, consent: &str) -> NextStep {
     let run = &summary.id;
-    if summary.status.is_final() {
+    if summary.status.is_final() || is_under_way {
         return NextStep::with_command(format!("redrill runs show {run}"));
     }
     if fold.is_stopped_at_mismatch() {
@@ -251,11 +257,7 @@ fn step_at_gate(run: &str, fold: &RunFold, consent: &str) -> Option<NextStep> {
 
 /// Returns what to type about a call that is held.
 fn step_at_held_call(run: &str, fold: &RunFold, consent: &str) -> Option<NextStep> {
-    let is_held = |call: &FoldedCall| {
-        let decided = call.decision.as_ref().map(Decision::decode);
-        matches!(decided, Some(Ok(Decision::Hold { .. })))
-    };
-    let (name, _) = fold.decidable_calls().find(|(_, call)| !is_gate(&call.op) && is_held(call))?;
+    let (name, _) = fold.decidable_calls().find(|(_, call)| !is_gate(&call.op) && call.is_held())?;
     Some(NextStep {
         command: format!("redrill runs decide {run} {} redo", quote_shell_word(name)),
         hint: Some(format!(
