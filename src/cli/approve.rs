@@ -297,12 +297,10 @@ impl RetypedCommand<'_> {
         let error = match lost {
             LostTarget::NotConfigured(error) => missing_target_error(error, self.run, &again),
             LostTarget::Silent(error) => CliError::from(error).with_next_command(again),
-            LostTarget::Replaced { target, recorded, now } => CliError::usage(format!(
-                "the target `{target}` is not the one that the run began with\n  recorded  {recorded}\n  now       {now}"
-            ))
-            .with_hint(format!("bring that one back, and then `{again}`; or give the run up"))
-            .with_exit(exit_code::MISMATCH)
-            .with_next_command(abandon),
+            LostTarget::Replaced(what) => CliError::usage(what)
+                .with_hint(format!("bring that one back, and then `{again}`; or give the run up"))
+                .with_exit(exit_code::MISMATCH)
+                .with_next_command(abandon),
         };
         add_that_nothing_was_decided(error)
     }

@@ -1,6 +1,6 @@
 //! A target that a run has used and that is lost: a decision about the run is refused for it before the decision is recorded.
 
-use super::runs::Runtime;
+use super::{permit::describe_replaced_target, runs::Runtime};
 use crate::{
     journal::{RunFold, UnreadableRecord},
     provider::{Error, model::Identity},
@@ -23,15 +23,8 @@ pub enum LostTarget {
     NotConfigured(Error),
     /// It does not answer.
     Silent(Error),
-    /// Another one has its name.
-    Replaced {
-        /// Its name.
-        target: String,
-        /// Who the run began with.
-        recorded: String,
-        /// Who it is.
-        now: String,
-    },
+    /// Another one has its name: what is said of the two.
+    Replaced(String),
 }
 
 impl Runtime {
@@ -68,11 +61,9 @@ impl Runtime {
         }
         match self.block_on(async { self.fleet.open_target(name)?.identity().await }) {
             Err(error) => Some(LostTarget::Silent(error)),
-            Ok(now) if now.id != recorded.id => Some(LostTarget::Replaced {
-                target: name.to_owned(),
-                recorded: recorded.description.clone(),
-                now: now.description,
-            }),
+            Ok(now) if now.id != recorded.id => {
+                Some(LostTarget::Replaced(describe_replaced_target(name, recorded, &now)))
+            }
             Ok(_) => None,
         }
     }

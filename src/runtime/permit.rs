@@ -122,12 +122,18 @@ fn match_or_record_identity(
     if recorded.id == identity.id {
         return Ok(());
     }
-    Err(context.stopper.stop_run(StopReason::Mismatch {
-        message: format!(
-            "the target `{target}` is not the one that the run began with\n  recorded  {}\n  now       {}",
-            recorded.description, identity.description
-        ),
-    }))
+    Err(context
+        .stopper
+        .stop_run(StopReason::Mismatch { message: describe_replaced_target(target, &recorded, identity) }))
+}
+
+/// Says of a target that another one has its name.
+pub(super) fn describe_replaced_target(target: &str, recorded: &Identity, now: &Identity) -> String {
+    format!(
+        "the target `{target}` is not the one that the run began with\n  recorded  {}\n  now       {}",
+        recorded.describe_beside(now),
+        now.describe_beside(recorded)
+    )
 }
 
 /// Returns the leases that a run needs on the targets it has used.

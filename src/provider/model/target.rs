@@ -11,6 +11,14 @@ pub struct Identity {
     pub description: String,
 }
 
+impl Identity {
+    /// Returns the description, with the id where that of another one reads the same.
+    pub fn describe_beside(&self, other: &Identity) -> String {
+        let Self { id, description } = self;
+        if *description == other.description { format!("{description} ({id})") } else { description.clone() }
+    }
+}
+
 /// A target as an item of `project list`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Project {
