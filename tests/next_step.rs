@@ -237,7 +237,7 @@ fn what_is_printed_finds_the_same_configuration_and_the_same_state() {
 }
 
 #[test]
-fn nothing_is_decided_about_a_target_that_is_gone_and_what_is_printed_ends_the_run() {
+fn nothing_is_decided_about_a_target_that_is_gone_and_nothing_that_ends_the_run_is_printed() {
     let env = env_with(GATE);
     let config = "[targets.p]\nprovider = \"sim\"\nworld = \"sandbox\"\n";
     env.write_file("redrill.toml", config);
@@ -249,7 +249,7 @@ fn nothing_is_decided_about_a_target_that_is_gone_and_what_is_printed_ends_the_r
         let refused = env.run_cli(command);
         assert!(refused.code == 2 && refused.stderr.contains("there is no target `p`"), "{refused}");
         assert!(refused.stderr.contains("configure it, and then `redrill "), "{refused}");
-        assert!(next_line(&refused).starts_with("redrill runs abandon "), "{refused}");
+        assert!(next_line(&refused).starts_with(&format!("redrill {} ", command[0])), "{refused}");
     }
     let shown = env.run_cli(&["runs", "show", "last"]);
     assert!(!shown.stdout.contains("decided"), "{shown}");
@@ -257,8 +257,8 @@ fn nothing_is_decided_about_a_target_that_is_gone_and_what_is_printed_ends_the_r
     assert_eq!(follow(&env, shown), "succeeded", "it waits as before");
     assert_eq!(env.run_cli(&["run", "r.rhai", "-p", "db=p"]).code, 3);
     env.write_file("redrill.toml", "");
-    let refused = env.run_cli(&["approve", "last", "--resume"]);
-    assert_eq!(follow(&env, refused), "abandoned");
+    let abandoned = env.run_cli(&["runs", "abandon", "last"]);
+    assert_eq!(follow(&env, abandoned), "abandoned", "there is a way to end it");
 }
 
 #[test]
@@ -492,8 +492,9 @@ fn a_branch_whose_target_has_another_name_is_left_behind_and_told() {
     assert_eq!(env.run_cli(&["run", "r.rhai", "-p", "db=p"]).code, 3);
     env.write_file("redrill.toml", &target("q"));
     let refused = env.run_cli(&["resume", "last"]);
-    assert!(next_line(&refused).starts_with("redrill runs abandon "), "{refused}");
-    let abandoned = type_line(&env, &next_line(&refused));
+    assert!(next_line(&refused).starts_with("redrill resume "), "{refused}");
+    let line = refused.stderr.split('`').find(|part| part.starts_with("redrill runs abandon "));
+    let abandoned = type_line(&env, line.expect("it is hinted at"));
     assert_eq!(abandoned.code, 1, "{abandoned}");
     assert_eq!(env.list_runs()[0]["left_behind"], json!(["branch p/tmp"]), "{abandoned}");
     env.write_file("redrill.toml", &target("p"));

@@ -249,13 +249,16 @@ pub(super) fn confirm_if_stale_and_destructive(
         .with_next_command(command_with("--yes")))
 }
 
-/// Returns the error of a run whose target is not configured (any more): `again` is the command for when it is, and what can
-/// be typed now ends the run.
+/// Returns the error of a run whose target is not configured (any more): `again` is the command for when it is. Giving the run
+/// up without the target ends it for good with its clean-up undone, and is nothing to type because it is printed.
 pub(super) fn missing_target_error(error: provider::Error, run: &str, again: &str) -> CliError {
     let known = error.hint.clone().map_or_else(String::new, |known| format!("{known}; "));
     CliError::from(error)
-        .with_hint(format!("{known}configure it, and then `{again}`; or give the run up"))
-        .with_next_command(format!("redrill runs abandon {run}"))
+        .with_hint(format!(
+            "{known}configure it, and then `{again}`; or give the run up: `redrill runs abandon {run}` cannot clean up \
+             where the target is missing"
+        ))
+        .with_next_command(again)
 }
 
 /// Returns the error of an edit of a run that is ending: what it undoes is what it did under the text that it has.
