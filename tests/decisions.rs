@@ -4,7 +4,11 @@ use crate::{
     env::{CliEnv, CommandOutput, sandbox_runbook},
     next_step::{follow, next_line, type_line},
 };
-use redrill::{base::clock::SystemClock, journal::Journal};
+use redrill::{
+    base::clock::SystemClock,
+    journal::{Journal, Lease, LeaseMode, NewRun, Source},
+};
+use serde_json::json;
 use std::sync::Arc;
 
 const NEEDS: &str = r#""backup.create", "db.destroy""#;
@@ -187,5 +191,64 @@ fn a_run_that_another_process_has_is_shown_and_not_resumed() {
         assert!(refused.code == 2 && refused.stderr.contains(hint), "{given:?}\n{refused}");
         assert_eq!(next_line(&refused), format!("redrill runs show {id}"), "{given:?}\n{refused}");
         assert!(!refused.stderr.contains("redrill resume"), "{refused}");
+    }
+}
+
+#[test]
+fn a_decision_stands_where_the_resume_after_it_is_refused() {
+    let env = leave_waiting(GATE);
+    let shown = env.run_cli(&["runs", "show", "last", "-o", "json"]).parse_json();
+    let identity =
+        shown["records"].as_array().unwrap().iter().find_map(|record| record["identity"]["id"].as_str());
+    let journal = Journal::open(&env.path(".redrill"), Arc::new(SystemClock)).unwrap();
+    let id = journal.resolve_run_id("last").unwrap();
+    let (target, name) = (identity.expect("it is recorded").to_owned(), "sandbox".to_owned());
+    let other = NewRun {
+        runbook: "r.rhai".into(),
+        title: "other".into(),
+        params: json!({}),
+        sources: vec![Source { path: "r.rhai".into(), text: sandbox_runbook(NEEDS, GATE) }],
+        git: None,
+        version: "0".into(),
+        leases: vec![Lease { target, name, mode: LeaseMode::Exclusive }],
+    };
+    let held = journal.create_run(&other).unwrap();
+    let refused = env.run_cli(&["approve", &id, "--resume"]);
+    assert!(refused.code == 6 && refused.stderr.contains("is in use by the run"), "{refused}");
+    assert!(refused.stderr.contains("what was decided stands"), "{refused}");
+    assert!(!refused.stderr.contains("nothing was done"), "{refused}");
+    assert_eq!(next_line(&refused), format!("redrill resume {id}"), "{refused}");
+    drop(held);
+    assert_eq!(type_line(&env, &next_line(&refused)).code, 0);
+}
+
+#[test]
+fn a_target_that_is_not_configured_is_told_without_a_line_that_ends_the_run() {
+    let env = CliEnv::new();
+    env.write_file("redrill.toml", "[targets.p]\nprovider = \"sim\"\n");
+    env.write_file("r.rhai", &sandbox_runbook(NEEDS, GATE));
+    assert_eq!(env.run_cli(&["run", "r.rhai", "-p", "db=p"]).code, 3);
+    env.write_file("redrill.toml", "");
+    for given in [&["approve", "last", "--resume"][..], &["reject", "last"], &["resume", "last"]] {
+        let refused = env.run_cli(given);
+        assert!(
+            refused.code == 2 && refused.stderr.contains("configure it, and then `redrill "),
+            "{refused}"
+        );
+        assert!(next_line(&refused).starts_with(&format!("redrill {} ", given[0])), "{refused}");
+        assert!(refused.stderr.contains("cannot clean up where the target is missing"), "{refused}");
+    }
+}
+
+#[test]
+fn two_targets_that_read_the_same_are_told_apart() {
+    let env = leave_waiting(GATE);
+    std::fs::remove_dir_all(env.path(".redrill/worlds")).unwrap();
+    for given in [&["approve", "last", "--resume"][..], &["resume", "last"]] {
+        let refused = env.run_cli(given);
+        assert_eq!(refused.code, 5, "{refused}");
+        let told = |word: &str| refused.stderr.lines().find_map(|line| line.trim().strip_prefix(word));
+        let (recorded, now) = (told("recorded  ").unwrap(), told("now       ").unwrap());
+        assert_ne!(recorded, now, "{refused}");
     }
 }

@@ -43,7 +43,7 @@ impl ResumeCommand {
         let format = self.options.output;
         let summary = match find_run(runtime, &self.run) {
             Ok(summary) => summary,
-            Err(error) => return report_refusal(format.into(), &error),
+            Err(error) => return report_refusal(format.into(), &self.tell_of_decision(error, &self.run)),
         };
         if summary.status.is_final() {
             return report_ended_run(&summary, format);
@@ -56,6 +56,7 @@ impl ResumeCommand {
             &|value| output::print_value(value, &[], DataFormat::Table),
             |watch| {
                 self.resume_and_take_over(runtime, &summary, &watch).map_err(|error| {
+                    let error = self.tell_of_decision(error, &summary.id);
                     let next = error.next.clone();
                     let next = next.unwrap_or_else(|| find_next_step(runtime, &summary.id).command);
                     error.with_next_command(next)
@@ -111,8 +112,7 @@ impl ResumeCommand {
             self.options.confirm.iter().cloned().collect()
         };
         let (run, recorded) =
-            takeover::acquire_or_take_over_run(&journal, &summary.id, self.options.take_over)
-                .map_err(|error| self.tell_of_decision(error, &summary.id))?;
+            takeover::acquire_or_take_over_run(&journal, &summary.id, self.options.take_over)?;
         // Another process may have finished it since the summary was read.
         check_not_ended(run.id(), run.status())?;
         let again = |more: &str| self.resume_command_with(&summary.id, more);
@@ -195,14 +195,17 @@ impl ResumeCommand {
         ask_to_confirm_protected_targets(runtime, runbook, &params, come_to, given, &again)
     }
 
-    /// Says, where another process has the run by now, that what was decided stands, and how the run is brought on.
-    fn tell_of_decision(&self, error: CliError, run: &str) -> CliError {
+    /// Says, where a decision was recorded and the run could not be resumed then, that the decision stands, and how the run is
+    /// brought on.
+    fn tell_of_decision(&self, mut error: CliError, run: &str) -> CliError {
         if !self.has_decided {
             return error;
         }
-        let mut error = error.with_next_command(self.resume_command_with(run, ""));
         error.facts.push(DECISION_STANDS.to_owned());
-        error
+        let resume = self.resume_command_with(run, "");
+        // A line that is refused for want of an option says which.
+        let next = error.next.take().filter(|next| next.starts_with(&resume));
+        error.with_next_command(next.unwrap_or(resume))
     }
 
     /// Returns the command that resumes the run with these options and `more`. Always `resume`: an approval that
