@@ -252,3 +252,33 @@ fn two_targets_that_read_the_same_are_told_apart() {
         assert_ne!(recorded, now, "{refused}");
     }
 }
+
+#[test]
+fn a_run_about_which_somebody_has_decided_is_not_told_to_wait() {
+    for (decision, said) in
+        [("approve", " approved /approve#0 (go on?)"), ("reject", " rejected /approve#0 (go on?)")]
+    {
+        let env = leave_waiting(GATE);
+        assert_eq!(env.run_cli(&[decision, "last"]).code, 0);
+        assert_told(&env, said, "waits since");
+    }
+    for (decision, said) in [("redo", "/db::execute#0 is made again"), ("fail", "/db::execute#0 failed")] {
+        let env = leave_held("");
+        assert_eq!(env.run_cli(&["runs", "decide", "last", "execute", decision]).code, 0);
+        assert_told(&env, said, "is held since");
+    }
+}
+
+/// Asserts why a run is said to stand still, wherever that is said.
+fn assert_told(env: &CliEnv, said: &str, unsaid: &str) {
+    let listed = env.run_cli(&["runs", "list"]);
+    let shown = env.run_cli(&["runs", "show", "last"]);
+    let status = shown.stdout.lines().find(|line| line.trim().starts_with("status ")).unwrap();
+    let shown = env.run_cli(&["runs", "show", "last", "-o", "json"]).parse_json();
+    let reasons =
+        [&env.list_runs()[0]["reason"], &shown["reason"]].map(|reason| reason.as_str().unwrap().to_owned());
+    for text in [&listed.stderr, status, &reasons[0], &reasons[1]] {
+        assert!(text.contains(&format!("{said}, and the run has not gone on yet")), "{said}\n{text}");
+        assert!(!text.contains(unsaid), "{text}");
+    }
+}

@@ -11,7 +11,10 @@ use super::{
 use crate::{
     base::{shell::with_location_options, terminal, value},
     journal::{self, Journal, JournalEntry, Record, RunFold, RunStatus, RunSummary},
-    report::{self, CliError, DataFormat, exit_code, find_next_step, record_to_json, render_transcript},
+    report::{
+        self, CliError, DataFormat, exit_code, find_next_step, find_standing_reason, record_to_json,
+        render_transcript,
+    },
     runtime::{Refusal, ResumeRequest, RunObserver, RunResult, Runtime, SESSION, end_as_abandoned},
 };
 use clap::Subcommand;
@@ -116,6 +119,11 @@ fn list_runs(runtime: &Runtime, output: DataFormat, all: bool) -> Result<u8, Cli
     let shown = if output == DataFormat::Table && !all { NEWEST_SHOWN } else { usize::MAX };
     let older = runs.len().saturating_sub(shown);
     runs.truncate(shown);
+    if let Some(journal) = &journal {
+        for run in &mut runs {
+            run.reason = find_standing_reason(journal, run);
+        }
+    }
     let columns: Vec<String> = RUN_COLUMNS.iter().map(|&c| c.to_owned()).collect();
     let mut rows: Vec<Value> = runs.iter().map(summary_to_json).collect();
     if output == DataFormat::Table {
@@ -156,8 +164,10 @@ fn summary_to_json(run: &RunSummary) -> Value {
 }
 
 fn show_run(runtime: &Runtime, run_or_prefix: &str, output: ReportFormat) -> Result<u8, CliError> {
-    let summary = find_run(runtime, run_or_prefix)?;
-    let (entries, wrong) = require_journal(runtime)?.read_intact_records(&summary.id)?;
+    let mut summary = find_run(runtime, run_or_prefix)?;
+    let journal = require_journal(runtime)?;
+    let (entries, wrong) = journal.read_intact_records(&summary.id)?;
+    summary.reason = find_standing_reason(&journal, &summary);
     match output {
         ReportFormat::Text => {
             terminal::print_data(&render_transcript(&summary, &entries));

@@ -12,6 +12,7 @@ mod next_step;
 mod quantities;
 mod record_age;
 mod run_error;
+mod standing;
 mod story;
 mod table;
 mod transcript;
@@ -25,5 +26,6 @@ pub use next_step::{
 };
 pub use quantities::{format_bytes, format_metric, format_moment, format_seconds};
 pub use record_age::RecordAge;
+pub use standing::find_standing_reason;
 pub use story::{render_story, story_to_json};
 pub use transcript::{record_to_json, render_transcript};
