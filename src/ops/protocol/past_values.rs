@@ -5,7 +5,7 @@
 //! now and had not before what a call has made, until no look can show the list from before the last call that added to it.
 
 use super::{
-    sending::RequestTracker,
+    sending::{LookDoubt, RequestTracker},
     watch::{Look, watch},
 };
 use crate::{
@@ -17,12 +17,6 @@ use crate::{
     provider::{Code, Error, Provider, Result, model::Progress},
 };
 use serde_json::Value;
-
-/// How long looks are in doubt.
-pub(super) struct LookDoubt {
-    began: Uptime,
-    span: Span,
-}
 
 impl RequestTracker<'_> {
     /// Finds out how long a look that shows these values may be showing what was before the last change. A change that no look

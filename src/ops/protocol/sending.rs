@@ -2,7 +2,6 @@
 
 use super::{
     failure::{EffectFailure, EffectResult, refuse_when_only_settling},
-    past_values::LookDoubt,
     watch::Look,
 };
 use crate::{
@@ -47,6 +46,12 @@ pub(super) struct RequestTracker<'a> {
     pub(super) values_before: Vec<ElementValue>,
     #[expect(dead_code, reason = "it is held, not looked at")]
     hold: Option<ThingHold>,
+}
+
+/// How long looks are in doubt.
+pub(super) struct LookDoubt {
+    pub(super) began: Uptime,
+    pub(super) span: Span,
 }
 
 /// What came of one request.
