@@ -376,7 +376,7 @@ fn a_journal_of_a_newer_version_is_refused() {
     exit 2
     ---- stdout
     ---- stderr
-    error: `[folder]/.redrill/journal.db` has schema version 999, and this redrill knows versions up to 5
+    error: `[folder]/.redrill/journal.db` has schema version 999, and this redrill knows versions up to 6
     hint: use the newer redrill, or another folder with `--state`; nothing was changed
     ");
     let done = env.run_cli(&["backup", "create", "-t", "sandbox"]);

@@ -23,6 +23,7 @@ mod plan;
 mod remove;
 mod sending;
 mod set;
+mod set_effect;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -34,4 +35,5 @@ pub(super) use job::{JobEffect, begin_or_continue_job};
 pub(super) use make::{MakeEffect, begin_or_continue_make};
 pub(super) use opaque::send_opaque_or_report_undecided;
 pub(super) use remove::{RemoveEffect, begin_or_continue_removal};
-pub(super) use set::{SetEffect, begin_or_continue_set};
+pub(super) use set::begin_or_continue_set;
+pub(super) use set_effect::SetEffect;

@@ -1,6 +1,6 @@
 //! Where the protocol is wrong on purpose.
 
-use super::{elements::SetLook, set::SetEffect};
+use super::{elements::SetLook, set_effect::SetEffect};
 use crate::{
     base::mutant::{Mutant, is_mutant},
     ops::evidence::ElementChanges,

@@ -5,14 +5,15 @@
 //! more is known. Elements that the call does not touch are nobody's business here.
 
 use super::{
-    elements::{ElementsStanding, SetLook, compare_elements, describe_elements},
+    elements::{ElementsStanding, SetLook, describe_elements},
     failure::{
         EffectFailure, EffectResult, doubtful_call_failure, never_landed_error, planning_failure,
         refuse_when_only_settling, refused_after_loss_error, wrong_evidence_failure,
     },
     plan::plan_in_time,
     sending::{RequestAnswer, RequestTracker},
-    watch::{Look, Watched, watch},
+    set_effect::{LookAfter, SeenChange, SetEffect, SetRequest, look_progress},
+    watch::Look,
 };
 #[cfg(test)]
 use crate::base::mutant::{Mutant, is_mutant};
@@ -24,73 +25,12 @@ use crate::{
         evidence::{ElementChange, ElementChanges, Evidence},
         thing::{Thing, ThingPart},
     },
-    provider::{
-        Code, Error, Provider, Result,
-        model::{EffectKind, Progress},
-    },
+    provider::{Code, Error, Provider},
 };
-use async_trait::async_trait;
 use serde_json::Value;
 
 /// How long, at most, an answered change is waited for until it is seen.
 const APPLY_TIMEOUT: Span = Span::from_secs(300);
-/// The pause between two looks at a change that was answered.
-const LOOK_INTERVAL: Span = Span::from_secs(2);
-
-/// A change of elements.
-#[async_trait]
-pub(in crate::ops) trait SetEffect: Sync {
-    /// What is changed, for messages: `the enforcement of TLS`.
-    fn subject_for_messages(&self) -> &'static str;
-    /// What kind of request it is.
-    fn kind(&self) -> EffectKind;
-    /// The parts of the target that it changes: two calls at one of them are made one after the other.
-    fn changed_things(&self) -> Vec<Thing>;
-    /// Returns the parts of the target to which some elements of a change belong.
-    fn things_of(&self, _names: &[&str]) -> Vec<Thing> {
-        self.changed_things()
-    }
-    /// Plans the change: every element that the call is about, as it is and as it is to be. Every refusal comes from here.
-    async fn plan(&self) -> Result<ElementChanges>;
-    /// Looks at the elements of a change, fresh.
-    async fn look(&self, changes: &ElementChanges) -> Result<SetLook>;
-    /// Returns the elements of a change of which nothing is asked, because a look calls them done.
-    fn list_elements_not_requested(&self, _changes: &ElementChanges) -> Vec<String> {
-        Vec::new()
-    }
-    /// Makes certain that a request whose answer never came can take effect no more, on targets where a request can be
-    /// ended.
-    async fn end_lost_requests(&self) -> Result<()> {
-        Ok(())
-    }
-    /// Returns why elements that are as wanted may not hold yet, where a request that was not answered may have left a
-    /// part undone that another request does.
-    async fn find_half_done(&self) -> Result<Option<String>> {
-        Ok(None)
-    }
-    /// Asks for the change.
-    async fn send_request(&self, changes: &ElementChanges) -> Result<()>;
-    /// Returns what the call gives back when a look has shown the change.
-    fn result(&self, changes: &ElementChanges, look: SetLook) -> Value;
-}
-
-/// What a look follows.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum LookAfter {
-    /// Nothing was asked for.
-    Nothing,
-    /// What was asked for got no answer.
-    Loss,
-    /// What was asked for was answered.
-    Answer,
-}
-
-/// A change as a look has shown it.
-struct SeenChange {
-    standing: ElementsStanding,
-    look: SetLook,
-}
-
 /// Takes a change up where it is: begins it, or goes on with it.
 pub(in crate::ops) async fn begin_or_continue_set(
     cx: &CallContext<'_>,
@@ -108,41 +48,8 @@ pub(in crate::ops) async fn begin_or_continue_set(
         limit: args.timeout().min(APPLY_TIMEOUT),
         timeout: args.timeout(),
     };
-    match &cx.recorded {
-        None => {
-            refuse_when_only_settling(cx).await?;
-            set.plan(&sending).await?;
-            #[cfg(test)]
-            super::mutant::note_planned_list(effect).await?;
-            // Where a look may lag behind, only asking makes certain what it calls done already.
-            if !set.is_change_needed() && sending.landing.cannot_land_late() {
-                let seen = set.watch_until_wanted(Span::ZERO, LookAfter::Nothing).await?;
-                if seen.standing == ElementsStanding::AsWanted {
-                    return Ok(effect.result(&set.changes, seen.look));
-                }
-            }
-            if !sending.landing.cannot_land_late()
-                && let Some(value) = set.confirm_elements_not_requested(&sending).await?
-            {
-                return Ok(value);
-            }
-        }
-        Some(Evidence::Set { changes, .. }) if changes.is_empty() => {
-            return Err(EffectFailure::Unreadable("its evidence names no element".into()));
-        }
-        Some(Evidence::Set { changes, sent_by }) => {
-            set.changes.clone_from(changes);
-            sending.adopt_lost_request(sent_by).await?;
-        }
-        Some(other) => return Err(wrong_evidence_failure(other, "change of elements")),
-    }
-    sending.values_before =
-        set.list_values(|change| (change.before != change.wanted).then(|| change.before.clone()));
-    let wanted = set.list_values(|change| Some(change.wanted.clone()));
-    if let Err(e) =
-        sending.begin_stale_look_time(effect.subject_for_messages(), &wanted, args.timeout()).await
-    {
-        return Err(planning_failure(cx, e));
+    if let Some(value) = set.plan_or_take_up(&mut sending).await? {
+        return Ok(value);
     }
     let value = if cx.is_doubtful {
         set.conclude_without_request().await
@@ -153,19 +60,51 @@ pub(in crate::ops) async fn begin_or_continue_set(
     sending.lift_quarantine_if_settled(value).await
 }
 
-/// A change on its way.
-struct SetRequest<'a> {
-    cx: &'a CallContext<'a>,
-    provider: &'a dyn Provider,
-    effect: &'a dyn SetEffect,
-    changes: ElementChanges,
-    /// How long an answered change is waited for.
-    limit: Span,
-    /// How long the call may take.
-    timeout: Span,
-}
-
 impl SetRequest<'_> {
+    /// Plans the change, or takes over what an earlier process wrote down of it. Returns the value of a change of which nothing is
+    /// to be asked.
+    async fn plan_or_take_up(&mut self, sending: &mut RequestTracker<'_>) -> EffectResult<Option<Value>> {
+        match &self.cx.recorded {
+            None => {
+                refuse_when_only_settling(self.cx).await?;
+                if let Some(value) = self.plan_unless_done(sending).await? {
+                    return Ok(Some(value));
+                }
+            }
+            Some(Evidence::Set { changes, .. }) if changes.is_empty() => {
+                return Err(EffectFailure::Unreadable("its evidence names no element".into()));
+            }
+            Some(Evidence::Set { changes, sent_by }) => {
+                self.changes.clone_from(changes);
+                sending.adopt_lost_request(sent_by).await?;
+            }
+            Some(other) => return Err(wrong_evidence_failure(other, "change of elements")),
+        }
+        sending.values_before =
+            self.list_values(|change| (change.before != change.wanted).then(|| change.before.clone()));
+        let wanted = self.list_values(|change| Some(change.wanted.clone()));
+        let stale = sending.begin_stale_look_time(self.effect.subject_for_messages(), &wanted, self.timeout);
+        stale.await.map_err(|e| planning_failure(self.cx, e))?;
+        Ok(None)
+    }
+
+    /// Plans the change, and returns its value where it is certain that all of it is done already.
+    async fn plan_unless_done(&mut self, sending: &RequestTracker<'_>) -> EffectResult<Option<Value>> {
+        self.plan(sending).await?;
+        #[cfg(test)]
+        super::mutant::note_planned_list(self.effect).await?;
+        // Where a look may lag behind, only asking makes certain what it calls done already.
+        if !sending.landing.cannot_land_late() {
+            return self.confirm_elements_not_requested(sending).await;
+        }
+        if self.is_change_needed() {
+            return Ok(None);
+        }
+        let seen = self.watch_until_wanted(Span::ZERO, LookAfter::Nothing).await?;
+        let is_done = seen.standing == ElementsStanding::AsWanted;
+        Ok(is_done.then(|| self.effect.result(&self.changes, seen.look)))
+    }
+
     /// Plans the change, as the elements are now.
     async fn plan(&mut self, sending: &RequestTracker<'_>) -> EffectResult<()> {
         let planned = plan_in_time(self.effect.plan()).await;
@@ -341,33 +280,6 @@ impl SetRequest<'_> {
         }
     }
 
-    /// Looks until no look can lag behind so far that it shows what was before now, as long as these elements are as wanted.
-    /// Returns the last look; `None` as soon as one shows something else, or when the call has no time for that.
-    async fn look_until_lag_is_over(
-        &self,
-        sending: &RequestTracker<'_>,
-        names: &[String],
-    ) -> Result<Option<SeenChange>> {
-        let Some(bound) = sending.landing.max_delay().filter(|bound| *bound <= self.timeout) else {
-            return Ok(None);
-        };
-        let look = || async {
-            let (Look::Seen(seen) | Look::NotYet(seen, _)) = self.look(LookAfter::Nothing).await?;
-            let holds = |name: &String| {
-                let found = seen.look.elements.get(name).unwrap_or(&Value::Null);
-                self.changes.get(name).is_some_and(|change| change.wanted == *found)
-            };
-            if !names.iter().all(holds) {
-                return Ok(Look::Seen(None));
-            }
-            let phase = format!("looking whether {} holds", self.effect.subject_for_messages());
-            Ok(Look::NotYet(Some(seen), look_progress(phase)))
-        };
-        let (Watched::Seen(seen) | Watched::TimeUp(seen)) =
-            watch(self.cx, self.provider, bound, look).await?;
-        Ok(seen)
-    }
-
     /// Looks for a lost change until it cannot land any more; `why` is the error of one that did not.
     async fn await_lost_change(&self, sending: &RequestTracker<'_>, why: Error) -> EffectResult<Value> {
         let look = || async {
@@ -424,55 +336,6 @@ impl SetRequest<'_> {
         }
     }
 
-    /// Looks how the elements stand.
-    async fn look(&self, after: LookAfter) -> Result<Look<SeenChange>> {
-        if after == LookAfter::Loss {
-            self.effect.end_lost_requests().await?;
-        }
-        let mut look = self.effect.look(&self.changes).await?;
-        let mut standing = compare_elements(&self.changes, &look);
-        if after != LookAfter::Answer
-            && matches!(standing, ElementsStanding::AsWanted | ElementsStanding::Unapplied)
-            && let Some(why) = self.effect.find_half_done().await?
-        {
-            standing = ElementsStanding::InPart;
-            look.unapplied = Some(why);
-        }
-        #[cfg(test)]
-        let standing = if super::mutant::finds_other_list(&self.changes, &look) {
-            ElementsStanding::Changed
-        } else {
-            standing
-        };
-        let doing = look.unapplied.clone();
-        let seen = SeenChange { standing, look };
-        if seen.standing == ElementsStanding::AsWanted {
-            return Ok(Look::Seen(seen));
-        }
-        let phase = doing.unwrap_or_else(|| format!("looking at {}", self.effect.subject_for_messages()));
-        Ok(Look::NotYet(seen, look_progress(phase)))
-    }
-
-    /// Looks until the elements are as wanted and hold, for `limit` at most, and tells how they stand then.
-    async fn watch_until_wanted(&self, limit: Span, after: LookAfter) -> EffectResult<SeenChange> {
-        self.watch_until_seen(limit, || self.look(after)).await
-    }
-
-    /// Looks until a look shows what was looked for, for `limit` at most.
-    async fn watch_until_seen<F: Future<Output = Result<Look<SeenChange>>>>(
-        &self,
-        limit: Span,
-        look: impl FnMut() -> F,
-    ) -> EffectResult<SeenChange> {
-        match watch(self.cx, self.provider, limit, look).await {
-            Ok(Watched::Seen(seen) | Watched::TimeUp(seen)) => Ok(seen),
-            Err(e) => Err(EffectFailure::Undecided(format!(
-                "{} cannot be looked at: {e}",
-                self.effect.subject_for_messages()
-            ))),
-        }
-    }
-
     /// Returns the error of a change that was asked for, and is not there as wanted.
     fn unapplied_error(&self, seen: &SeenChange, sending: &RequestTracker<'_>) -> Error {
         let look = &seen.look;
@@ -495,10 +358,6 @@ impl SetRequest<'_> {
             describe_elements(&self.changes, look)
         ))
     }
-}
-
-fn look_progress(phase: impl Into<String>) -> Progress {
-    Progress { again_in: Some(LOOK_INTERVAL), ..Progress::with_phase(phase) }
 }
 
 /// Returns whether a look that shows a change as wanted says nothing of its lost request yet. The look may lag behind
