@@ -5,8 +5,8 @@ use crate::{
     next_step::{follow, next_line, type_line},
 };
 use redrill::{
-    base::clock::SystemClock,
-    journal::{Journal, Lease, LeaseMode, NewRun, Source},
+    base::clock::{Clock as _, SystemClock},
+    journal::{Journal, Lease, LeaseMode, NewRun, Outcome, Quarantine, Record, Source},
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -280,5 +280,41 @@ fn assert_told(env: &CliEnv, said: &str, unsaid: &str) {
     for text in [&listed.stderr, status, &reasons[0], &reasons[1]] {
         assert!(text.contains(&format!("{said}, and the run has not gone on yet")), "{said}\n{text}");
         assert!(!text.contains(unsaid), "{text}");
+    }
+}
+
+/// A call that was cut short, and one that is over although what it asked for may still come.
+#[test]
+fn whoever_waits_for_a_call_without_a_known_end_can_be_let_go_on() {
+    let call = "/backup::create#0".to_owned();
+    let begun = Record::Begin {
+        call: call.clone(),
+        op: "backup::create".into(),
+        args: json!({}),
+        key: "k".into(),
+        at: "r.rhai:1:1".into(),
+    };
+    let over = Record::End {
+        call: call.clone(),
+        op: "backup::create".into(),
+        args: json!({}),
+        at: "r.rhai:1:1".into(),
+        outcome: Outcome::Ok(json!(1)),
+    };
+    for records in [vec![begun.clone()], vec![begun, over]] {
+        let env = CliEnv::new();
+        env.leave_run("0", records);
+        let journal = Journal::open(&env.path(".redrill"), Arc::new(SystemClock)).unwrap();
+        let run = env.list_runs()[0]["id"].as_str().unwrap().to_owned();
+        let (place, sent_by) = ("somewhere".to_owned(), SystemClock.uptime());
+        let kept = Quarantine { place, part: None, run, call: call.clone(), sent_by, span: None };
+        journal.put_under_quarantine(&[kept]).unwrap();
+        let records = || env.run_cli(&["runs", "verify", "last", "-o", "json"]).stdout;
+        let before = records();
+        let refused = env.run_cli(&["runs", "decide", "last", "backup", "fail"]);
+        assert!(refused.code == 2 && journal.list_quarantines().unwrap().len() == 1, "{refused}");
+        let lifted = env.run_cli(&["runs", "decide", "last", "backup", "fail", "--anyway"]);
+        assert!(lifted.code == 0 && lifted.stderr.contains("nothing is recorded in the run"), "{lifted}");
+        assert_eq!((journal.list_quarantines().unwrap(), records()), (vec![], before));
     }
 }

@@ -74,8 +74,18 @@ pub(super) fn record_call_decision(
     if journal.summarize_run(&id)?.status.is_final() {
         return end_call_quarantine(&journal, &id, call, resolution, anyway);
     }
-    let open = DecidableCall::acquire(&journal, &id, call, anyway)
-        .map_err(|why| refusal_to_error(runtime, &id, call, why))?;
+    let open = match DecidableCall::acquire(&journal, &id, call, anyway) {
+        Ok(open) => open,
+        // What became of it is recorded, or not known yet; who waits for it can still be let go on.
+        Err(DecisionRefusal::CutShort { .. } | DecisionRefusal::NotOne { is_none: true, .. })
+            if anyway
+                && matches!(resolution, CallResolution::Fail)
+                && is_one_under_quarantine(&journal, &id, call)? =>
+        {
+            return end_call_quarantine(&journal, &id, call, resolution, anyway);
+        }
+        Err(why) => return Err(refusal_to_error(runtime, &id, call, why)),
+    };
     let DecidableCall { name, op, args, known_error, .. } = &open;
     let decision = resolution_to_decision(runtime, op, args, resolution, known_error.clone())?;
     let by = current_user();
@@ -86,7 +96,14 @@ pub(super) fn record_call_decision(
     Ok(0)
 }
 
-/// Ends the quarantine of a call of a run that has ended: nothing else of it is left to decide about.
+/// Returns whether one call of a run has this name of which a request may still take effect.
+fn is_one_under_quarantine(journal: &Journal, id: &str, given: &str) -> Result<bool, CliError> {
+    let (fold, _) = RunFold::fold_until_illegal(&journal.read_intact_records(id)?.0);
+    let landings = journal.list_landing_ends(id)?;
+    Ok(landings.keys().filter(|call| fold.is_named(given, call)).count() == 1)
+}
+
+/// Ends the quarantine of a call, and records nothing: the run has ended, or goes on by what is recorded of the call.
 fn end_call_quarantine(
     journal: &Journal,
     id: &str,
@@ -118,8 +135,8 @@ fn end_call_quarantine(
     journal.lift_quarantines(id, call)?;
     drop(run);
     terminal::print_message(&format!(
-        "nothing waits any more for what {call} asked for, which may still take effect, {until}; nothing else is \
-         recorded, because the run has ended"
+        "nothing waits any more for what {call} asked for, which may still take effect, {until}; nothing is recorded in \
+         the run"
     ));
     Ok(0)
 }

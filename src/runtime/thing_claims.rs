@@ -14,7 +14,7 @@ use crate::{
         moment::{Moment, Span},
         shell::quote_shell_word,
     },
-    journal::{Claim, Journal, Quarantine},
+    journal::{Claim, Journal, Quarantine, RunFold},
     ops::spec::{CallHost as _, Thing, ThingClaim, ThingPart},
     provider::{Code, Error, Result, model::Progress},
 };
@@ -50,10 +50,11 @@ pub(super) async fn wait_and_claim_things(
         // The call that ends the quarantine may be one of this process, which needs the turn.
         drop(place);
         obstacle.restart_after_boot(host, &clock.uptime())?;
-        let wait = obstacle.describe_wait(clock.as_ref(), since);
+        let way_out = obstacle.describe_how_to_release(host);
+        let wait = obstacle.describe_wait(clock.as_ref(), since, &way_out);
         let left = limit.map(|limit| waited.remaining_of(limit));
         if left == Some(Span::ZERO) {
-            return Err(overdue_error(&wait, Some(&obstacle.describe_how_to_release(&host.context.journal))));
+            return Err(overdue_error(&wait, Some(&way_out)));
         }
         host.report_progress(&Progress::with_phase(wait));
         let pause = obstacle.pause_before_look(&clock.uptime());
@@ -198,45 +199,59 @@ impl Obstacle {
     }
 
     /// Says what is waited for, and since or until when.
-    fn describe_wait(&self, clock: &dyn Clock, since: Moment) -> String {
+    fn describe_wait(&self, clock: &dyn Clock, since: Moment, way_out: &str) -> String {
         match self {
             Obstacle::Claim(Claim { run, call, .. }) => {
                 format!("waiting since {since}: {call} in the run {run} is at work here")
             }
             Obstacle::Quarantine(one) => {
-                let until = match one.time_left(&clock.uptime()) {
+                let Quarantine { run, call, .. } = one;
+                let what = format!("a request of {call} in the run {run} may still take effect here");
+                match one.time_left(&clock.uptime()) {
                     Some(left) => {
                         let until = clock.now().saturating_add(left).round_up_to_second();
-                        format!("until {until} at the latest")
+                        format!("waiting until {until} at the latest: {what}")
                     }
-                    None => format!("until it is decided (`{}`)", settling_command(one)),
-                };
-                let Quarantine { run, call, .. } = one;
-                format!("waiting {until}: a request of {call} in the run {run} may still take effect here")
-            }
-        }
-    }
-
-    /// Says who can end the wait, and how.
-    fn describe_how_to_release(&self, journal: &Journal) -> String {
-        match self {
-            Obstacle::Claim(Claim { run, .. }) => format!("`redrill runs show {run}` shows what it does"),
-            Obstacle::Quarantine(one) => {
-                let run = &one.run;
-                let has_ended = journal.summarize_run(run).is_ok_and(|run| run.status.is_final());
-                let command = settling_command(one);
-                match (has_ended, one.span) {
-                    (true, _) => {
-                        format!("that run has ended; `{command}` ends the waiting, and stops nothing")
-                    }
-                    (false, Some(_)) => format!("`redrill resume {run}` looks what became of that request"),
-                    (false, None) => format!(
-                        "`redrill resume {run}` looks what became of that request, and `{command}` says that it failed"
-                    ),
+                    None => format!("waiting until it is settled: {what}; {way_out}"),
                 }
             }
         }
     }
+
+    /// Says who can end the wait, and how. While it lasts, this run may hold the lease that another one wants to go on.
+    fn describe_how_to_release(&self, host: &HostedCall<'_>) -> String {
+        let (journal, own) = (&host.context.journal, host.context.run.id());
+        let one = match self {
+            Obstacle::Claim(Claim { run, .. }) => {
+                return format!("`redrill runs show {run}` shows what it does");
+            }
+            Obstacle::Quarantine(one) => one,
+        };
+        let (run, command) = (&one.run, settling_command(one));
+        let looks = format!("`redrill resume {run}` looks what became of that request");
+        if run == own {
+            return format!(
+                "stop this run with Ctrl-C; then `{command}` ends the waiting, and stops nothing"
+            );
+        }
+        if journal.summarize_run(run).is_ok_and(|run| run.status.is_final()) {
+            return format!("that run has ended; `{command}` ends the waiting, and stops nothing");
+        }
+        match one.span {
+            Some(_) => looks,
+            None if is_decidable(journal, one) => format!("{looks}, and `{command}` says that it failed"),
+            None => format!("stop this run with Ctrl-C; then {looks}"),
+        }
+    }
+}
+
+/// Returns whether a person can say what became of a call.
+fn is_decidable(journal: &Journal, one: &Quarantine) -> bool {
+    let records = journal.read_records(&one.run);
+    records.is_ok_and(|records| {
+        let (fold, _) = RunFold::fold_until_illegal(&records);
+        fold.decidable_calls().any(|(name, _)| name == one.call)
+    })
 }
 
 /// Returns the command by which somebody says that a call has failed, so that nothing waits for it any more.

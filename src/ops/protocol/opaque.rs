@@ -30,15 +30,14 @@ pub(in crate::ops) async fn send_opaque_or_report_undecided(
             refuse_when_only_settling(cx).await?;
             // What changes all of the target is waited for.
             let rows = Thing { part: ThingPart::Rows, ..thing.clone() };
-            let claim = cx.host.wait_and_claim_things(&[rows], Some(timeout)).await?;
+            let _claim = cx.host.wait_and_claim_things(&[rows], Some(timeout)).await?;
             // Nobody knows what it changes: what changes all of the target waits for it, and nothing else does. Whoever decides
             // about it or leaves it is told.
             cx.host.begin_quarantine(&[thing], &cx.fleet.clock().uptime(), None).await?;
             cx.host.record_evidence(&Evidence::Opaque { request }).await?;
             let answer = send.await.map_err(EffectFailure::from);
-            // That this one was answered says nothing of an earlier one that was not.
-            let is_earlier_open = cx.is_to_be_redone() && claim.is_at_work;
-            if !is_earlier_open && !matches!(answer, Err(EffectFailure::Undecided(_))) {
+            // An earlier one that was not answered was decided about by whoever had this one made.
+            if !matches!(answer, Err(EffectFailure::Undecided(_))) {
                 cx.host.lift_quarantines().await?;
             }
             answer

@@ -291,7 +291,9 @@ impl<'a> RequestTracker<'a> {
     /// Returns the error of a call that could not be planned or was refused, where an earlier attempt may have asked before:
     /// what that one asked for can still come.
     pub(super) fn blame_earlier_attempt(&self, error: Error) -> Error {
-        if !self.has_lost_request() || self.is_past_landing() {
+        // Nobody knows until when an accepted job is at work.
+        let may_land = self.is_earlier_at_work || self.has_lost_request() && !self.is_past_landing();
+        if !may_land {
             return error;
         }
         let message = format!("{}; what was asked for before may still take effect", error.message);

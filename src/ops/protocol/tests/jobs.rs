@@ -56,6 +56,19 @@ async fn an_accepted_job_that_nothing_stops_is_undecided_and_keeps_its_things_to
 }
 
 #[tokio::test]
+async fn a_job_that_is_refused_because_an_earlier_attempt_may_be_at_work_is_not_said_to_have_changed_nothing()
+{
+    let (fleet, _) = faulty_sandbox(LANDING_BOUND, Refusals(Some("pause")));
+    let long_ago = Uptime { millis: -10 * 3_600_000, ..fleet.clock().uptime() };
+    for (is_at_work, side_effects) in [(true, SideEffects::Unknown), (false, SideEffects::None)] {
+        let host = MemoryHost { open_since: Some(long_ago.clone()), is_at_work, ..MemoryHost::default() };
+        let taken = take_attempt_at_pause(&fleet, &host, "10m", None, true).await;
+        let Err(EffectFailure::Failed(error)) = taken else { panic!("it is refused: {taken:?}") };
+        assert_eq!(error.side_effects, side_effects, "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_job_that_is_cancelled_at_its_timeout_gives_its_things_back() {
     let (fleet, _) = slow_sandbox();
     let host = MemoryHost::default();
