@@ -3,7 +3,8 @@
 //! - Each branch of an edited script replays what was recorded, and makes new reads, until its *frontier*: its first new
 //!   effect, gate or wait, or its first call that was begun and has no end. There it waits until no branch replays.
 //! - Then everything that had begun must have been asked for, except below indexes of a fork that have not started: the
-//!   branches before them wait at their frontier, and they start when those go on.
+//!   branches before them wait at their frontier, and they start when those go on. Indexes that have records start first,
+//!   with threads beyond the limit of their fork, so that few are left to this; no more than the limit go on at once.
 //! - What is missing was removed or moved, or something was put before it. A person may allow the latter; where nobody
 //!   can be asked, the run stops, and nothing new has happened.
 
@@ -90,13 +91,44 @@ struct BarrierState {
     released: BTreeSet<u64>,
     /// The indexes that have not started, by the path of their fork.
     unstarted: BTreeMap<String, BTreeSet<usize>>,
+    /// The indexes that go on from a frontier, by the path of their fork.
+    acting: BTreeMap<String, ActingForks>,
     /// What somebody has allowed to be missing.
     allowed: BTreeSet<String>,
     /// Whether everything was asked for: no branch waits any more.
     is_open: bool,
 }
 
+/// The indexes of one fork that go on from a frontier.
+struct ActingForks {
+    /// How many of them may, but for those that were under way.
+    limit: usize,
+    indexes: BTreeSet<usize>,
+}
+
+impl ActingForks {
+    fn has_room_for(&self, index: usize) -> bool {
+        self.indexes.contains(&index) || self.indexes.len() < self.limit
+    }
+}
+
 impl BarrierState {
+    /// Lets a branch go on from its frontier, unless that is more than a fork above it allows at once; returns whether it
+    /// goes on. What was under way at once goes on at once, though an edit has lowered the limit.
+    fn admit_branch(&mut self, call: &str, had_begun: bool) -> bool {
+        let index_in = |path: &str| split_fork(call, path).map(|(index, _)| index);
+        let has_room = |(path, fork): (&String, &ActingForks)| {
+            index_in(path).is_none_or(|index| fork.has_room_for(index))
+        };
+        if !had_begun && !self.acting.iter().all(has_room) {
+            return false;
+        }
+        for (path, fork) in &mut self.acting {
+            fork.indexes.extend(index_in(path));
+        }
+        true
+    }
+
     /// Returns the path of the fork whose index a call is in, and its name below that index, where the index waits for a
     /// thread.
     fn find_unstarted_fork<'n>(&self, name: &'n str) -> Option<(&str, &'n str)> {
@@ -174,13 +206,23 @@ impl EditBarrier {
         let mut state = self.lock_state();
         state.asked.clear();
         state.unstarted.clear();
+        state.acting.clear();
         state.waiting.clear();
         state.replaying = 1;
     }
 
-    /// Notes the indexes of a fork that wait for a thread.
-    pub(super) fn note_waiting_forks(&self, path: &str, indexes: &BTreeSet<usize>) {
-        self.lock_state().unstarted.insert(path.to_owned(), indexes.clone());
+    /// Notes the indexes of a fork that wait for a thread, and how many of them may go on at once.
+    pub(super) fn note_waiting_forks(&self, path: &str, indexes: &BTreeSet<usize>, limit: usize) {
+        let mut state = self.lock_state();
+        state.unstarted.insert(path.to_owned(), indexes.clone());
+        state.acting.insert(path.to_owned(), ActingForks { limit, indexes: BTreeSet::new() });
+    }
+
+    /// Notes that an index of a fork is over: another one may go on.
+    pub(super) fn note_fork_over(&self, path: &str, index: usize) {
+        if let Some(fork) = self.lock_state().acting.get_mut(path) {
+            fork.indexes.remove(&index);
+        }
     }
 
     /// Notes that an index of a fork has started.
@@ -252,11 +294,15 @@ impl EditBarrier {
     }
 
     /// Lets branches go on: first those at something that had begun, a gate above all, while what is new waits for what
-    /// comes of it; then all of them.
+    /// comes of it; then all of them, but no more of a fork than its limit. One that went on before always may, so that
+    /// never all have to stay.
     fn release_script_branches(&self, state: &mut BarrierState) {
-        let (begun, new): (Vec<_>, Vec<_>) =
-            state.waiting.drain(..).partition(|(_, frontier)| self.begun.contains_key(&frontier.call));
-        let (go, stay) = if begun.is_empty() { (new, begun) } else { (begun, new) };
+        let waiting = std::mem::take(&mut state.waiting);
+        let had_begun = |frontier: &Frontier| self.begun.contains_key(&frontier.call);
+        let some_had_begun = waiting.iter().any(|(_, frontier)| had_begun(frontier));
+        let (go, stay): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(_, frontier)| {
+            had_begun(frontier) == some_had_begun && state.admit_branch(&frontier.call, some_had_begun)
+        });
         state.waiting = stay;
         state.is_open = state.waiting.is_empty() && self.find_missing_calls(state).is_empty();
         state.replaying = go.len();

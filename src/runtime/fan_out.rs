@@ -38,6 +38,8 @@ use std::{
 const DEFAULT_EACH_LIMIT: u32 = 8;
 /// How many forks of `parallel` run at once; a list of closures is written by hand and rarely longer.
 const PARALLEL_LIMIT: usize = 64;
+/// How many forks that have records an edited script replays at once beyond the limit.
+const REPLAY_LIMIT: usize = 64;
 
 /// Calls every closure of a list at once, and returns what they return, in order.
 pub(super) fn run_parallel(cx: &NativeContext<'_>, closures: Array) -> RhaiResult<Array> {
@@ -96,7 +98,10 @@ struct FanOut<'a> {
 struct FanOutState {
     /// Forks that may begin and have not, the next one first.
     waiting: BTreeSet<usize>,
-    /// Those of them that an edited script takes up first: something is under way in them, which has to be asked for before
+    /// Those of them that an edited script replays first: they have records and nothing in them is under way. What no longer
+    /// matches in them is found before anything takes effect.
+    recorded: BTreeSet<usize>,
+    /// Those of them that an edited script takes up next: something is under way in them, which has to be asked for before
     /// anything new happens in the others.
     open: BTreeSet<usize>,
     /// Whether it is recorded which forks have begun.
@@ -117,6 +122,7 @@ impl FanOutState {
     fn record_panic(&mut self, panicked: Option<Box<dyn Any + Send>>) {
         if let Some(payload) = panicked {
             self.waiting.clear();
+            self.recorded.clear();
             self.open.clear();
             self.panic.get_or_insert(payload);
         }
@@ -124,6 +130,43 @@ impl FanOutState {
 
     fn has_failed(&self) -> bool {
         self.done.values().any(Result::is_err)
+    }
+
+    /// Sorts out which forks an edited script takes up before others.
+    fn sort_out_recorded(&mut self, known: &BTreeSet<usize>, open: &BTreeSet<usize>) {
+        self.open = open.intersection(&self.waiting).copied().collect();
+        let recorded = known.intersection(&self.waiting).filter(|index| !open.contains(index));
+        self.recorded = recorded.copied().collect();
+    }
+
+    /// Returns how many threads take forks up. In an edited script those that have records are replayed at once, though an
+    /// edit has lowered the limit: one that waits at its frontier must not keep what is under way in another from being asked
+    /// for. The barrier sees to it that no more than the limit go on from there.
+    fn count_threads(&self, limit: usize) -> usize {
+        let replaying = self.open.len() + self.recorded.len().min(REPLAY_LIMIT);
+        let count =
+            if self.recorded.is_empty() { limit.max(replaying) } else { limit.saturating_add(replaying) };
+        count.min(self.waiting.len())
+    }
+
+    /// Returns the forks that so many threads take up first.
+    fn list_first(&self, count: usize) -> Vec<usize> {
+        let recorded = self.recorded.iter().take(count.saturating_sub(self.open.len()));
+        let rest = self.waiting.iter().filter(|i| !self.recorded.contains(i) && !self.open.contains(i));
+        recorded.chain(&self.open).chain(rest).copied().take(count).collect()
+    }
+
+    /// Takes the fork that a thread runs next. A thread beyond the limit only takes one that has records.
+    fn take_next(&mut self, is_beyond_limit: bool, is_reversed: bool) -> Option<usize> {
+        let index = if is_beyond_limit {
+            self.open.pop_first().or_else(|| self.recorded.pop_first())?
+        } else {
+            let next = if is_reversed { self.waiting.last() } else { self.waiting.first() }.copied();
+            self.recorded.pop_first().or_else(|| self.open.pop_first()).or(next)?
+        };
+        self.waiting.remove(&index);
+        self.begun.insert(index);
+        Some(index)
     }
 }
 
@@ -196,9 +239,10 @@ impl<'a> FanOut<'a> {
         state.waiting =
             may_begin.difference(&state.begun).copied().filter(|i| *i < self.work.len()).collect();
         if let Some(edits) = &self.scope.run_context().edits {
-            edits.note_waiting_forks(self.scope.path(), &state.waiting);
-            let open = self.find_forks(&self.scope.run_context().run.open_calls());
-            state.open = open.intersection(&state.waiting).copied().collect();
+            let run = &self.scope.run_context().run;
+            let known = self.find_forks(&run.call_names_below(&format!("{}/", self.scope.path())));
+            state.sort_out_recorded(&known, &self.find_forks(&run.open_calls()));
+            edits.note_waiting_forks(self.scope.path(), &state.waiting, self.limit);
         }
         Ok(())
     }
@@ -215,10 +259,8 @@ impl<'a> FanOut<'a> {
     fn run_admitted_forks(&self, cx: &NativeContext<'_>) -> RhaiResult<()> {
         let (count, first) = {
             let state = lock_unpoisoned(&self.state);
-            // What is under way at once goes on at once, though an edit has lowered the limit.
-            let count = state.waiting.len().min(self.limit.max(state.open.len())).min(self.fork_limit);
-            let rest = state.waiting.difference(&state.open);
-            (count, state.open.iter().chain(rest).copied().take(count).collect::<Vec<_>>())
+            let count = state.count_threads(self.limit).min(self.fork_limit);
+            (count, state.list_first(count))
         };
         // All of them are at work before the first of them asks what is recorded of the others.
         for index in &first {
@@ -277,6 +319,9 @@ impl<'a> FanOut<'a> {
             let called = panic::catch_unwind(AssertUnwindSafe(|| self.invoke_fork(&scope, index)));
             let abandoned = take_fork_abandoned();
             self.note_fork_over(&scope, &called);
+            if let Some(edits) = &self.scope.run_context().edits {
+                edits.note_fork_over(self.scope.path(), index);
+            }
             let mut state = lock_unpoisoned(&self.state);
             state.deferred.insert(index, std::mem::take(&mut *scope.lock_deferred()));
             state.passed = state.passed.max(scope.last_passed_record_number());
@@ -324,11 +369,7 @@ impl<'a> FanOut<'a> {
             return None;
         }
         let mut state = lock_unpoisoned(&self.state);
-        let next = if self.is_reversed { state.waiting.last() } else { state.waiting.first() };
-        let next = next.copied().filter(|_| worker < self.limit);
-        let index = state.open.pop_first().or(next)?;
-        state.waiting.remove(&index);
-        state.begun.insert(index);
+        let index = state.take_next(worker >= self.limit, self.is_reversed)?;
         self.note_fork_begun(index);
         if let Some(edits) = &self.scope.run_context().edits {
             edits.note_started(self.scope.path(), index);

@@ -119,6 +119,25 @@ fn schedules_with_edits_break_nothing() {
 }
 
 #[test]
+fn an_edit_of_a_branch_that_is_over_is_refused_before_another_one_takes_effect() {
+    let bodies = [
+        r#"parallel([
+            || { sleep("3s"); db::config::set(db, #{ work_mem: "8MB" }) },
+            || db::config::set(db, #{ maintenance_work_mem: "96MB" }),
+        ]);"#,
+        r#"each(["a", "b"], #{ limit: 1 }, |which| {
+            if which == "a" { db::config::set(db, #{ statement_timeout: "96s" }); db::query(db, "select 1"); }
+            else { network::ssl::set(db, true); }
+        });"#,
+    ];
+    let leaves = r#""setting:work_mem", "setting:maintenance_work_mem", "setting:statement_timeout", "tls""#;
+    for body in bodies {
+        let text = write_leaving_runbook(r#""db.change", "network.change""#, leaves, body);
+        assert_eq!(broken_by_faults(&text, OPERATORS, 0..0, None), Vec::<String>::new());
+    }
+}
+
+#[test]
 fn an_edit_that_moves_what_was_done_leaves_the_run_as_it_was() {
     let swapped = r#"db::execute(db, "update customers set name = 'x' where id < 5");
 backup::restore(db, backup::list(db)[0]);

@@ -4,7 +4,7 @@ use super::{
     approvals::ScriptedPerson,
     edits::{
         Edit,
-        Verdict::{Asks, GoesOn, Stops},
+        Verdict::{GoesOn, Stops},
         assert_mismatch, play_edits, record_run_before_list, resume_with_text,
     },
     *,
@@ -31,12 +31,53 @@ const SAME_EDITS: &[Edit] = &[(
     GoesOn(2),
 )];
 
-const ONE_EDITS: &[Edit] = &[("to another item", "i == 2", "i == 1", Asks(1))];
+const ONE_EDITS: &[Edit] =
+    &[("to another item", "i == 2", "i == 1", Stops("was done before as /each#0/1/backup::create#0"))];
 
 #[test]
 fn what_an_item_does_for_itself_was_not_done_by_one_that_has_not_begun() {
     play_edits(SAME, SAME_EDITS);
     play_edits(ONE, ONE_EDITS);
+}
+
+/// Items, one after the other.
+const ITEMS: &str = r#"
+each(["a", "b", "c"], #{ limit: 1 }, |x| { backup::create(db, #{ label: x }); });
+"#;
+
+/// Records a run that is killed while the call of its second item is under way.
+fn record_items_to_second() -> ScriptEnv {
+    let env = ScriptEnv::new();
+    let second = |event: &str| event.contains("call.started") && event.contains("/each#0/1/backup::create#0");
+    let dying = Arc::new(Listener { die_before: Some(second), ..Listener::default() });
+    drop(env.try_run_script(ITEMS, dying));
+    assert_eq!(env.list_effects().len(), 1, "the first item is over");
+    env
+}
+
+#[test]
+fn an_item_that_is_over_is_replayed_before_one_that_is_under_way_takes_effect() {
+    let env = record_items_to_second();
+    let edited = ITEMS.replace("{ backup", "if x != \"a\" { backup");
+    let refused = resume_with_text(&env, &edited, &[]);
+    assert_mismatch("removed", &refused, "/each#0/0/backup::create#0");
+    assert_eq!(env.list_effects().len(), 1, "nothing has taken effect");
+    let ended = resume_with_text(&env, ITEMS, &[]);
+    assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Succeeded, 3), "{ended:?}");
+}
+
+#[test]
+fn items_that_are_replayed_at_once_go_on_one_after_the_other() {
+    let env = record_items_to_second();
+    // A step begins before what is new in it waits; here something new comes before the step.
+    let edited = ITEMS.replace(
+        "x }); }",
+        "x }); db::execute(db, \"update orders set id = id\"); step(\"more\", || sleep(\"5ms\")); }",
+    );
+    let listener = Arc::new(Listener::default());
+    let ended = env.try_resume_as(&edited, Arc::clone(&listener)).expect("it is driven");
+    assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Succeeded, 6), "{ended:?}");
+    assert_eq!(listener.count_steps_at_once(), 1);
 }
 
 /// An item that waits at a gate, beside one that is over.

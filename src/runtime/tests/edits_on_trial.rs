@@ -73,7 +73,8 @@ fn a_run_that_waits_at_a_gate_of_its_edit_is_given_up_by_the_text_before() {
     let edited = FORKED
         .replace("defer(||", "if x == \"a\" { defer(||")
         .replace("${x}` }));", "${x}` })); approve(\"go on?\"); }");
-    let waiting = resume_with_text(&env, &edited, &[]);
+    // Somebody allows that the clean-up of the second item is missing, and nobody is there at the gate.
+    let waiting = resume_with_text(&env, &edited, &[Choice::Approve]);
     assert_eq!(waiting.status, RunStatus::Waiting, "{waiting:?}");
     let ended = env.abandon_run();
     assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Abandoned, 4), "{ended:?}");

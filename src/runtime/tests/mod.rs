@@ -86,6 +86,16 @@ impl RunObserver for Listener {
 }
 
 impl Listener {
+    /// Returns how many steps were at work at once at most.
+    fn count_steps_at_once(&self) -> i32 {
+        let (mut now, mut most) = (0, 0);
+        for event in self.heard.lock().expect("heard").iter() {
+            now += i32::from(event.contains("step.started")) - i32::from(event.contains("step.finished"));
+            most = most.max(now);
+        }
+        most
+    }
+
     /// The place of the first event that has `words` in it.
     fn event_index(&self, words: &str) -> usize {
         let heard = self.heard.lock().expect("heard");
