@@ -152,6 +152,21 @@ fn env_at_two_gates() -> CliEnv {
 }
 
 #[test]
+fn an_approval_by_mistake_is_taken_back_by_name_while_another_gate_waits() {
+    let env = env_at_two_gates();
+    assert_eq!(env.run_cli(&["approve", "last", "/parallel#0/0/approve#0"]).code, 0);
+    let refused = env.run_cli(&["reject", "last"]);
+    assert!(
+        refused.code == 2 && refused.stderr.contains("has 2 approvals about which `reject` can decide"),
+        "{refused}"
+    );
+    let rejected = env.run_cli(&["reject", "last", "/parallel#0/0/approve#0"]);
+    assert!(rejected.code == 0 && rejected.stderr.contains("had approved"), "{rejected}");
+    assert_eq!(follow(&env, rejected), "failed");
+    assert!(!env.sandbox_effects().contains_key("backup.create"), "nothing was approved");
+}
+
+#[test]
 fn beside_a_rejected_gate_nothing_is_waited_for() {
     let env = env_at_two_gates();
     assert_eq!(env.run_cli(&["reject", "last", "/parallel#0/0/approve#0"]).code, 0);
@@ -167,4 +182,28 @@ fn beside_a_rejected_gate_nothing_is_waited_for() {
     assert!(next_line(&listed).starts_with("redrill resume "), "{listed}");
     assert_eq!(follow(&env, listed), "failed");
     assert!(!env.sandbox_effects().contains_key("backup.create"), "nothing was approved");
+}
+
+#[test]
+fn a_run_at_work_that_waits_for_no_approval_is_neither_taken_over_nor_given_up_for_one() {
+    let env = env_with("let db = params.db; backup::create(db, #{ label: \"a\" }); sleep(\"60s\"); 1");
+    let mut child = env.start_until_calls(&["run", "r.rhai"], 2);
+    for given in [
+        &["reject", "last"][..],
+        &["approve", "last"],
+        &["reject", "last", "--take-over"],
+        &["approve", "last", "--take-over"],
+    ] {
+        let refused = env.run_cli(given);
+        assert!(refused.code == 2 && refused.stderr.contains("nothing was decided"), "{refused}");
+        for word in ["abandon", "--take-over"] {
+            assert!(!refused.stderr.contains(word), "{refused}");
+        }
+        assert!(next_line(&refused).starts_with("redrill runs show "), "{refused}");
+    }
+    assert!(child.try_wait().unwrap().is_none(), "it was not asked to stop");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let refused = env.run_cli(&["reject", "last"]);
+    assert!(refused.stderr.contains("`redrill runs abandon "), "{refused}");
 }
