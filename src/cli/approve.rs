@@ -6,13 +6,14 @@ use super::{
     resume::{ResumeCommand, confirm_if_stale_and_destructive, missing_target_error},
     run::{RunOptions, check_not_ended, require_journal},
     run_output::{ReportFormat, print_refusal_event},
+    session::check_is_no_session,
     takeover,
 };
 use crate::{
     base::{shell, terminal},
     journal::{self, FoldedCall, Holder, Journal, Run, RunFold},
     report::{CliError, RecordAge, exit_code, find_next_step, list_targets_to_confirm, write_resume_command},
-    runtime::{AskForTargets, LostTarget, OpenApproval, Runtime, SESSION, is_gate, list_awaited_gates},
+    runtime::{AskForTargets, LostTarget, OpenApproval, Runtime, is_gate, list_awaited_gates},
 };
 
 /// `approve` and `reject`.
@@ -64,9 +65,7 @@ impl ApproveCommand {
         let id = journal.resolve_run_id(&self.run)?;
         let summary = journal.summarize_run(&id)?;
         check_not_ended(&id, summary.status)?;
-        if summary.runbook == SESSION {
-            return Err(session_error(&id));
-        }
+        check_is_no_session(&journal, &summary).map_err(add_that_nothing_was_decided)?;
         let word = if approves { "approve" } else { "reject" };
         let retyped = RetypedCommand { given: self, word, journal: &journal, run: &id };
         let by = current_user();
@@ -340,14 +339,6 @@ impl RetypedCommand<'_> {
         .with_exit(exit_code::REFUSED)
         .with_next_command(self.render_as_typed_with(&words.join(" "))))
     }
-}
-
-/// Returns the error for a session that waits for an approval: its process is gone, and nothing goes on with a
-/// decision.
-fn session_error(id: &str) -> CliError {
-    CliError::usage(format!("`{id}` is a session, and its process is gone; nothing was decided"))
-        .with_hint("it cannot go on; what it began can be settled, and its temporary branches removed")
-        .with_next_command(format!("redrill runs abandon {id}"))
 }
 
 /// Says of a call that is no approval which the run waits for what it is.

@@ -6,6 +6,7 @@ use super::{
     run::{RunOptions, ask_to_confirm_protected_targets, check_not_ended, find_run},
     run_output::{DECISION_STANDS, ReportFormat, report_refusal, run_and_report},
     runbook_file::load_edited_runbook,
+    session::check_is_no_session,
     takeover::{self, MAX_TAKEOVERS},
 };
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     ops::spec::Permission,
     provider::{self, Code},
     report::{CliError, DataFormat, RecordAge, diff_sources, exit_code, failure_to_json, find_next_step},
-    runtime::{Refusal, ResumeRequest, RunObserver, RunResult, Runbook, Runtime, SESSION, StopReason},
+    runtime::{Refusal, ResumeRequest, RunObserver, RunResult, Runbook, Runtime, StopReason},
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, path::Path, sync::Arc};
@@ -98,14 +99,8 @@ impl ResumeCommand {
         summary: &RunSummary,
         watch: Arc<dyn RunObserver>,
     ) -> Result<Result<RunResult, Refusal>, CliError> {
-        if summary.runbook == SESSION {
-            return Err(CliError::usage(format!("`{}` is a session, and its process is gone", summary.id))
-                .with_hint(
-                    "it cannot go on; what it began can be settled, and its temporary branches removed",
-                )
-                .with_next_command(format!("redrill runs abandon {}", summary.id)));
-        }
         let journal = Arc::new(runtime.open_journal()?);
+        check_is_no_session(&journal, summary)?;
         let confirmed = if self.options.take_over && journal.is_run_held(&summary.id) {
             self.check_before_take_over(runtime, &journal, summary)?
         } else {
