@@ -25,3 +25,13 @@ fn a_session_that_a_process_has_is_decided_about_there() {
     assert!(refused.stderr.contains("is a session, and its process is gone"), "{refused}");
     assert_eq!(follow(&env, refused), "abandoned");
 }
+
+#[test]
+fn a_session_that_stopped_prints_what_ends_it() {
+    let env = CliEnv::new();
+    let stopped = env.run_cli_with_input(&["repl"], "approve(\"go?\")\n");
+    assert_eq!(stopped.code, 3, "{stopped}");
+    assert!(!stopped.stderr.contains("redrill resume"), "{stopped}");
+    assert_eq!(next_line(&stopped), next_line(&env.run_cli(&["runs", "list"])));
+    assert_eq!(follow(&env, stopped), "abandoned");
+}
