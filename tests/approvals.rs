@@ -414,7 +414,7 @@ fn a_run_that_is_ending_takes_no_edit_and_says_what_to_type() {
         refused.stderr.contains("the run is ending: its clean-up goes on as it was recorded"),
         "{refused}"
     );
-    assert!(refused.stderr.ends_with(&format!("redrill approve {id} --resume\n")), "{refused}");
+    assert!(refused.stderr.ends_with(&format!("redrill resume {id}\n")), "{refused}");
     assert_eq!(env.list_runs()[0]["status"], "waiting");
     let done = env.run_cli(&["approve", &id, "--resume"]);
     assert_eq!(done.code, 0, "{done}");
