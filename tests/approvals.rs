@@ -153,11 +153,11 @@ fn an_edited_runbook_goes_on_where_it_matches() {
     let wrong = env.run_cli(&["resume", "last", "--edited"]);
     assert_eq!(wrong.code, 5, "{wrong}");
     for said in [
-        "--- r.rhai (recorded)",
+        "/r.rhai (recorded)",
         "-backup::create(db, #{ label: \"before\" });",
         "+backup::create(db, #{ label: \"prod\" });",
         "the call /backup::create#0 is not the one that was recorded",
-        "at        r.rhai:3:9",
+        "/r.rhai:3:9",
         "go on with the recorded source: `redrill resume ",
         "--edited`",
         "give it up and clean up: `redrill runs abandon ",

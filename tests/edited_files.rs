@@ -84,6 +84,19 @@ fn the_runbook_of_an_old_run_is_found_where_the_run_was_begun_and_both_places_ar
 }
 
 #[test]
+fn without_a_project_the_edited_runbook_is_the_file_that_was_run() {
+    let env = CliEnv::new();
+    env.write_file("r.rhai", &sandbox_runbook(NEEDS, GATE));
+    env.write_file("sub/r.rhai", "what lies here is another one");
+    assert_eq!(env.run_cli(&["run", "r.rhai"]).code, 3);
+    let recorded = env.path("r.rhai").canonicalize().unwrap();
+    assert_eq!(env.list_runs()[0]["runbook"], recorded.to_str().unwrap());
+    env.write_file("r.rhai", &edited_gate());
+    let edited = env.type_into_shell("cd sub && redrill resume last --edited --state ../.redrill");
+    assert_waits_with_edit(&edited, recorded.to_str().unwrap());
+}
+
+#[test]
 fn an_edit_that_is_refused_prints_what_the_edit_needs_and_nothing_that_approves_the_text_before() {
     let file = "r.rhai";
     for text in [Some("let = "), Some(&*sandbox_runbook("\"db.read\"", GATE)), None] {

@@ -10,13 +10,14 @@ use std::{
     path::{Component, Path, PathBuf, absolute},
 };
 
-/// Returns the name under which a run records its runbook: the path below the project folder, which is the same from every
-/// folder; of a file that is elsewhere, the whole path.
-pub(super) fn name_runbook(project: &Path, file: &Path) -> String {
-    let name = path_below(project, file)
-        .or_else(|| path_below(&project.canonicalize().ok()?, &resolve_folder(file)?))
-        .or_else(|| resolve_folder(file))
-        .unwrap_or_else(|| file.to_path_buf());
+/// Returns the name under which a run records its runbook: the path below the project folder, the one with a configuration
+/// file, which is the same from every folder; of a file that is elsewhere, or where there is no project, the whole path.
+pub(super) fn name_runbook(project: Option<&Path>, file: &Path) -> String {
+    let below = |project: &Path| {
+        path_below(project, file)
+            .or_else(|| path_below(&project.canonicalize().ok()?, &resolve_folder(file)?))
+    };
+    let name = project.and_then(below).or_else(|| resolve_folder(file)).unwrap_or_else(|| file.to_path_buf());
     name.display().to_string()
 }
 
@@ -95,7 +96,7 @@ mod tests {
         fs::create_dir_all(root.join("elsewhere")).expect("made");
         symlink(root.join("elsewhere"), project.join("shared")).expect("linked");
         symlink(&project, root.join("link")).expect("linked");
-        let name = |file: PathBuf| name_runbook(&project, &file);
+        let name = |file: PathBuf| name_runbook(Some(&project), &file);
         assert_eq!(name(project.join("books/r.rhai")), "books/r.rhai");
         assert_eq!(name(project.join("books/../books/./r.rhai")), "books/r.rhai");
         assert_eq!(name(root.join("link/books/r.rhai")), "books/r.rhai");
@@ -103,5 +104,7 @@ mod tests {
         let outside = root.join("elsewhere/r.rhai");
         assert_eq!(name(project.join("books/../../elsewhere/r.rhai")), outside.display().to_string());
         assert_eq!(name(outside.clone()), outside.display().to_string());
+        let inside = project.join("books/r.rhai");
+        assert_eq!(name_runbook(None, &inside), inside.display().to_string());
     }
 }
