@@ -153,11 +153,11 @@ fn an_edited_runbook_goes_on_where_it_matches() {
     let wrong = env.run_cli(&["resume", "last", "--edited"]);
     assert_eq!(wrong.code, 5, "{wrong}");
     for said in [
-        "--- r.rhai (recorded)",
+        "/r.rhai (recorded)",
         "-backup::create(db, #{ label: \"before\" });",
         "+backup::create(db, #{ label: \"prod\" });",
         "the call /backup::create#0 is not the one that was recorded",
-        "at        r.rhai:3:9",
+        "/r.rhai:3:9",
         "go on with the recorded source: `redrill resume ",
         "--edited`",
         "give it up and clean up: `redrill runs abandon ",
@@ -414,7 +414,7 @@ fn a_run_that_is_ending_takes_no_edit_and_says_what_to_type() {
         refused.stderr.contains("the run is ending: its clean-up goes on as it was recorded"),
         "{refused}"
     );
-    assert!(refused.stderr.ends_with(&format!("redrill approve {id} --resume\n")), "{refused}");
+    assert!(refused.stderr.ends_with(&format!("redrill resume {id}\n")), "{refused}");
     assert_eq!(env.list_runs()[0]["status"], "waiting");
     let done = env.run_cli(&["approve", &id, "--resume"]);
     assert_eq!(done.code, 0, "{done}");

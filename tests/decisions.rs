@@ -6,7 +6,7 @@ use crate::{
 };
 use redrill::{
     base::clock::{Clock as _, SystemClock},
-    journal::{Journal, Lease, LeaseMode, NewRun, Outcome, Quarantine, Record, Source},
+    journal::{Durability, Journal, Lease, LeaseMode, NewRun, Outcome, Quarantine, Record, Source},
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -267,6 +267,25 @@ fn a_run_about_which_somebody_has_decided_is_not_told_to_wait() {
         assert_eq!(env.run_cli(&["runs", "decide", "last", "execute", decision]).code, 0);
         assert_told(&env, said, "is held since");
     }
+}
+
+#[test]
+fn an_interrupted_run_about_which_somebody_has_decided_says_so() {
+    let env = leave_waiting(GATE);
+    assert_eq!(env.run_cli(&["approve", "last"]).code, 0);
+    // A resume that is killed before it comes to the gate.
+    let journal = Journal::open(&env.path(".redrill"), Arc::new(SystemClock)).unwrap();
+    let run = journal.acquire_run(&journal.resolve_run_id("last").unwrap()).unwrap();
+    let (version, params) = ("0".into(), serde_json::Map::new());
+    let resumed = Record::Resumed { version, edited: false, digest: None, gives_up: false, params };
+    run.append_record(resumed, Durability::Synced).unwrap();
+    assert_eq!(env.list_runs()[0]["reason"], json!(null), "a process goes on with it");
+    drop((run, journal));
+    assert_eq!(env.list_runs()[0]["status"], "interrupted");
+    assert_told(&env, " approved /approve#0 (go on?)", "process that ran it");
+    assert_eq!(env.run_cli(&["reject", "last"]).code, 0);
+    assert_told(&env, " rejected /approve#0 (go on?)", "process that ran it");
+    assert_eq!(follow(&env, env.run_cli(&["runs", "list"])), "failed");
 }
 
 /// Asserts why a run is said to stand still, wherever that is said.

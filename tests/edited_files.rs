@@ -58,10 +58,12 @@ fn a_runbook_outside_of_the_project_is_recorded_with_its_whole_path() {
 fn the_runbook_of_an_old_run_is_found_where_the_run_was_begun_and_both_places_are_named() {
     let env = CliEnv::new();
     env.write_file("sub/r.rhai", &sandbox_runbook(NEEDS, GATE));
-    // As runs were recorded before: without a project file above, the name is the one that was typed there.
+    // As runs were recorded before: the name is the one that was typed there, below no project folder of today.
+    env.write_file("sub/redrill.toml", "");
     let waiting = env.type_into_shell("cd sub && redrill run r.rhai --state ../.redrill");
     assert_eq!(waiting.code, 3, "{waiting}");
     assert_eq!(env.list_runs()[0]["runbook"], "r.rhai");
+    fs::remove_file(env.path("sub/redrill.toml")).unwrap();
     env.write_file("redrill.toml", "");
     env.write_file("sub/r.rhai", &edited_gate());
     assert_waits_with_edit(&env.type_into_shell("cd sub && redrill resume last --edited"), "/sub/r.rhai");
@@ -75,13 +77,27 @@ fn the_runbook_of_an_old_run_is_found_where_the_run_was_begun_and_both_places_ar
             "{refused}"
         );
     }
-    assert!(next_line(&refused).starts_with("redrill approve "), "{refused}");
-    let done = env.type_into_shell(&format!("cd other && {}", next_line(&refused)));
-    assert_eq!(done.code, 0, "{done}");
+    assert!(next_line(&refused).ends_with(" --edited"), "{refused}");
+    env.write_file("r.rhai", &format!("{}// back\n", edited_gate()));
+    let asked = env.type_into_shell(&format!("cd other && {}", next_line(&refused)));
+    assert_waits_with_edit(&asked, "/r.rhai");
 }
 
 #[test]
-fn an_edit_that_is_refused_prints_what_brings_the_run_on() {
+fn without_a_project_the_edited_runbook_is_the_file_that_was_run() {
+    let env = CliEnv::new();
+    env.write_file("r.rhai", &sandbox_runbook(NEEDS, GATE));
+    env.write_file("sub/r.rhai", "what lies here is another one");
+    assert_eq!(env.run_cli(&["run", "r.rhai"]).code, 3);
+    let recorded = env.path("r.rhai").canonicalize().unwrap();
+    assert_eq!(env.list_runs()[0]["runbook"], recorded.to_str().unwrap());
+    env.write_file("r.rhai", &edited_gate());
+    let edited = env.type_into_shell("cd sub && redrill resume last --edited --state ../.redrill");
+    assert_waits_with_edit(&edited, recorded.to_str().unwrap());
+}
+
+#[test]
+fn an_edit_that_is_refused_prints_what_the_edit_needs_and_nothing_that_approves_the_text_before() {
     let file = "r.rhai";
     for text in [Some("let = "), Some(&*sandbox_runbook("\"db.read\"", GATE)), None] {
         let env = CliEnv::new();
@@ -95,9 +111,16 @@ fn an_edit_that_is_refused_prints_what_brings_the_run_on() {
         assert!([2, 6].contains(&refused.code) && refused.stderr.contains("nothing was done"), "{refused}");
         let event = refused.parse_json();
         assert_eq!(event["event"], "run.refused", "{refused}");
-        assert!(next_line(&refused).starts_with("redrill approve "), "{refused}");
         assert_eq!(event["next"], next_line(&refused), "{refused}");
-        assert_eq!(env.type_into_shell(next_line(&refused)).code, 0);
+        if text.is_some() {
+            assert!(next_line(&refused).starts_with("redrill check /"), "{refused}");
+            assert_ne!(env.type_into_shell(next_line(&refused)).code, 0, "something is wrong with it");
+        } else {
+            assert!(next_line(&refused).ends_with(" --edited -o json"), "{refused}");
+            env.write_file(file, &edited_gate());
+            let asked = env.type_into_shell(next_line(&refused));
+            assert_eq!(asked.code, 3, "{asked}");
+        }
     }
 }
 

@@ -35,7 +35,7 @@ fn the_whole_of_a_run_as_text() {
     ▸ look
     ✗ look  [time]
     error: one is not more
-      --> r.rhai:11:17
+      --> [folder]/r.rhai:11:17
        |
     11 | step("look", || ensure(1 > 2, "one is not more"));
        |                 ^
@@ -391,7 +391,7 @@ fn clean_up_that_failed_is_told_with_all_that_is_known_of_it() {
         for told in [&failed.stderr, &shown.stdout] {
             for said in [
                 "clean-up failed: ",
-                "at r.rhai:",
+                "/r.rhai:",
                 "NOT_FOUND · backup::get on sandbox",
                 "left behind: ",
                 "hint: ",

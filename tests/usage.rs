@@ -23,7 +23,7 @@ fn an_unknown_parameter_is_refused() {
     exit 2
     ---- stdout
     ---- stderr
-    error: r.rhai has no parameter `kep`
+    error: [folder]/r.rhai has no parameter `kep`
       nothing was done
     hint: did you mean `keep`?
     ");
@@ -98,7 +98,7 @@ fn an_unknown_operation_is_refused() {
     ---- stdout
     ---- stderr
     error: there is no operation `backup::crate`
-      --> r.rhai:12:9
+      --> [folder]/r.rhai:12:9
        |
     12 | backup::crate(params.db);
        |         ^
@@ -115,7 +115,7 @@ fn an_unknown_option_is_refused() {
     ---- stdout
     ---- stderr
     error: `backup::create` has no option `lable`
-      --> r.rhai:11:9
+      --> [folder]/r.rhai:11:9
        |
     11 | backup::create(params.db, #{ lable: "x" });
        |         ^
@@ -132,7 +132,7 @@ fn a_missing_right_is_refused_by_policy() {
     ---- stdout
     ---- stderr
     error: `db::execute` needs `db.destroy`, and `needs` does not have it
-      --> r.rhai:12:5
+      --> [folder]/r.rhai:12:5
        |
     12 | db::execute(params.db, "delete from orders");
        |     ^
@@ -149,7 +149,7 @@ fn a_script_that_does_not_parse_is_refused() {
     ---- stdout
     ---- stderr
     error: Unexpected ';'
-      --> r.rhai:11:9
+      --> [folder]/r.rhai:11:9
        |
     11 | let x = ;
        |         ^

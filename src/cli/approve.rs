@@ -6,13 +6,14 @@ use super::{
     resume::{ResumeCommand, confirm_if_stale_and_destructive, missing_target_error},
     run::{RunOptions, check_not_ended, require_journal},
     run_output::{ReportFormat, print_refusal_event},
+    session::check_is_no_session,
     takeover,
 };
 use crate::{
     base::{shell, terminal},
-    journal::{self, FoldedCall, Journal, Run, RunFold},
+    journal::{self, FoldedCall, Holder, Journal, Run, RunFold},
     report::{CliError, RecordAge, exit_code, find_next_step, list_targets_to_confirm, write_resume_command},
-    runtime::{AskForTargets, LostTarget, OpenApproval, Runtime, SESSION, is_gate, list_awaited_gates},
+    runtime::{AskForTargets, LostTarget, OpenApproval, Runtime, is_gate, list_awaited_gates},
 };
 
 /// `approve` and `reject`.
@@ -64,21 +65,18 @@ impl ApproveCommand {
         let id = journal.resolve_run_id(&self.run)?;
         let summary = journal.summarize_run(&id)?;
         check_not_ended(&id, summary.status)?;
-        if summary.runbook == SESSION {
-            return Err(session_error(&id));
-        }
-        let retyped =
-            RetypedCommand { given: self, word: if approves { "approve" } else { "reject" }, run: &id };
+        check_is_no_session(&journal, &summary).map_err(add_that_nothing_was_decided)?;
+        let word = if approves { "approve" } else { "reject" };
+        let retyped = RetypedCommand { given: self, word, journal: &journal, run: &id };
         let by = current_user();
         let (approval, waits_elsewhere) = {
             if retyped.given.options.take_over && journal.is_run_held(&id) {
                 // What is refused is refused before the process that has the run is asked to stop.
-                let (fold, _) = RunFold::fold_until_illegal(&journal.read_records(&id)?);
-                retyped.choose_approval_to_decide(runtime, &fold)?;
+                retyped.choose_approval_to_decide(runtime, &retyped.read_fold()?)?;
             }
-            let run = retyped.acquire_run(&journal)?;
+            let run = retyped.acquire_run(runtime)?;
             let approval = retyped.choose_approval_to_decide(runtime, &run.copy_fold())?;
-            retyped.check_record_is_new_enough(runtime, &journal, &run)?;
+            retyped.check_record_is_new_enough(runtime, &run)?;
             approval.record_decision(&run, approves, &by)?;
             (approval, !list_awaited_gates(&run.copy_fold()).is_empty())
         };
@@ -97,6 +95,7 @@ struct RetypedCommand<'a> {
     given: &'a ApproveCommand,
     /// What it does.
     word: &'static str,
+    journal: &'a Journal,
     /// The whole id of the run.
     run: &'a str,
 }
@@ -127,19 +126,38 @@ impl RetypedCommand<'_> {
     }
 
     /// Acquires the run; with `--take-over`, from the process that has it.
-    fn acquire_run(&self, journal: &Journal) -> Result<Run, CliError> {
+    fn acquire_run(&self, runtime: &Runtime) -> Result<Run, CliError> {
         if self.given.options.take_over {
-            return Ok(takeover::acquire_or_take_over_run(journal, self.run, true)?.0);
+            return Ok(takeover::acquire_or_take_over_run(self.journal, self.run, true)?.0);
         }
-        journal.acquire_run(self.run).map_err(|error| match error {
+        self.journal.acquire_run(self.run).map_err(|error| match error {
             journal::Error::Held { .. } | journal::Error::HeldByUnknown { .. } => {
-                let take_over = self.render_as_typed_with("--take-over");
-                add_that_nothing_was_decided(error.into()).with_hint(format!(
-                    "decide where it waits; or have that process stop, and decide here: `{take_over}`"
-                ))
+                self.held_run_error(runtime, error)
             }
             error => error.into(),
         })
+    }
+
+    /// Returns the error of a run that another process has. Where that does not wait for this decision, taking the run over
+    /// would be refused for want of something to decide about.
+    fn held_run_error(&self, runtime: &Runtime, held: journal::Error) -> CliError {
+        let error = add_that_nothing_was_decided(held.into());
+        match self.read_fold().map(|fold| self.choose_approval(runtime, &fold)) {
+            Ok(Ok(_)) => error.with_hint(format!(
+                "decide where it waits; or have that process stop, and decide here: `{}`",
+                self.render_as_typed_with("--take-over")
+            )),
+            _ => error,
+        }
+    }
+
+    fn read_fold(&self) -> Result<RunFold, journal::Error> {
+        Ok(RunFold::fold_until_illegal(&self.journal.read_records(self.run)?).0)
+    }
+
+    fn is_held_by_another(&self) -> bool {
+        self.journal.is_run_held(self.run)
+            && self.journal.find_holder(self.run) != Some(Holder::this_process())
     }
 
     /// Returns the approval to decide about, after which the run could go on here.
@@ -152,16 +170,18 @@ impl RetypedCommand<'_> {
         Ok(approval)
     }
 
-    /// Returns the approval that was named; where none was, the only one that the run waits for. What was approved, and not
-    /// gone on from, can be rejected; what was rejected stays so.
+    /// Returns the approval that was named; where none was, the only one that can be decided about. What was approved, and not
+    /// gone on from, can be rejected, so that a `reject` has to name one while another is waited for; what was rejected stays so.
     fn choose_approval(&self, runtime: &Runtime, fold: &RunFold) -> Result<OpenApproval, CliError> {
         let part = self.given.approval.as_deref();
         let mut asked = OpenApproval::list_asked_approvals(fold).map_err(journal::Error::from)?;
         asked.retain(|open| part.is_none_or(|part| fold.is_named(part, &open.name)));
         let (mut approvals, others): (Vec<_>, Vec<_>) =
             asked.into_iter().partition(|open| self.can_decide_about(open));
-        if part.is_none() && approvals.iter().any(OpenApproval::is_awaited) {
-            approvals.retain(OpenApproval::is_awaited);
+        // What a text has asked for that is not the run's any more is decided about by name, or where there is nothing else.
+        let is_current = |open: &OpenApproval| open.is_awaited() || open.find_approver().is_some();
+        if part.is_none() && approvals.iter().any(is_current) {
+            approvals.retain(is_current);
         }
         if approvals.len() > 1 {
             return Err(self.several_approvals_error(&approvals));
@@ -230,7 +250,9 @@ impl RetypedCommand<'_> {
             _ => find_next_step(runtime, id).command,
         };
         let give_up = format!("to give the run up, with a clean-up: `redrill runs abandon {id}`");
-        let hint = Some(give_up).filter(|_| self.rejects() && awaited.is_empty());
+        // Nobody gives up a run that a process has.
+        let can_give_up = self.rejects() && awaited.is_empty() && !self.is_held_by_another();
+        let hint = Some(give_up).filter(|_| can_give_up);
         let refused = |what: &str| CliError {
             hint,
             ..CliError::usage(format!("{what}; nothing was decided")).with_next_command(next)
@@ -274,16 +296,11 @@ impl RetypedCommand<'_> {
     ///
     /// # Errors
     /// Nobody says yes.
-    fn check_record_is_new_enough(
-        &self,
-        runtime: &Runtime,
-        journal: &Journal,
-        run: &Run,
-    ) -> Result<(), CliError> {
+    fn check_record_is_new_enough(&self, runtime: &Runtime, run: &Run) -> Result<(), CliError> {
         if !self.given.resume {
             return Ok(());
         }
-        let recorded = Runtime::read_recorded_runbook(journal, self.run, run.source_edition())
+        let recorded = Runtime::read_recorded_runbook(self.journal, self.run, run.source_edition())
             .map_err(|unread| add_that_nothing_was_decided(unread.into()))?;
         let age = RecordAge::of_run(runtime, run.last_record_before_acquisition());
         confirm_if_stale_and_destructive(age, &recorded.header.needs, self.given.yes, &|more| {
@@ -322,14 +339,6 @@ impl RetypedCommand<'_> {
         .with_exit(exit_code::REFUSED)
         .with_next_command(self.render_as_typed_with(&words.join(" "))))
     }
-}
-
-/// Returns the error for a session that waits for an approval: its process is gone, and nothing goes on with a
-/// decision.
-fn session_error(id: &str) -> CliError {
-    CliError::usage(format!("`{id}` is a session, and its process is gone; nothing was decided"))
-        .with_hint("it cannot go on; what it began can be settled, and its temporary branches removed")
-        .with_next_command(format!("redrill runs abandon {id}"))
 }
 
 /// Says of a call that is no approval which the run waits for what it is.

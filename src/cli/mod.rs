@@ -21,6 +21,7 @@ mod run;
 mod run_output;
 mod runbook_file;
 mod runs;
+mod session;
 mod takeover;
 mod targets;
 mod watch;

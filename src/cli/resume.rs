@@ -5,7 +5,8 @@ use super::{
     questions::QuestionPolicy,
     run::{RunOptions, ask_to_confirm_protected_targets, check_not_ended, find_run},
     run_output::{DECISION_STANDS, ReportFormat, report_refusal, run_and_report},
-    runbook_file::load_edited_runbook,
+    runbook_file::{find_runbook_file, load_edited_runbook, write_check_command},
+    session::check_is_no_session,
     takeover::{self, MAX_TAKEOVERS},
 };
 use crate::{
@@ -13,8 +14,11 @@ use crate::{
     journal::{Failure, Journal, RunError, RunFold, RunStatus, RunSummary, Source},
     ops::spec::Permission,
     provider::{self, Code},
-    report::{CliError, DataFormat, RecordAge, diff_sources, exit_code, failure_to_json, find_next_step},
-    runtime::{Refusal, ResumeRequest, RunObserver, RunResult, Runbook, Runtime, SESSION, StopReason},
+    report::{
+        CliError, DataFormat, RecordAge, diff_sources, exit_code, failure_to_json, find_next_step,
+        write_resume_command,
+    },
+    runtime::{Refusal, ResumeRequest, RunObserver, RunResult, Runbook, Runtime, StopReason},
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, path::Path, sync::Arc};
@@ -58,7 +62,7 @@ impl ResumeCommand {
                 self.resume_and_take_over(runtime, &summary, &watch).map_err(|error| {
                     let error = self.tell_of_decision(error, &summary.id);
                     let next = error.next.clone();
-                    let next = next.unwrap_or_else(|| find_next_step(runtime, &summary.id).command);
+                    let next = next.unwrap_or_else(|| self.write_next_command(runtime, &summary, &error));
                     error.with_next_command(next)
                 })
             },
@@ -98,14 +102,8 @@ impl ResumeCommand {
         summary: &RunSummary,
         watch: Arc<dyn RunObserver>,
     ) -> Result<Result<RunResult, Refusal>, CliError> {
-        if summary.runbook == SESSION {
-            return Err(CliError::usage(format!("`{}` is a session, and its process is gone", summary.id))
-                .with_hint(
-                    "it cannot go on; what it began can be settled, and its temporary branches removed",
-                )
-                .with_next_command(format!("redrill runs abandon {}", summary.id)));
-        }
         let journal = Arc::new(runtime.open_journal()?);
+        check_is_no_session(&journal, summary)?;
         let confirmed = if self.options.take_over && journal.is_run_held(&summary.id) {
             self.check_before_take_over(runtime, &journal, summary)?
         } else {
@@ -164,7 +162,8 @@ impl ResumeCommand {
         if !self.edited {
             return Ok(recorded);
         }
-        let (edited, file) = load_edited_runbook(runtime, &summary.id, &summary.runbook)?;
+        let (edited, file) =
+            load_edited_runbook(runtime, &summary.runbook, &self.resume_command_with(&summary.id, ""))?;
         if prints_difference {
             print_difference(&file, &recorded.sources(), &edited.sources());
             let kept = fold.complete_params_without_trial(&summary.params);
@@ -174,7 +173,7 @@ impl ResumeCommand {
             }
         }
         if fold.is_ending() && edited.sources() != recorded.sources() {
-            return Err(edit_of_ending_run_error(find_next_step(runtime, &summary.id).command));
+            return Err(edit_of_ending_run_error(write_resume_command(runtime, &summary.id)));
         }
         Ok(edited)
     }
@@ -193,6 +192,20 @@ impl ResumeCommand {
         let come_to = fold.targets_come_to().map(str::to_owned).collect();
         let again = |more: &str| self.resume_command_with(run, more);
         ask_to_confirm_protected_targets(runtime, runbook, &params, come_to, given, &again)
+    }
+
+    /// Returns what to type after a refusal that does not say it. Whoever wanted to edit is given no line that goes on with the
+    /// text before, as one that approves would.
+    fn write_next_command(&self, runtime: &Runtime, summary: &RunSummary, refusal: &CliError) -> String {
+        if !self.edited {
+            return find_next_step(runtime, &summary.id).command;
+        }
+        let again = self.resume_command_with(&summary.id, "");
+        let is_of_text = refusal.place.is_some();
+        match find_runbook_file(runtime, &summary.runbook, &again) {
+            Ok(file) if is_of_text => write_check_command(&file),
+            _ => again,
+        }
     }
 
     /// Says, where a decision was recorded and the run could not be resumed then, that the decision stands, and how the run is

@@ -63,7 +63,9 @@ impl RunCommand {
             &|value| output::print_value(value, &[], DataFormat::Table),
             |watch| {
                 let params = parse_params(&self.params)?;
-                let name = name_runbook(&runtime.config.base, &self.runbook);
+                let config = &runtime.config;
+                let project = config.file.as_ref().map(|_| config.base.as_path());
+                let name = name_runbook(project, &self.runbook);
                 let load = || Runbook::load_file_as(&self.runbook, name.clone()).map_err(CliError::from);
                 let begun = start_run(runtime, load, &params, &options.confirm, options.take_over, &watch);
                 begun.map_err(|error| match &error.place {

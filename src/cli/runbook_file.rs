@@ -2,7 +2,7 @@
 
 use crate::{
     base::shell::quote_shell_word,
-    report::{CliError, find_next_step},
+    report::CliError,
     runtime::{Runbook, Runtime},
 };
 use std::{
@@ -10,13 +10,14 @@ use std::{
     path::{Component, Path, PathBuf, absolute},
 };
 
-/// Returns the name under which a run records its runbook: the path below the project folder, which is the same from every
-/// folder; of a file that is elsewhere, the whole path.
-pub(super) fn name_runbook(project: &Path, file: &Path) -> String {
-    let name = path_below(project, file)
-        .or_else(|| path_below(&project.canonicalize().ok()?, &resolve_folder(file)?))
-        .or_else(|| resolve_folder(file))
-        .unwrap_or_else(|| file.to_path_buf());
+/// Returns the name under which a run records its runbook: the path below the project folder, the one with a configuration
+/// file, which is the same from every folder; of a file that is elsewhere, or where there is no project, the whole path.
+pub(super) fn name_runbook(project: Option<&Path>, file: &Path) -> String {
+    let below = |project: &Path| {
+        path_below(project, file)
+            .or_else(|| path_below(&project.canonicalize().ok()?, &resolve_folder(file)?))
+    };
+    let name = project.and_then(below).or_else(|| resolve_folder(file)).unwrap_or_else(|| file.to_path_buf());
     name.display().to_string()
 }
 
@@ -35,11 +36,11 @@ fn resolve_folder(file: &Path) -> Option<PathBuf> {
 }
 
 /// Returns the file of the runbook of a run: below the project folder, else below the current one, because runs of before
-/// have recorded it as it was typed there.
+/// have recorded it as it was typed there. `again` is the command for when it is back.
 ///
 /// # Errors
 /// It is in neither of them.
-pub(super) fn find_runbook_file(runtime: &Runtime, run: &str, recorded: &str) -> Result<PathBuf, CliError> {
+pub(super) fn find_runbook_file(runtime: &Runtime, recorded: &str, again: &str) -> Result<PathBuf, CliError> {
     let in_project = runtime.config.base.join(recorded);
     let here = env::current_dir()?.join(recorded);
     if in_project.is_file() {
@@ -53,22 +54,28 @@ pub(super) fn find_runbook_file(runtime: &Runtime, run: &str, recorded: &str) ->
         .with_hint(
             "bring it back to go on with `--edited`; without it, the run goes on with the text that it has",
         )
-        .with_next_command(find_next_step(runtime, run).command))
+        .with_next_command(again))
 }
 
-/// Loads the runbook of a run as it is on disk now, under its recorded name, and returns it with its file.
+/// Returns the command that says all that is wrong with a runbook.
+pub(super) fn write_check_command(file: &Path) -> String {
+    format!("redrill check {}", quote_shell_word(&file.display().to_string()))
+}
+
+/// Loads the runbook of a run as it is on disk now, under its recorded name, and returns it with its file. `again` is the
+/// command for when the file is back.
 ///
 /// # Errors
 /// It is not there, or cannot be run as it is.
 pub(super) fn load_edited_runbook(
     runtime: &Runtime,
-    run: &str,
     recorded: &str,
+    again: &str,
 ) -> Result<(Runbook, PathBuf), CliError> {
-    let file = find_runbook_file(runtime, run, recorded)?;
+    let file = find_runbook_file(runtime, recorded, again)?;
     let runbook = Runbook::load_file_as(&file, recorded.to_owned()).map_err(|wrong| {
-        let check = format!("redrill check {}", quote_shell_word(&file.display().to_string()));
-        let mut error = CliError::from(wrong);
+        let check = write_check_command(&file);
+        let mut error = CliError::from(wrong).with_next_command(check.clone());
         error.facts.push(format!("the file is {}; all that is wrong with it: `{check}`", file.display()));
         error
     })?;
@@ -89,7 +96,7 @@ mod tests {
         fs::create_dir_all(root.join("elsewhere")).expect("made");
         symlink(root.join("elsewhere"), project.join("shared")).expect("linked");
         symlink(&project, root.join("link")).expect("linked");
-        let name = |file: PathBuf| name_runbook(&project, &file);
+        let name = |file: PathBuf| name_runbook(Some(&project), &file);
         assert_eq!(name(project.join("books/r.rhai")), "books/r.rhai");
         assert_eq!(name(project.join("books/../books/./r.rhai")), "books/r.rhai");
         assert_eq!(name(root.join("link/books/r.rhai")), "books/r.rhai");
@@ -97,5 +104,7 @@ mod tests {
         let outside = root.join("elsewhere/r.rhai");
         assert_eq!(name(project.join("books/../../elsewhere/r.rhai")), outside.display().to_string());
         assert_eq!(name(outside.clone()), outside.display().to_string());
+        let inside = project.join("books/r.rhai");
+        assert_eq!(name_runbook(None, &inside), inside.display().to_string());
     }
 }

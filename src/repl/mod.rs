@@ -10,7 +10,7 @@ use crate::base::lock::lock_unpoisoned;
 use crate::{
     base::{terminal, value},
     ops,
-    report::{self, CliError, DataFormat, exit_code},
+    report::{self, CliError, DataFormat, exit_code, find_next_step},
     runtime::{Answer, Event, Question, RunObserver, RunResult, Runtime, Session, Withdrawal},
 };
 use helper::PromptHelper;
@@ -56,7 +56,7 @@ fn run_session_loop(
         Arc::clone(&columns_watch) as Arc<dyn RunObserver>,
     )?;
     if !terminal::is_stdin_terminal() {
-        return Ok(run_piped_input(session, &columns_watch));
+        return Ok(run_piped_input(runtime, session, &columns_watch));
     }
     terminal::print_message(&format!(
         "redrill {}, run {}; `:help` helps",
@@ -66,7 +66,7 @@ fn run_session_loop(
     let session = Rc::new(RefCell::new(session));
     run_interactively(&session, &columns_watch, &runtime.config.state.join("history"))?;
     let ended = Rc::into_inner(session).map(|session| session.into_inner().end_session(true));
-    Ok(ended.map_or(0, |ended| print_unreported_error(&ended, 0)))
+    Ok(ended.map_or(0, |ended| print_unreported_error(runtime, &ended, 0)))
 }
 
 /// Passes events on, and keeps the column order of the last query.
@@ -126,7 +126,7 @@ fn run_interactively(
 }
 
 /// Reads statements to the end or to the first error, and returns the exit code.
-fn run_piped_input(mut session: Session, columns_watch: &ColumnWatch) -> u8 {
+fn run_piped_input(runtime: &Runtime, mut session: Session, columns_watch: &ColumnWatch) -> u8 {
     let mut statement = String::new();
     let mut lines = io::stdin().lock().lines();
     let mut exit = 0;
@@ -159,7 +159,7 @@ fn run_piped_input(mut session: Session, columns_watch: &ColumnWatch) -> u8 {
             break;
         }
     }
-    print_unreported_error(&session.end_session(exit == 0), exit)
+    print_unreported_error(runtime, &session.end_session(exit == 0), exit)
 }
 
 /// Evaluates an input and writes its value, or says what went wrong and returns an exit code for it.
@@ -209,11 +209,12 @@ fn column_order(value: &Value, columns_watch: &ColumnWatch) -> Vec<String> {
 }
 
 /// Prints what went wrong at the end of the session, and returns the exit code.
-fn print_unreported_error(ended: &RunResult, exit: u8) -> u8 {
+fn print_unreported_error(runtime: &Runtime, ended: &RunResult, exit: u8) -> u8 {
+    let next = find_next_step(runtime, &ended.run);
     // The error that ended it was printed when it happened.
     let said =
         exit != 0 && ended.failure.is_some() && ended.cleanup.is_empty() && ended.left_behind.is_empty();
-    if let Some(error) = CliError::from_run_result(ended, "").filter(|_| !said) {
+    if let Some(error) = CliError::from_session_result(ended, &next).filter(|_| !said) {
         terminal::print_message(&error.render_text(terminal::stderr_painter()));
         return if exit == 0 { error.exit } else { exit };
     }

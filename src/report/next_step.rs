@@ -1,6 +1,6 @@
 //! What to type next about a run: made here and nowhere else, from what is recorded of it.
 
-use super::record_age::RecordAge;
+use super::{record_age::RecordAge, standing::list_decided_gates};
 use crate::{
     base::shell::quote_shell_word,
     journal::{self, EDIT_GATE, FoldedCall, Holder, Journal, RunFold, RunStatus, RunSummary},
@@ -67,7 +67,9 @@ fn step_from_records(summary: &RunSummary, is_under_way: bool, fold: &RunFold, c
     if summary.runbook == SESSION {
         return NextStep::with_command(format!("redrill runs abandon {run}"));
     }
-    if summary.status == RunStatus::Waiting {
+    // Whoever has said no is given no other approval to type: the run goes by the no first.
+    let is_rejected = list_decided_gates(fold).iter().any(|gate| gate.find_rejecter().is_some());
+    if summary.status == RunStatus::Waiting && !is_rejected {
         if let Some(step) = step_at_gate(run, fold, consent) {
             return step;
         }

@@ -117,8 +117,30 @@ impl CliError {
         match unfinished {
             EvalError::Parse(error) => error.clone().into(),
             EvalError::Failed(failure) => Self::from_failure(failure),
-            EvalError::Stopped(stop) => error_from_stop(stop, run, ""),
+            EvalError::Stopped(stop) => error_from_stop_of_session(stop, run),
         }
+    }
+
+    /// Returns what kept a session from ending well; nothing when it did. Of one that stopped, `next` is what its records say.
+    pub fn from_session_result(ended: &RunResult, next: &NextStep) -> Option<Self> {
+        let error = Self::from_run_result(ended, "")?;
+        let Some(stop) = &ended.stop else { return Some(error) };
+        Some(Self {
+            hint: next.hint.clone().or_else(|| error_from_stop_of_session(stop, &ended.run).hint),
+            next: Some(next.command.clone()),
+            ..error
+        })
+    }
+}
+
+/// Returns the error of a session that stopped, without what would resume a run: a session is not resumed.
+fn error_from_stop_of_session(stop: &StopReason, run: &str) -> CliError {
+    let error = CliError { next: None, ..error_from_stop(stop, run, "") };
+    match stop {
+        StopReason::Undecided { .. } | StopReason::Mismatch { .. } | StopReason::EditRejected { .. } => {
+            CliError { hint: None, ..error }
+        }
+        _ => error,
     }
 }
 

@@ -2,8 +2,8 @@
 //! with it.
 
 use crate::{
-    journal::{Decision, FoldedCall, Journal, RunFold, RunStatus, RunSummary},
-    runtime::list_awaited_gates,
+    journal::{Decision, EDIT_GATE, FoldedCall, Journal, RunFold, RunStatus, RunSummary},
+    runtime::{OpenApproval, is_gate, list_awaited_gates},
 };
 
 /// Returns why a run stands still: what was decided about the call at which it stopped, or what it has recorded.
@@ -12,16 +12,36 @@ pub fn find_standing_reason(journal: &Journal, run: &RunSummary) -> Option<Strin
 }
 
 fn describe_decision_not_gone_on_from(journal: &Journal, run: &RunSummary) -> Option<String> {
-    if ![RunStatus::Waiting, RunStatus::Undecided].contains(&run.status) {
+    if run.status.is_final() || run.status == RunStatus::Running {
         return None;
     }
     // What does not read is said where the run is shown, and its recorded reason stays.
     let (fold, _) = RunFold::fold_until_illegal(&journal.read_intact_records(&run.id).ok()?.0);
-    let name = fold.stopped_at()?;
-    let said = describe_decision(name, fold.call(name)?)?;
-    let awaited = list_awaited_gates(&fold);
-    let waits = awaited.first().map(|gate| format!("; an approval is waited for at {gate}"));
-    Some(format!("{said}, and the run has not gone on yet{}", waits.unwrap_or_default()))
+    let gates = list_decided_gates(&fold);
+    let call = fold.stopped_at().filter(|name| fold.call(name).is_some_and(|call| !is_gate(&call.op)));
+    let names = call.into_iter().chain(gates.iter().map(|gate| gate.name.as_str()));
+    let said: Vec<String> = names.filter_map(|name| describe_decision(name, fold.call(name)?)).collect();
+    // A process that has the run goes on with it.
+    if said.is_empty() || journal.is_run_held(&run.id) {
+        return None;
+    }
+    // By a no the run ends, whatever else it was asked about.
+    let is_rejected = gates.iter().any(|gate| gate.find_rejecter().is_some());
+    let awaited = list_awaited_gates(&fold).into_iter().next().filter(|_| !is_rejected);
+    let waits = awaited.map(|gate| format!("; an approval is waited for at {gate}"));
+    Some(format!("{}, and the run has not gone on yet{}", said.join(", "), waits.unwrap_or_default()))
+}
+
+/// Returns the gates about which somebody has decided, and with which the run has not gone on. What does not read is said
+/// where the run is shown.
+pub(super) fn list_decided_gates(fold: &RunFold) -> Vec<OpenApproval> {
+    let mut gates = OpenApproval::list_asked_approvals(fold).unwrap_or_default();
+    // The gate of an edition that stays stays open where the run has met its rejection.
+    let is_met = |name: &str| {
+        fold.is_stopped_at_mismatch() && fold.call(name).is_some_and(|call| call.op == EDIT_GATE)
+    };
+    gates.retain(|gate| gate.is_in_force && gate.decision.is_some() && !is_met(&gate.name));
+    gates
 }
 
 /// Says what was decided about an open call; nothing of one that a person keeps open.

@@ -134,3 +134,76 @@ fn a_decision_takes_the_run_over_from_the_process_that_waits() {
     });
     assert!(decided.code == 0 && decided.stderr.contains(" approved /approve#0"), "{decided}");
 }
+
+/// Returns the environment of a run that waits at two gates, with a backup behind each.
+fn env_at_two_gates() -> CliEnv {
+    let env = env_with(
+        r#"let db = params.db; parallel([|| { approve("A?"); backup::create(db, #{ label: "a" }); }, || { approve("B?"); backup::create(db, #{ label: "b" }); }])"#,
+    );
+    assert_eq!(env.run_cli(&["run", "r.rhai"]).code, 3);
+    // Both are asked for once both have begun.
+    for _ in 0..20 {
+        if env.run_cli(&["runs", "show", "last"]).stdout.matches("open  approve").count() == 2 {
+            return env;
+        }
+        assert_eq!(env.run_cli(&["resume", "last"]).code, 3);
+    }
+    panic!("the second gate is not asked for");
+}
+
+#[test]
+fn an_approval_by_mistake_is_taken_back_by_name_while_another_gate_waits() {
+    let env = env_at_two_gates();
+    assert_eq!(env.run_cli(&["approve", "last", "/parallel#0/0/approve#0"]).code, 0);
+    let refused = env.run_cli(&["reject", "last"]);
+    assert!(
+        refused.code == 2 && refused.stderr.contains("has 2 approvals about which `reject` can decide"),
+        "{refused}"
+    );
+    let rejected = env.run_cli(&["reject", "last", "/parallel#0/0/approve#0"]);
+    assert!(rejected.code == 0 && rejected.stderr.contains("had approved"), "{rejected}");
+    assert_eq!(follow(&env, rejected), "failed");
+    assert!(!env.sandbox_effects().contains_key("backup.create"), "nothing was approved");
+}
+
+#[test]
+fn beside_a_rejected_gate_nothing_is_waited_for() {
+    let env = env_at_two_gates();
+    assert_eq!(env.run_cli(&["reject", "last", "/parallel#0/0/approve#0"]).code, 0);
+    let (listed, shown) = (env.run_cli(&["runs", "list"]), env.run_cli(&["runs", "show", "last"]));
+    for text in [&listed.stderr, &shown.stdout] {
+        assert!(
+            text.contains("rejected /parallel#0/0/approve#0 (A?), and the run has not gone on"),
+            "{text}"
+        );
+        assert!(!text.contains("is waited for"), "{text}");
+    }
+    assert!(next_line(&shown).starts_with("redrill resume "), "{shown}");
+    assert!(next_line(&listed).starts_with("redrill resume "), "{listed}");
+    assert_eq!(follow(&env, listed), "failed");
+    assert!(!env.sandbox_effects().contains_key("backup.create"), "nothing was approved");
+}
+
+#[test]
+fn a_run_at_work_that_waits_for_no_approval_is_neither_taken_over_nor_given_up_for_one() {
+    let env = env_with("let db = params.db; backup::create(db, #{ label: \"a\" }); sleep(\"60s\"); 1");
+    let mut child = env.start_until_calls(&["run", "r.rhai"], 2);
+    for given in [
+        &["reject", "last"][..],
+        &["approve", "last"],
+        &["reject", "last", "--take-over"],
+        &["approve", "last", "--take-over"],
+    ] {
+        let refused = env.run_cli(given);
+        assert!(refused.code == 2 && refused.stderr.contains("nothing was decided"), "{refused}");
+        for word in ["abandon", "--take-over"] {
+            assert!(!refused.stderr.contains(word), "{refused}");
+        }
+        assert!(next_line(&refused).starts_with("redrill runs show "), "{refused}");
+    }
+    assert!(child.try_wait().unwrap().is_none(), "it was not asked to stop");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let refused = env.run_cli(&["reject", "last"]);
+    assert!(refused.stderr.contains("`redrill runs abandon "), "{refused}");
+}

@@ -2,6 +2,7 @@
 
 mod gates;
 mod old_runs;
+mod sessions;
 mod targets;
 
 use crate::env::{CliEnv, CommandOutput, interrupt_child, sandbox_runbook};
