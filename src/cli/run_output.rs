@@ -183,7 +183,7 @@ fn describe_open_call(call: &FoldedCall) -> &'static str {
 
 /// Returns with which error a held call failed, as the end of a line.
 fn describe_failure_of_held_call(call: &FoldedCall) -> String {
-    match call.known_error() {
+    match call.find_last_failure() {
         Ok(Some(error)) if call.is_held() => format!(": it failed with {} {}", error.code, error.message),
         _ => String::new(),
     }

@@ -110,7 +110,7 @@ impl FoldedCall {
     ///
     /// # Errors
     /// What is recorded does not read.
-    pub fn known_error(&self) -> Result<Option<ScriptError>, String> {
+    pub fn find_last_failure(&self) -> Result<Option<ScriptError>, String> {
         let outcome = self.attempts.last().and_then(|attempt| attempt.outcome.as_ref());
         if let Some(Outcome::Err(error)) = outcome.map(RecordedOutcome::decode).transpose()? {
             return Ok(Some(error));

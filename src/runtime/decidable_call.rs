@@ -60,7 +60,7 @@ impl DecidableCall {
             return Err(find_decision_refusal(&fold, &open, given, named.is_empty()));
         };
         let unreadable = |what| journal::Error::from(fold.unreadable_call_error(name, what));
-        let known_error = call.known_error().map_err(unreadable)?;
+        let known_error = call.find_last_failure().map_err(unreadable)?;
         let (name, op, args) = (name.to_owned(), call.op.clone(), call.args.clone());
         if let Some(until) = journal.list_landing_ends(id)?.remove(&name).filter(|_| !anyway) {
             return Err(DecisionRefusal::MayLand { call: name, until });

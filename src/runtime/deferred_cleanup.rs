@@ -125,18 +125,18 @@ fn describe_clean_up(cx: &NativeContext<'_>, scope: &CallScope, captured: Option
     // Nobody can tell what a closure from elsewhere does, or one that makes up a name: it may be any text of the runbook.
     let compared = own.unwrap_or_else(|| json!([text, list_source_texts(scope)]));
     let digest = Sha256::digest(compared.to_string());
-    json!({ "text": shorten(&text), "digest": data_encoding::HEXLOWER.encode(&digest[..8]) })
+    json!({ "text": truncate_for_record(&text), "digest": data_encoding::HEXLOWER.encode(&digest[..8]) })
 }
 
 /// Returns a clean-up's text as it is recorded.
-fn shorten(text: &str) -> String {
+fn truncate_for_record(text: &str) -> String {
     text.chars().take(TEXT_LIMIT).collect()
 }
 
 /// Returns the texts of the clean-up that a script may defer, as they would be recorded.
 pub(super) fn list_deferral_texts(source: &str) -> Vec<String> {
     let calls = DEFERRING_NATIVES.into_iter().flat_map(|native| find_call_texts(source, native));
-    calls.map(|text| shorten(&text)).collect()
+    calls.map(|text| truncate_for_record(&text)).collect()
 }
 
 /// Returns whether the text of a deferral holds all that it defers: a closure written there, or a function by its name.

@@ -136,7 +136,7 @@ pub(super) fn list_left_by_open_call(name: &str, call: Option<&FoldedCall>) -> V
     if call.is_some_and(|call| is_gate(&call.op)) {
         return Vec::new();
     }
-    match call.filter(|call| !call.is_decided_done()).map(FoldedCall::known_error) {
+    match call.filter(|call| !call.is_decided_done()).map(FoldedCall::find_last_failure) {
         Some(Ok(Some(error))) if error.side_effects != SideEffects::Unknown => error.left_behind,
         _ => vec![match call.and_then(find_branch_to_make) {
             Some(branch) => format!("what {name} began ({branch})"),

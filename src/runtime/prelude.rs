@@ -89,7 +89,7 @@ fn is_constant(expression: &Expr, known: &BTreeSet<String>) -> bool {
     expression.walk(&mut Vec::new(), &mut |path: &[ASTNode<'_>]| match path.last() {
         Some(ASTNode::Expr(Expr::FnCall(call, _))) => call.op_token.is_some(),
         Some(ASTNode::Expr(Expr::Variable(variable, ..))) => known.contains(variable.1.as_str()),
-        Some(ASTNode::Stmt(_)) => false,
+        Some(ASTNode::Stmt(_) | ASTNode::Expr(Expr::MethodCall(..))) => false,
         _ => true,
     })
 }

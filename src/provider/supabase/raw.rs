@@ -25,7 +25,7 @@ impl Raw for Supabase {
             self.api.get_json_or_text(&path).await?
         } else {
             self.refuse_write_to_other_project(&path)?;
-            refuse_web_page(self.api.send_write_for_answer(method, &path, body).await?)?
+            require_api_answer(self.api.send_write_for_answer(method, &path, body).await?)?
         };
         // `GET /v1/projects/{ref}/secrets` gives each secret as `value`.
         Ok(if path.contains("/secrets") { mask_listed_values(answer) } else { mask_secret_fields(answer) })
@@ -57,7 +57,7 @@ impl Supabase {
 }
 
 /// Refuses a web page as an answer: something between here and the API has made it, and may have passed nothing on.
-fn refuse_web_page(answer: Value) -> Result<Value> {
+fn require_api_answer(answer: Value) -> Result<Value> {
     match answer.as_str() {
         Some(text) if text.trim_start().starts_with('<') => {
             let what = "the answer is a page, not the API's: whether the request came there cannot be known";

@@ -146,15 +146,15 @@ impl WorldTx<'_> {
             BRANCH => Ok(self.mark_branch_ready(&row.subject)?.to_handle()),
             REPLICA => to_json(self.mark_replica_ready(&row.subject)?),
             RESET => Ok(self.complete_branch_reset(&row.subject, row.ends_at)?.to_handle()),
-            PROMOTE => self.complete_promotion(row),
+            PROMOTE => self.apply_promotion(row),
             PAUSE => self.set_switch(POWER, "paused", row.ends_at).map(|()| Value::Null),
             RESUME => self.set_switch(POWER, "on", row.ends_at).map(|()| Value::Null),
-            _ => self.complete_restore(row),
+            _ => self.apply_restore(row),
         }
     }
 
     /// Puts the target on a new timeline, forked where the restore stopped; the old one stays in the archive.
-    fn complete_restore(&self, row: &JobRow) -> Result<Value> {
+    fn apply_restore(&self, row: &JobRow) -> Result<Value> {
         let detail: RestoreDetail = row.parse_detail()?;
         let (before, number) = self.fork_main_timeline(detail.line, detail.cut, row.ends_at)?;
         to_json(RestoreOutcome {
@@ -169,7 +169,7 @@ impl WorldTx<'_> {
     }
 
     /// Puts the target on a new timeline, forked from the branch's as that was when the job was accepted.
-    fn complete_promotion(&self, row: &JobRow) -> Result<Value> {
+    fn apply_promotion(&self, row: &JobRow) -> Result<Value> {
         let detail: PromotionDetail = row.parse_detail()?;
         self.fork_main_timeline(detail.line, detail.cut, row.ends_at)?;
         to_json(PromotionOutcome {
