@@ -13,6 +13,7 @@ use super::{
     limits::STACK_BYTES,
     native_call::{replay_or_record_native, replay_or_record_typed},
     native_options::NativeOptions,
+    observer::ForkOrder,
     rejections::find_rejection,
     run_context::{DeferredCleanup, StoredCallContext},
     scope::{CallScope, format_position, store_context},
@@ -83,8 +84,8 @@ struct FanOut<'a> {
     limit: usize,
     /// How many run at once at most, whatever the script says.
     fork_limit: usize,
-    /// Whether the last fork begins first.
-    is_reversed: bool,
+    /// In which order they begin, if not in that of the list.
+    order: Option<ForkOrder>,
     /// Whether errors are results like others.
     collect: bool,
     at: String,
@@ -140,9 +141,10 @@ impl<'a> FanOut<'a> {
             work.into_iter().map(|(f, item)| (copy_captures(f), item.map(|item| deep_copy(&item)))).collect();
         let (engine, made_in, at) = (cx.engine(), store_context(cx), format_position(cx));
         let fork_limit = scope.run_context().fork_limit;
-        let is_reversed = limit > 1 && scope.run_context().observer.takes_last_fork_first(scope.path());
+        let choose = || scope.run_context().observer.choose_fork_order(scope.path());
+        let order = (limit > 1).then(choose).flatten();
         let (limit, state) = (limit.min(fork_limit), Mutex::default());
-        Ok(Self { scope, engine, made_in, work, limit, fork_limit, is_reversed, collect, at, state })
+        Ok(Self { scope, engine, made_in, work, limit, fork_limit, order, collect, at, state })
     }
 
     /// Runs all forks. A failure that a person has overruled since no longer keeps the others from beginning.
@@ -324,8 +326,9 @@ impl<'a> FanOut<'a> {
             return None;
         }
         let mut state = lock_unpoisoned(&self.state);
-        let next = if self.is_reversed { state.waiting.last() } else { state.waiting.first() };
-        let next = next.copied().filter(|_| worker < self.limit);
+        let first = || state.waiting.first().copied();
+        let next = self.order.map_or_else(first, |order| order.choose_next(&state.waiting));
+        let next = next.filter(|_| worker < self.limit);
         let index = state.open.pop_first().or(next)?;
         state.waiting.remove(&index);
         state.begun.insert(index);
