@@ -20,7 +20,7 @@ pub(super) const ONE_LAST: &str = "one-last";
 const MAX_LAST_BRANCHES: usize = 8;
 
 /// What to do about a world that depends on the order of branches.
-pub(super) const HINT_FOR_FORKS: &str = "branches of `parallel` and `each` run at once, and a real run ends with either: let only one of them change a thing, and none need what another does";
+pub(super) const HINT_FOR_FORKS: &str = "branches of `parallel` and `each` run at once, and a real run ends with either: let only one of them change a thing, and none need, or save in a backup, what another does";
 
 /// A `parallel` or `each` of which the forks go in another order than listed.
 #[derive(Debug, Clone)]

@@ -84,7 +84,31 @@ fn a_branch_that_needs_what_another_does_is_found() {
     assert!(broken.iter().any(|line| line.starts_with(says)), "{broken:?}");
     let body = r#"parallel([|| backup::create(db), || db::execute(db, "delete from order_items")]);"#;
     let broken = list_broken(body);
-    assert!(broken.len() == 1 && broken[0].starts_with("order:2:last-first: guard:"), "{broken:?}");
+    assert!(broken.iter().any(|line| line.starts_with("order:2:last-first: guard:")), "{broken:?}");
+}
+
+#[test]
+fn a_backup_that_races_with_what_it_saves_is_found() {
+    let body = r#"approve("rows?");
+    parallel([
+        || backup::create(db, #{ label: "before" }),
+        || db::execute(db, "delete from order_items where line = 2"),
+    ]);"#;
+    let broken = list_broken(body);
+    let is_it = |line: &String| {
+        line.starts_with("order:3:last-first: same-world: another world: sandbox/backups: ")
+            && line.contains("before: completed, ")
+    };
+    assert!(broken.len() == 2 && broken.iter().all(is_it), "{broken:?}");
+}
+
+#[test]
+fn rows_that_come_in_another_order_are_no_other_world() {
+    let body = r#"backup::create(db);
+    db::execute(db, "create table notes (name text primary key)");
+    each(["one", "two", "three"], |name| db::execute(db, `insert into notes values ('${name}')`));"#;
+    assert_eq!(list_orders(body).len(), 2);
+    assert_eq!(list_broken(body), Vec::<String>::new());
 }
 
 #[test]
