@@ -13,7 +13,7 @@ use crate::{
     base::clock::{Clock as _, VirtualClock},
     journal::{EDIT_GATE, Failure, Outcome, Record, RecordObserver},
     provider::sim::faults::{FaultSource, RequestKind, RequestOutcome, SimRequest},
-    runtime::{Answer, Choice, Event, Question, RunObserver, StopRequester, Withdrawal},
+    runtime::{Answer, Choice, Event, ForkOrder, Question, RunObserver, StopRequester, Withdrawal},
 };
 use serde_json::Value;
 use std::{
@@ -248,7 +248,7 @@ impl FaultInjector {
             return Some(*fault);
         }
         match &self.plan {
-            FaultPlan::Undisturbed | FaultPlan::LastForkFirst(_) => None,
+            FaultPlan::Undisturbed | FaultPlan::Reordered(_) => None,
             FaultPlan::One(at, fault) | FaultPlan::Operated(at, fault, _) => {
                 let is_next = state.struck == 0 && at == point;
                 state.struck += usize::from(is_next);
@@ -296,7 +296,7 @@ impl FaultSource for FaultInjector {
     fn keeps_old_worlds(&self) -> bool {
         let lags = |fault: &Fault| matches!(fault, Fault::Request(RequestOutcome::LagsBehind(_)));
         match &self.plan {
-            FaultPlan::Undisturbed | FaultPlan::LastForkFirst(_) | FaultPlan::Operated(..) => false,
+            FaultPlan::Undisturbed | FaultPlan::Reordered(_) | FaultPlan::Operated(..) => false,
             FaultPlan::One(_, fault) => lags(fault),
             FaultPlan::Pair(faults) => faults.iter().any(|(_, fault)| lags(fault)),
             FaultPlan::TrueLookThenLags(..) => true,
@@ -379,8 +379,9 @@ impl RunObserver for FaultInjector {
         }
     }
 
-    fn takes_last_fork_first(&self, path: &str) -> bool {
-        matches!(&self.plan, FaultPlan::LastForkFirst(of) if of == path)
+    fn choose_fork_order(&self, path: &str) -> Option<ForkOrder> {
+        let FaultPlan::Reordered(forks) = &self.plan else { return None };
+        (forks.path == path).then_some(forks.order)
     }
 
     /// Approves, unless a fault has something else in store. Whatever else is asked, nobody is there.

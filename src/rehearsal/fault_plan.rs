@@ -2,6 +2,7 @@
 
 use super::{
     edited_runbook::EditedRunbook,
+    forks::ReorderedForks,
     operators::OperatorAct,
     points::{Fault, FaultSelection, Point},
 };
@@ -13,8 +14,8 @@ use std::sync::Arc;
 pub(super) enum FaultPlan {
     /// None.
     Undisturbed,
-    /// None, and of the forks of the `parallel` or `each` at this path the last goes first.
-    LastForkFirst(String),
+    /// None, and the forks of one `parallel` or `each` go in another order than listed.
+    Reordered(ReorderedForks),
     /// One fault, once.
     One(Point, Fault),
     /// Two faults, each once: the second strikes only once the first has.

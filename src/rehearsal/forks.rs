@@ -1,62 +1,112 @@
-//! Scenarios in which the branches of a `parallel` or `each` go in the reverse order: they run at once, and a rehearsed
-//! run takes them one at a time.
+//! Scenarios in which the branches of a `parallel` or `each` go in another order than listed: they run at once, and a
+//! rehearsed run takes them one at a time.
+//!
+//! Whoever goes last decides what is there in the end, and each two of them may need each other. The undisturbed run has
+//! one order of each two, and the last branch last; the reverse has the other order, and the first branch last; for the
+//! branches between, each has a scenario in which it goes last.
 
 use super::{
     draws::changes_something, fault_plan::FaultPlan, rehearsed_calls::RehearsedCall, scenario::Scenario,
 };
-use std::collections::BTreeMap;
+use crate::runtime::ForkOrder;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The word for the reverse order, in the names of scenarios.
 pub(super) const LAST_FIRST: &str = "last-first";
+/// The word for the orders in which one branch goes last.
+pub(super) const ONE_LAST: &str = "one-last";
+
+/// How many branches of one `parallel` or `each` go last, a scenario each: a list may have thousands of items.
+const MAX_LAST_BRANCHES: usize = 8;
 
 /// What to do about a world that depends on the order of branches.
-pub(super) const HINT_FOR_FORKS: &str = "branches of `parallel` and `each` run at once, and a real run ends with either: let only one of them change a thing, and none need what another does";
+pub(super) const HINT_FOR_FORKS: &str = "branches of `parallel` and `each` run at once, and a real run ends with either: let only one of them change a thing, and none need, or save in a backup, what another does";
+
+/// A `parallel` or `each` of which the forks go in another order than listed.
+#[derive(Debug, Clone)]
+pub(super) struct ReorderedForks {
+    /// Its path.
+    pub(super) path: String,
+    pub(super) order: ForkOrder,
+}
+
+impl ReorderedForks {
+    /// Returns the order, in words.
+    pub(super) fn describe(&self) -> String {
+        let path = &self.path;
+        match self.order {
+            ForkOrder::LastFirst => format!("the branches of {path} go in the reverse order"),
+            ForkOrder::OneLast(last) => format!("the branch {path}/{last} goes last"),
+        }
+    }
+}
 
 /// What is known of the branches of one `parallel` or `each`.
 #[derive(Default)]
-struct Forks<'a> {
+struct Forks {
     /// The branch that goes first.
-    first: &'a str,
+    first: usize,
     /// The number of the first call in another branch.
     second_begins: Option<usize>,
-    /// Whether any of them changes something.
-    changes: bool,
+    /// The branches that change something.
+    changing: BTreeSet<usize>,
 }
 
-/// Returns a scenario for each `parallel` and `each` in which several branches make calls, and one of them changes
-/// something. It bears the number of the call with which the second branch begins.
+impl Forks {
+    /// Returns the orders in which they go besides that of the list, each with the end of its scenario's name, and its
+    /// word.
+    fn list_orders(&self) -> Vec<(ForkOrder, String, &'static str)> {
+        let Some((first, last)) = self.changing.first().zip(self.changing.last()) else { return Vec::new() };
+        // In the order of the list and in the reverse the last and the first of them go last.
+        let between: Vec<_> = self.changing.iter().copied().filter(|b| b != first && b != last).collect();
+        let reverse = (ForkOrder::LastFirst, LAST_FIRST.to_owned(), LAST_FIRST);
+        let one_last = |last| (ForkOrder::OneLast(last), format!("{last}-last"), ONE_LAST);
+        [reverse].into_iter().chain(spread_over(&between).map(one_last)).collect()
+    }
+}
+
+/// Returns as many branches as go last, spread over all.
+fn spread_over(branches: &[usize]) -> impl Iterator<Item = usize> {
+    let count = branches.len().min(MAX_LAST_BRANCHES);
+    (0..count).map(move |nth| branches[nth * branches.len() / count])
+}
+
+/// Returns the scenarios for each `parallel` and `each` in which several branches make calls, and one of them changes
+/// something. They bear the number of the call with which the second branch begins.
 pub(super) fn list_fork_scenarios(calls: &[RehearsedCall]) -> Vec<Scenario> {
-    let mut known: BTreeMap<&str, Forks<'_>> = BTreeMap::new();
+    let mut known: BTreeMap<&str, Forks> = BTreeMap::new();
     for (number, call) in calls.iter().enumerate() {
-        for (path, first) in list_forks_of_call(&call.name) {
-            let forks = known.entry(path).or_insert(Forks { first, ..Forks::default() });
-            if forks.first != first {
+        for (path, branch) in list_forks_of_call(&call.name) {
+            let forks = known.entry(path).or_insert(Forks { first: branch, ..Forks::default() });
+            if forks.first != branch {
                 forks.second_begins.get_or_insert(number);
             }
-            forks.changes |= changes_something(&call.name);
+            if changes_something(&call.name) {
+                forks.changing.insert(branch);
+            }
         }
     }
-    let scenario = |(path, forks): (&str, Forks<'_>)| {
-        let number = forks.second_begins.filter(|_| forks.changes)?;
-        Some(Scenario {
-            id: format!("order:{number}:{LAST_FIRST}"),
-            cell: Some((number, LAST_FIRST)),
-            plan: FaultPlan::LastForkFirst(path.to_owned()),
-        })
-    };
-    known.into_iter().filter_map(scenario).collect()
+    let with_number = |(path, forks): (_, Forks)| Some((forks.second_begins?, path, forks.list_orders()));
+    known.into_iter().filter_map(with_number).flat_map(list_scenarios_of_orders).collect()
+}
+
+/// Returns the scenarios of the orders of one `parallel` or `each`, which bear the number of a call.
+fn list_scenarios_of_orders(
+    (number, path, orders): (usize, &str, Vec<(ForkOrder, String, &'static str)>),
+) -> impl Iterator<Item = Scenario> {
+    orders.into_iter().map(move |(order, name, word)| Scenario {
+        id: format!("order:{number}:{name}"),
+        cell: Some((number, word)),
+        plan: FaultPlan::Reordered(ReorderedForks { path: path.to_owned(), order }),
+    })
 }
 
 /// Returns the branches that a call is in, from the outside: the path of each `parallel` or `each`, and the branch's
 /// number.
-fn list_forks_of_call(call: &str) -> Vec<(&str, &str)> {
-    let is_fork = |segment: &str| !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit());
+fn list_forks_of_call(call: &str) -> Vec<(&str, usize)> {
     let ends = call.match_indices('/').map(|(at, _)| at);
     let segments = ends.map(|at| (&call[..at], call[at + 1..].split('/').next().unwrap_or_default()));
-    segments.filter(|(_, segment)| is_fork(segment)).collect()
-}
-
-/// Returns the reverse order of the branches at a path, in words.
-pub(super) fn describe_order(path: &str) -> String {
-    format!("the branches of {path} go in the reverse order")
+    let is_number = |segment: &str| segment.bytes().all(|byte| byte.is_ascii_digit());
+    let forks = segments.filter(|(_, segment)| is_number(segment));
+    forks.filter_map(|(path, segment)| Some((path, segment.parse().ok()?))).collect()
 }

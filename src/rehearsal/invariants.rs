@@ -5,10 +5,10 @@
 //!
 //! | name | what must hold |
 //! |---|---|
-//! | `once` | No key stands twice in the world's own log of effects. Nothing that makes or changes something was asked for again after the world had done it, or while it was still on its way: a platform that keeps no keys would have done it twice. A run that succeeded had the effects of the undisturbed one, each as often (a job that was given up, and giving it up, count as nothing; nor does what sets a value, where something landed late or branches went in the reverse order: set again in part, it is the same value, and `same-world` sees it). |
+//! | `once` | No key stands twice in the world's own log of effects. Nothing that makes or changes something was asked for again after the world had done it, or while it was still on its way: a platform that keeps no keys would have done it twice. A run that succeeded had the effects of the undisturbed one, each as often (a job that was given up, and giving it up, count as nothing; nor does what sets a value, where something landed late or branches went in another order: set again in part, it is the same value, and `same-world` sees it). |
 //! | `truth` | A call whose error says `side_effects: "none"` had none in the world, under a key or without one. A request that lands after its call ended well changes nothing. When the run has ended, it knows of every call that changed something. |
 //! | `left-over` | When the run has ended, however it did: each branch, replica and schedule that the run made or removed, and each setting, range, ban and switch that it changed, is as it was before the run, or an entry of the header's `leaves` names it. Nothing is left that a call made that did not end well, be it a backup or in `leaves`; nothing goes on that was accepted; no lease is held by a process that saw the run's end. (The lease of one that died right then gives way by itself.) What the run names in `left_behind` it has told, and does not count: by its whole name, by the call that began it, or by the clean-up that would have undone it; nor does what the error that ended the run says to be changed. Backups, restore points and data are what a runbook is for, and what a colleague changed is not the run's. What clean-up would have undone is what it undoes where the run is given up without a fault, behind each effect and at the end of the script; only of clean-up that was done in none of these its text is asked, and where that says nothing it may be anything. |
-//! | `same-world` | When it succeeded, the world is the undisturbed one: the rows of the database and of every branch, backups, restore points and policies, schedules, replicas, settings, ranges, bans and switches, without ids, keys and times. It is so, too, where of the branches of a `parallel` or `each` the last goes first, but for the order in which lists came to be: a real run ends with either. |
+//! | `same-world` | When it succeeded, the world is the undisturbed one: the rows of the database and of every branch, in whatever order they came, backups and the rows that they hold, restore points and policies, schedules, replicas, settings, ranges, bans and switches, without ids, keys and times. It is so, too, where the branches of a `parallel` or `each` go in the reverse order, or one of them goes last (of those that change something, which are neither the first nor the last of these, at most eight, spread over all), but for the order in which lists came to be: a real run ends with either. |
 //! | `same-end` | A run that was only killed or taken over, and had no request fail, ends as the undisturbed one, unless an operator gave it up or decided that a call has failed, or the script read another time from a clock that was set; or it is undecided in a write past the catalogue (`supabase::api`), of which nobody can know. |
 //! | `ends-well` | A run in which nothing went wrong succeeds: whatever would come after its end was not rehearsed. |
 //! | `says-why` | When it stopped, or failed, it says for what. It comes to rest, and can be resumed until then. |
@@ -26,7 +26,7 @@
 use super::{
     clean_up::{HINT_FOR_CLEAN_UP, describe_failed_clean_up, list_broken_clean_up},
     colleague::{check_colleague_conflicts, list_colleague_elements},
-    forks::{HINT_FOR_FORKS, describe_order},
+    forks::HINT_FOR_FORKS,
     guard::check_destruction_guarded,
     left_over::{LeftOver, find_untold_left_over, list_unfinished},
     limits::LimitMet,
@@ -84,9 +84,9 @@ impl Violation {
     /// Returns the violation with what it comes from and what to do, where the world or the end is another one only
     /// because branches went in another order.
     fn with_order_of(self, result: &ScenarioResult) -> Self {
-        match &result.last_fork_first {
-            Some(path) if [SAME_WORLD, SAME_END].contains(&self.invariant) => {
-                let what = format!("{}, where {}", self.what, describe_order(path));
+        match &result.reordered {
+            Some(forks) if [SAME_WORLD, SAME_END].contains(&self.invariant) => {
+                let what = format!("{}, where {}", self.what, forks.describe());
                 Self { what, hint: Some(HINT_FOR_FORKS.into()), ..self }
             }
             _ => self,
@@ -165,7 +165,7 @@ fn check_nothing_done_twice(undisturbed: &ScenarioResult, result: &ScenarioResul
     if has_same_task(undisturbed, result) {
         let (wanted, had) = (count_effects(undisturbed), count_effects(result));
         let landed_late = result.faults.iter().any(|struck| struck.fault.makes_answer_untrue());
-        let may_set_otherwise = landed_late || result.last_fork_first.is_some();
+        let may_set_otherwise = landed_late || result.reordered.is_some();
         let is_counted = |kind: &str| !(may_set_otherwise && SETTING_KINDS.contains(&kind));
         let kinds: BTreeSet<_> = wanted.keys().chain(had.keys()).collect();
         for effect in kinds.into_iter().filter(|(_, kind, _)| is_counted(kind)) {
@@ -279,8 +279,7 @@ fn check_same_world(undisturbed: &ScenarioResult, result: &ScenarioResult) -> Ve
             })
     };
     let mut differences = diff_worlds(&undisturbed.worlds, &result.worlds);
-    let is_by_order =
-        |difference: &WorldDifference| result.last_fork_first.is_some() && difference.is_of_order();
+    let is_by_order = |difference: &WorldDifference| result.reordered.is_some() && difference.is_of_order();
     differences.retain(|difference| !is_by_colleague(difference) && !is_by_order(difference));
     differences.iter().map(|difference| format!("another world: {}", difference.describe())).collect()
 }

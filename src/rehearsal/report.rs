@@ -1,7 +1,7 @@
 //! What a rehearsal came to: a matrix for people, lines of JSON for programs.
 
 use super::{
-    forks::{LAST_FIRST, describe_order},
+    forks::{LAST_FIRST, ONE_LAST, ReorderedForks},
     invariants::Violation,
     operators::{ACTS_AFTER_DEATH, OTHER_ACTS},
     rehearsed_calls::RehearsedCall,
@@ -87,7 +87,7 @@ fn describe_faults(result: &ScenarioResult) -> Vec<String> {
     let acts = result.acts.iter().map(|(process, act)| (2 * process, act.describe()));
     let mut all: Vec<(usize, String)> = faults.chain(acts).collect();
     all.sort_by_key(|(at, _)| *at);
-    let order = result.last_fork_first.as_deref().map(describe_order);
+    let order = result.reordered.as_ref().map(ReorderedForks::describe);
     order.into_iter().chain(all.into_iter().map(|(_, what)| what)).collect()
 }
 
@@ -206,7 +206,8 @@ impl RehearsalReport {
         let failures = REQUEST_FAULTS.iter().map(|(failure, _)| ("request", *failure));
         let acts = ACTS_AFTER_DEATH.iter().map(|(act, _)| *act).chain(OTHER_ACTS.iter().copied());
         let acts = acts.map(|act| ("operator", act));
-        for (kind, fault) in crashes.chain(failures).chain(acts).chain([("branches", LAST_FIRST)]) {
+        let orders = [LAST_FIRST, ONE_LAST].map(|order| ("branches", order));
+        for (kind, fault) in crashes.chain(failures).chain(acts).chain(orders) {
             let cell =
                 |n: usize| cells.get(&(n, fault)).map_or(ink.dim("·"), |grade| grade.render_mark(ink));
             if cells.keys().any(|(_, there)| *there == fault) {

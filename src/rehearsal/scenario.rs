@@ -26,7 +26,7 @@ impl Scenario {
                 [RequestOutcome::Lost, *lag].map(Fault::Request).iter().all(|f| families.includes_fault(*f))
             }
             FaultPlan::Operated(..) => families.has(FaultFamily::Operators),
-            FaultPlan::Undisturbed | FaultPlan::LastForkFirst(_) | FaultPlan::Seed(..) => true,
+            FaultPlan::Undisturbed | FaultPlan::Reordered(_) | FaultPlan::Seed(..) => true,
         }
     }
 }

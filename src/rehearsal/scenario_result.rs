@@ -3,6 +3,7 @@
 use super::{
     edited_runbook::EditedRunbook,
     fault_injector::FailedCleanUp,
+    forks::ReorderedForks,
     limits::LimitMet,
     operators::OperatorAct,
     points::{Fault, InjectedFault, Visit},
@@ -29,8 +30,8 @@ pub(super) struct ScenarioResult {
     pub(super) premature_ends: BTreeSet<String>,
     /// The faults that struck, in order.
     pub(super) faults: Vec<InjectedFault>,
-    /// The path of the `parallel` or `each` of which the last fork went first.
-    pub(super) last_fork_first: Option<String>,
+    /// The `parallel` or `each` of which the forks went in another order than listed.
+    pub(super) reordered: Option<ReorderedForks>,
     /// What operators did and what became of the clock, before which process, numbered from 0.
     pub(super) acts: Vec<(usize, OperatorAct)>,
     /// The edited text by which the run went in the end, where it was edited and matched what was recorded.

@@ -137,8 +137,8 @@ impl<'a> RunningScenario<'a> {
     /// Returns what came of it, once everything has landed that was still on its way.
     pub(super) fn into_result(self, rest: RunAtRest) -> Result<ScenarioResult, Refusal> {
         let Self { plan, stage, resources, injector, edited, .. } = self;
-        let last_fork_first = match plan {
-            FaultPlan::LastForkFirst(path) => Some(path.clone()),
+        let reordered = match plan {
+            FaultPlan::Reordered(forks) => Some(forks.clone()),
             _ => None,
         };
         let RunAtRest { refused, is_restless } = rest;
@@ -159,7 +159,7 @@ impl<'a> RunningScenario<'a> {
                 .map(|(name, sim)| WorldSnapshot::from_world(name, sim))
                 .collect::<Result<_, _>>()?,
             faults: injector.injected_faults(),
-            last_fork_first,
+            reordered,
             acts: self.acts,
             edited: edited.filter(|_| fold.source_edition() > 0),
             effects_of_mismatch: self.effects_of_mismatch,

@@ -13,6 +13,7 @@ use super::{
     limits::STACK_BYTES,
     native_call::{replay_or_record_native, replay_or_record_typed},
     native_options::NativeOptions,
+    observer::ForkOrder,
     rejections::find_rejection,
     run_context::{DeferredCleanup, StoredCallContext},
     scope::{CallScope, format_position, store_context},
@@ -85,8 +86,8 @@ struct FanOut<'a> {
     limit: usize,
     /// How many run at once at most, whatever the script says.
     fork_limit: usize,
-    /// Whether the last fork begins first.
-    is_reversed: bool,
+    /// In which order they begin, if not in that of the list.
+    order: Option<ForkOrder>,
     /// Whether errors are results like others.
     collect: bool,
     at: String,
@@ -157,11 +158,12 @@ impl FanOutState {
     }
 
     /// Takes the fork that a thread runs next. A thread beyond the limit only takes one that has records.
-    fn take_next(&mut self, is_beyond_limit: bool, is_reversed: bool) -> Option<usize> {
+    fn take_next(&mut self, is_beyond_limit: bool, order: Option<ForkOrder>) -> Option<usize> {
         let index = if is_beyond_limit {
             self.open.pop_first().or_else(|| self.recorded.pop_first())?
         } else {
-            let next = if is_reversed { self.waiting.last() } else { self.waiting.first() }.copied();
+            let first = || self.waiting.first().copied();
+            let next = order.map_or_else(first, |order| order.choose_next(&self.waiting));
             self.recorded.pop_first().or_else(|| self.open.pop_first()).or(next)?
         };
         self.waiting.remove(&index);
@@ -183,9 +185,10 @@ impl<'a> FanOut<'a> {
             work.into_iter().map(|(f, item)| (copy_captures(f), item.map(|item| deep_copy(&item)))).collect();
         let (engine, made_in, at) = (cx.engine(), store_context(cx), format_position(cx));
         let fork_limit = scope.run_context().fork_limit;
-        let is_reversed = limit > 1 && scope.run_context().observer.takes_last_fork_first(scope.path());
+        let choose = || scope.run_context().observer.choose_fork_order(scope.path());
+        let order = (limit > 1).then(choose).flatten();
         let (limit, state) = (limit.min(fork_limit), Mutex::default());
-        Ok(Self { scope, engine, made_in, work, limit, fork_limit, is_reversed, collect, at, state })
+        Ok(Self { scope, engine, made_in, work, limit, fork_limit, order, collect, at, state })
     }
 
     /// Runs all forks. A failure that a person has overruled since no longer keeps the others from beginning.
@@ -369,7 +372,7 @@ impl<'a> FanOut<'a> {
             return None;
         }
         let mut state = lock_unpoisoned(&self.state);
-        let index = state.take_next(worker >= self.limit, self.is_reversed)?;
+        let index = state.take_next(worker >= self.limit, self.order)?;
         self.note_fork_begun(index);
         if let Some(edits) = &self.scope.run_context().edits {
             edits.note_started(self.scope.path(), index);

@@ -89,7 +89,7 @@ pub use fixture::run_fixture;
 pub use flow::NATIVES;
 pub use leave::end_as_abandoned;
 pub use lost_target::{AskForTargets, LostTarget};
-pub use observer::{Answer, Choice, Question, RunObserver, Withdrawal};
+pub use observer::{Answer, Choice, ForkOrder, Question, RunObserver, Withdrawal};
 pub use open_approval::{OpenApproval, is_gate};
 pub use permit::unconfirmed_message_and_hint;
 pub use read::is_read_only;

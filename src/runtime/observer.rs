@@ -2,9 +2,12 @@
 
 use super::events::Event;
 use crate::{base::moment::Moment, journal::Failure};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// A question that only a person can answer.
@@ -91,9 +94,30 @@ pub trait RunObserver: Send + Sync {
     /// Hears of every step that the script computes, so that whoever has a limit can stop a run that makes no calls.
     fn on_step(&self) {}
 
-    /// Returns whether of the forks of a `parallel` or `each` at this path the last begins first. It is asked where the
-    /// script lets several run at once, so that nothing may depend on their order.
-    fn takes_last_fork_first(&self, _path: &str) -> bool {
-        false
+    /// Returns in which order the forks of a `parallel` or `each` at this path begin, if not in that of the list. It is
+    /// asked where the script lets several run at once, so that nothing may depend on their order.
+    fn choose_fork_order(&self, _path: &str) -> Option<ForkOrder> {
+        None
+    }
+}
+
+/// An order in which forks begin, other than that of the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForkOrder {
+    /// The reverse.
+    LastFirst,
+    /// That of the list, but for the fork of this number, which begins behind all others.
+    OneLast(usize),
+}
+
+impl ForkOrder {
+    /// Returns which of the forks that may begin does so next.
+    pub(super) fn choose_next(self, waiting: &BTreeSet<usize>) -> Option<usize> {
+        match self {
+            Self::LastFirst => waiting.last().copied(),
+            Self::OneLast(last) => {
+                waiting.iter().find(|index| **index != last).or_else(|| waiting.first()).copied()
+            }
+        }
     }
 }

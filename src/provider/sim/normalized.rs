@@ -5,7 +5,7 @@
 use super::{
     target::Sim,
     world::{
-        Content, ContentSummary, WorldStore, WorldTx,
+        BackupRow, Content, ContentSummary, WorldStore, WorldTx,
         audit::effective_policies,
         switches::{POWER, SSL},
     },
@@ -15,7 +15,7 @@ use crate::{
     provider::{Result, model::Policy},
 };
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
@@ -29,7 +29,8 @@ pub struct NormalizedWorld {
     pub rows: BTreeMap<String, usize>,
     /// The same for every branch, by name.
     pub branches: BTreeMap<String, BTreeMap<String, String>>,
-    /// Label and status of every backup, oldest first.
+    /// Label and status of every backup, oldest first, and of a completed one what it holds: the number of its rows and a
+    /// digest of them.
     pub backups: Vec<String>,
     /// The names of the restore points.
     pub marks: Vec<String>,
@@ -60,13 +61,9 @@ impl Sim {
             let line = tx.main_timeline()?.id;
             let mut branches = BTreeMap::new();
             for row in tx.list_branch_rows()? {
-                branches.insert(row.branch.name, summarize_content(&store, tx, row.line)?.tables);
+                branches.insert(row.branch.name, summarize_timeline(&store, tx, row.line)?.tables);
             }
-            let backup = |label: Option<String>, status: &str| match label {
-                Some(label) => format!("{label}: {status}"),
-                None => status.to_owned(),
-            };
-            let ContentSummary { tables, rows, policies } = summarize_content(&store, tx, line)?;
+            let ContentSummary { tables, rows, policies } = summarize_timeline(&store, tx, line)?;
             let scheduled = tx.scheduled_backup_ids()?;
             let requested = tx.list_backup_rows()?.into_iter().filter(|b| !scheduled.contains(&b.id));
             let switch = |name: &str| Ok(format!("{name}: {}", tx.read_switch(name)?.value));
@@ -74,7 +71,7 @@ impl Sim {
                 database: tables,
                 rows,
                 branches,
-                backups: requested.map(|b| backup(b.label, &b.status)).collect(),
+                backups: requested.map(|b| normalize_backup(tx, &b)).collect::<Result<_>>()?,
                 marks: tx.restore_point_names()?,
                 policies,
                 schedules: tx.normalized_schedules()?,
@@ -88,39 +85,71 @@ impl Sim {
     }
 }
 
+/// Returns label and status of a backup, and what it holds once it is complete.
+fn normalize_backup(tx: &WorldTx<'_>, backup: &BackupRow) -> Result<String> {
+    let label = backup.label.as_ref().map_or_else(String::new, |label| format!("{label}: "));
+    let held = match backup.finished_at {
+        Some(_) => format!(", {}", describe_held_rows(tx, backup)?),
+        None => String::new(),
+    };
+    Ok(format!("{label}{}{held}", backup.status))
+}
+
+/// Returns how many rows a completed backup holds, and a digest of them: a backup that races with a change has the same
+/// label and status whichever is first.
+fn describe_held_rows(tx: &WorldTx<'_>, backup: &BackupRow) -> Result<String> {
+    let held = tx.cached_or_computed_summary(backup.line, backup.stop, || {
+        summarize_content(tx, &tx.content_at(backup.line, backup.stop)?)
+    })?;
+    let tables = held.tables.iter().map(|(name, summary)| format!("{name}: {summary}"));
+    Ok(format!("{} rows, {}", held.rows.values().sum::<usize>(), digest_texts(tables)))
+}
+
 /// Returns the summary of a timeline as it is now.
-fn summarize_content(store: &WorldStore, tx: &WorldTx<'_>, timeline: i64) -> Result<ContentSummary> {
-    let since = tx.made_at()?;
-    tx.cached_or_computed_summary(timeline, || {
-        store.with_content(tx, timeline, |content| {
-            let (mut tables, mut rows) = (BTreeMap::new(), BTreeMap::new());
-            for name in content.table_names()? {
-                let (count, summary) = summarize_table(content, &name, since)?;
-                rows.insert(name.clone(), count);
-                tables.insert(name, summary);
-            }
-            let policies = effective_policies(tx, content)?;
-            let shown = |policy: &Policy| format!("{} on {}: {}", policy.name, policy.table, policy.enabled);
-            Ok(ContentSummary { tables, rows, policies: policies.iter().map(shown).collect() })
-        })
+fn summarize_timeline(store: &WorldStore, tx: &WorldTx<'_>, timeline: i64) -> Result<ContentSummary> {
+    tx.cached_or_computed_summary(timeline, i64::MAX, || {
+        store.with_content(tx, timeline, |content| summarize_content(tx, content))
     })
 }
 
-/// Returns how many rows a table has, and the summary of them.
+/// Returns the summary of a database.
+fn summarize_content(tx: &WorldTx<'_>, content: &Content) -> Result<ContentSummary> {
+    let since = tx.made_at()?;
+    let (mut tables, mut rows) = (BTreeMap::new(), BTreeMap::new());
+    for name in content.table_names()? {
+        let (count, summary) = summarize_table(content, &name, since)?;
+        rows.insert(name.clone(), count);
+        tables.insert(name, summary);
+    }
+    let policies = effective_policies(tx, content)?;
+    let shown = |policy: &Policy| format!("{} on {}: {}", policy.name, policy.table, policy.enabled);
+    Ok(ContentSummary { tables, rows, policies: policies.iter().map(shown).collect() })
+}
+
+/// Returns how many rows a table has, and the summary of them, which does not depend on the order in which they came.
 fn summarize_table(content: &Content, name: &str, since: Moment) -> Result<(usize, String)> {
+    let masked = |row: Map<String, Value>| {
+        let cells = row.iter().map(|(column, cell)| (column.clone(), mask_new_moment(cell, since)));
+        cells.collect::<Value>().to_string()
+    };
+    let mut rows: Vec<String> = content.table_rows(name)?.rows.into_iter().map(masked).collect();
+    rows.sort_unstable();
+    let count = rows.len();
+    let secured =
+        content.switched_row_security(name).map_or("", |on| if on { ", secured" } else { ", not secured" });
+    Ok((count, format!("{count} rows, {}{secured}", digest_texts(rows))))
+}
+
+/// Returns a short digest of texts, in their order.
+fn digest_texts(texts: impl IntoIterator<Item = String>) -> String {
     let mut hash = Sha256::new();
-    let rows = content.table_rows(name)?;
-    for row in &rows.rows {
-        let cells: Value =
-            row.iter().map(|(column, cell)| (column.clone(), mask_new_moment(cell, since))).collect();
-        hash.update(cells.to_string());
+    for text in texts {
+        hash.update(text);
         hash.update([0]);
     }
     let mut digest = data_encoding::HEXLOWER.encode(&hash.finalize());
     digest.truncate(8);
-    let secured =
-        content.switched_row_security(name).map_or("", |on| if on { ", secured" } else { ", not secured" });
-    Ok((rows.rows.len(), format!("{} rows, {digest}{secured}", rows.rows.len())))
+    digest
 }
 
 /// Returns a cell, without its moment where that is later than the world.

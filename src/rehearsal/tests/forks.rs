@@ -4,12 +4,12 @@ use super::{FaultSelection, broken_by_faults, run_scenarios, write_runbook};
 
 const NEEDS: &str = r#""backup.create", "branch.create", "db.change", "db.destroy", "network.change""#;
 
-/// Returns the violations of a run of these statements in which nothing goes wrong, in either order of its branches.
+/// Returns the violations of runs of these statements in which nothing goes wrong, in every order of its branches.
 fn list_broken(body: &str) -> Vec<String> {
     broken_by_faults(&write_runbook(NEEDS, body), FaultSelection::NONE, 0..0, None)
 }
 
-/// Returns the names of the scenarios of these statements in which branches go in the reverse order.
+/// Returns the names of the scenarios of these statements in which branches go in another order than listed.
 fn list_orders(body: &str) -> Vec<String> {
     let all = run_scenarios(&write_runbook(NEEDS, body), FaultSelection::NONE, 0..0, None);
     all.into_iter().map(|(id, ..)| id).filter(|id| id.starts_with("order:")).collect()
@@ -43,6 +43,37 @@ fn branches_that_set_one_thing_differently_are_found() {
 }
 
 #[test]
+fn a_race_that_the_first_and_the_last_branch_do_not_tell_is_found() {
+    let parallel = r#"parallel([
+        || db::config::set(db, #{ work_mem: "8MB" }),
+        || db::config::set(db, #{ work_mem: "16MB" }),
+        || db::config::set(db, #{ work_mem: "8MB" }),
+    ]);"#;
+    let each = r#"each(["8MB", "16MB", "8MB"], |size| db::config::set(db, #{ work_mem: size }));"#;
+    for (body, native) in [(parallel, "parallel"), (each, "each")] {
+        let ends = format!(", where the branch /{native}#0/1 goes last");
+        let broken = list_broken(body);
+        let is_it = |line: &String| {
+            line.starts_with("order:2:1-last: same-world: another world: sandbox/settings")
+                && line.ends_with(&ends)
+        };
+        assert!(!broken.is_empty() && broken.iter().all(is_it), "{body}: {broken:?}");
+    }
+}
+
+#[test]
+fn at_most_eight_branches_between_go_last_once() {
+    let list = |count: usize| {
+        let body = "each(list, |size| db::config::set(db, #{ work_mem: `${size}MB` }));";
+        let items: Vec<String> = (1..=count).map(|n| n.to_string()).collect();
+        list_orders(&format!("let list = [{}]; {body}", items.join(", ")))
+    };
+    assert_eq!(list(4), ["order:2:last-first", "order:2:1-last", "order:2:2-last"]);
+    let spread = [1, 3, 5, 7, 9, 11, 13, 15].map(|branch| format!("order:2:{branch}-last"));
+    assert_eq!(list(18)[1..], spread);
+}
+
+#[test]
 fn a_branch_that_needs_what_another_does_is_found() {
     let body = r#"parallel([
         || branch::create(db, #{ into: "copy" }),
@@ -53,7 +84,31 @@ fn a_branch_that_needs_what_another_does_is_found() {
     assert!(broken.iter().any(|line| line.starts_with(says)), "{broken:?}");
     let body = r#"parallel([|| backup::create(db), || db::execute(db, "delete from order_items")]);"#;
     let broken = list_broken(body);
-    assert!(broken.len() == 1 && broken[0].starts_with("order:2:last-first: guard:"), "{broken:?}");
+    assert!(broken.iter().any(|line| line.starts_with("order:2:last-first: guard:")), "{broken:?}");
+}
+
+#[test]
+fn a_backup_that_races_with_what_it_saves_is_found() {
+    let body = r#"approve("rows?");
+    parallel([
+        || backup::create(db, #{ label: "before" }),
+        || db::execute(db, "delete from order_items where line = 2"),
+    ]);"#;
+    let broken = list_broken(body);
+    let is_it = |line: &String| {
+        line.starts_with("order:3:last-first: same-world: another world: sandbox/backups: ")
+            && line.contains("before: completed, ")
+    };
+    assert!(broken.len() == 2 && broken.iter().all(is_it), "{broken:?}");
+}
+
+#[test]
+fn rows_that_come_in_another_order_are_no_other_world() {
+    let body = r#"backup::create(db);
+    db::execute(db, "create table notes (name text primary key)");
+    each(["one", "two", "three"], |name| db::execute(db, `insert into notes values ('${name}')`));"#;
+    assert_eq!(list_orders(body).len(), 2);
+    assert_eq!(list_broken(body), Vec::<String>::new());
 }
 
 #[test]
@@ -66,7 +121,10 @@ fn branches_that_change_different_things_keep_every_invariant() {
     ]);
     each(["8MB", "16MB"], #{ limit: 1 }, |size| db::config::set(db, #{ work_mem: size }));"#;
     assert_eq!(list_broken(body), Vec::<String>::new());
-    assert_eq!(list_orders(body), ["order:9:last-first", "order:4:last-first", "order:7:last-first"]);
+    assert_eq!(
+        list_orders(body),
+        ["order:9:last-first", "order:4:last-first", "order:4:1-last", "order:7:last-first"]
+    );
 }
 
 #[test]

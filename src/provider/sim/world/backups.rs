@@ -23,7 +23,7 @@ pub(in crate::provider::sim) struct BackupRow {
     /// The timeline it is of.
     pub(in crate::provider::sim) line: i64,
     /// The place up to which it goes.
-    pub(super) stop: i64,
+    pub(in crate::provider::sim) stop: i64,
     /// The digest of its database; empty while it is being made.
     pub(super) digest: String,
     pub(in crate::provider::sim) bytes: i64,

@@ -6,7 +6,7 @@
 //! world.
 
 use super::{
-    content::StatementOutcome,
+    content::{Content, StatementOutcome},
     content_cache::{ContentFacts, ContentSummary},
     entry::HistoryEntry,
     time::from_micros,
@@ -191,12 +191,18 @@ impl WorldTx<'_> {
         self.cache.get_or_compute_facts(&self.history_entries(timeline, 0, end)?)
     }
 
-    /// Returns the summary of a timeline as it is now; `compute` makes it where there is none yet.
+    /// Returns the database of a timeline as it was at a place.
+    pub(in crate::provider::sim) fn content_at(&self, timeline: i64, end: i64) -> Result<Content> {
+        Content::replay(&self.history_entries(timeline, 0, end)?)
+    }
+
+    /// Returns the summary of a timeline up to a place; `compute` makes it where there is none yet.
     pub(in crate::provider::sim) fn cached_or_computed_summary(
         &self,
         timeline: i64,
+        end: i64,
         compute: impl FnOnce() -> Result<ContentSummary>,
     ) -> Result<ContentSummary> {
-        self.cache.get_or_compute_summary(&self.history_entries(timeline, 0, i64::MAX)?, compute)
+        self.cache.get_or_compute_summary(&self.history_entries(timeline, 0, end)?, compute)
     }
 }

@@ -41,7 +41,7 @@ pub(super) use create::WorldStart;
 pub use effects::EffectRow;
 pub use spec::SANDBOX;
 
-pub(super) use backups::new_backup_row;
+pub(super) use backups::{BackupRow, new_backup_row};
 pub(super) use branches::demand_branch_name;
 pub(super) use content::{Content, version_text};
 pub(super) use content_cache::{ContentCache, ContentSummary};
