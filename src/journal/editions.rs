@@ -43,6 +43,17 @@ struct EditionTrial {
     /// Whether a gate that only this edition has was asked about. The next edition has to ask for it, too: whoever edits
     /// again takes no gate out that somebody may have rejected.
     has_asked: bool,
+    /// The gates at which somebody has approved the edition, and that are not over. While there are any, it counts as one that
+    /// has taken effect; whoever takes the approval back has it on trial again.
+    approved: BTreeSet<String>,
+    /// The trial of the edition before, where that was approved: it goes on when this edition is dropped.
+    outer: Option<Box<EditionTrial>>,
+}
+
+impl EditionTrial {
+    fn is_approved(&self) -> bool {
+        !self.approved.is_empty()
+    }
 }
 
 /// What an edited text need not ask for before it does something new, because somebody allowed it. It stays allowed for the
@@ -92,7 +103,7 @@ impl Editions {
                 return self.begin_edition_and_take_dropped(params.clone());
             }
             Record::Stopped { mismatch: true, .. } => {
-                self.is_stopped_at_mismatch = self.trial.is_none();
+                self.is_stopped_at_mismatch = self.droppable_trial().is_none();
                 return self.drop_trial_edition();
             }
             // `--leave` ends a run that nobody has taken up.
@@ -108,6 +119,8 @@ impl Editions {
             Record::End { call: name, op, .. } => self.follow_end(name, op, call, is_first),
             Record::Ending { .. } => self.trial = None,
             Record::Decided { call: name, decision, .. } => self.follow_decision(name, decision, call),
+            // What was decided about it before is void.
+            Record::Accepted { call, .. } => self.take_approval_back(call),
             Record::Target { name, .. } if is_first => {
                 self.add_to_trial_edition(|added| {
                     added.targets.insert(name.clone());
@@ -147,24 +160,33 @@ impl Editions {
         }
     }
 
-    /// Follows a decision: the edition in force counts from when somebody approves it at its own gate, or at one that only it
+    /// Follows a decision: the edition in force counts while somebody approves it at its own gate, or at one that only it
     /// has. Of a gate that was asked about before, nobody can tell here for which text it is approved.
     fn follow_decision(&mut self, name: &str, decision: &Value, call: Option<&FoldedCall>) {
-        let Some(trial) = &self.trial else { return };
+        let Some(trial) = &mut self.trial else { return };
         let is_own = trial.added.calls.contains(name)
             || call.is_some_and(|call| call.op == EDIT_GATE && call.edition == self.in_force);
-        if is_own && matches!(Decision::decode(decision), Ok(Decision::Approve { .. })) {
-            self.trial = None;
+        if !matches!(Decision::decode(decision), Ok(Decision::Approve { .. })) {
+            self.take_approval_back(name);
+        } else if is_own {
+            trial.approved.insert(name.to_owned());
+        }
+    }
+
+    fn take_approval_back(&mut self, gate: &str) {
+        if let Some(trial) = &mut self.trial {
+            trial.approved.remove(gate);
         }
     }
 
     /// Puts the next edition in force, with the parameters that it adds; returns what is dropped with the one before.
     fn begin_edition_and_take_dropped(&mut self, params: Map<String, Value>) -> Option<AddedRecords> {
         self.is_stopped_at_mismatch = false;
-        if self.trial.as_ref().is_some_and(|trial| trial.has_asked) {
+        if self.droppable_trial().is_some_and(|trial| trial.has_asked) {
             self.trial = None;
         }
         let dropped = self.drop_trial_edition();
+        let outer = self.trial.take().map(Box::new);
         self.newest += 1;
         self.param_names.push(params.keys().cloned().collect());
         self.trial = Some(EditionTrial {
@@ -173,24 +195,33 @@ impl Editions {
             params_before: std::mem::replace(&mut self.params, params),
             added: AddedRecords::default(),
             has_asked: false,
+            approved: BTreeSet::new(),
+            outer,
         });
         self.in_force = self.newest;
         dropped
     }
 
+    /// Returns the trial of the edition in force, while that may be dropped.
+    fn droppable_trial(&self) -> Option<&EditionTrial> {
+        self.trial.as_ref().filter(|trial| !trial.is_approved())
+    }
+
     /// Returns the edition that is in force when the one on trial, if there is one, is dropped.
     pub(super) fn without_trial(&self) -> u32 {
-        self.trial.as_ref().map_or(self.in_force, |trial| trial.before)
+        self.droppable_trial().map_or(self.in_force, |trial| trial.before)
     }
 
     /// Returns the parameters that were added without the edition on trial, if there is one.
     pub(super) fn params_without_trial(&self) -> &Map<String, Value> {
-        self.trial.as_ref().map_or(&self.params, |trial| &trial.params_before)
+        self.droppable_trial().map_or(&self.params, |trial| &trial.params_before)
     }
 
     /// Drops the edition in force, if it may still be dropped; returns what was recorded under it.
     pub(super) fn drop_trial_edition(&mut self) -> Option<AddedRecords> {
-        let EditionTrial { before, allowance_before, params_before, added, .. } = self.trial.take()?;
+        let trial = self.trial.take_if(|trial| !trial.is_approved())?;
+        let EditionTrial { before, allowance_before, params_before, added, outer, .. } = trial;
+        self.trial = outer.map(|outer| *outer);
         self.in_force = before;
         self.allowance = allowance_before;
         self.params = params_before;

@@ -2,7 +2,7 @@
 //! somebody allowed an edited text, the next one may do, too.
 
 use super::{
-    edits::{assert_mismatch, record_run, record_run_before_list, resume_with_text},
+    edits::{assert_edit_rejected, assert_mismatch, record_run, record_run_before_list, resume_with_text},
     *,
 };
 use crate::runtime::{OpenApproval, end_as_abandoned};
@@ -183,11 +183,11 @@ fn what_was_put_before_a_call_allows_nothing_more_to_be_put_there() {
     assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Succeeded, 4), "{ended:?}");
 }
 
-/// Decides about every gate that the run waits at.
+/// Decides about every gate that the run comes to, also in the place of what was decided before.
 fn decide_gates(env: &ScriptEnv, approves: bool) {
     let journal = env.runtime.open_journal().expect("a journal");
     let run = journal.acquire_run(&journal.resolve_run_id("last").expect("the run")).expect("it is free");
-    for gate in OpenApproval::list_open_approvals(&run.copy_fold()).expect("it reads") {
+    for gate in OpenApproval::list_asked_approvals(&run.copy_fold()).expect("it reads") {
         gate.record_decision(&run, approves, "bob").expect("written");
     }
 }
@@ -222,6 +222,28 @@ fn an_edit_that_was_approved_counts_before_it_has_done_anything() {
             (RunStatus::Succeeded, 3),
             "{edited}, {goes_on}: {ended:?}"
         );
+    }
+}
+
+#[test]
+fn an_edit_whose_approval_was_taken_back_before_it_did_anything_does_not_count() {
+    let gated = DEFERRED.replace("branch::list", "approve(\"go on?\");\nbranch::list");
+    let edited = gated.replace("branch::list", "backup::create(db, #{ label: \"new\" });\nbranch::list");
+    for is_edited_again in [false, true] {
+        let env = record_run_before_list(&gated, true);
+        assert_eq!(resume_with_text(&env, &edited, &[]).status, RunStatus::Waiting);
+        decide_gates(&env, true);
+        if is_edited_again {
+            // What does not match falls back to the approved text, which has still done nothing.
+            let other = edited.replace("label: \"a\"", "label: \"b\"");
+            assert_mismatch("another argument", &resume_with_text(&env, &other, &[]), "label");
+            assert_eq!(env.resume_run(Arc::default()).expect("it is driven").status, RunStatus::Waiting);
+        }
+        decide_gates(&env, false);
+        let rejected = env.resume_run(Arc::default()).expect("it is driven");
+        assert_edit_rejected("taken back", &rejected, "bob");
+        let ended = env.resume_run(Arc::default()).expect("it is driven");
+        assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Succeeded, 2), "{ended:?}");
     }
 }
 
