@@ -1,5 +1,6 @@
 //! The cluster's own server: told to stop, and started again as it was.
 
+use super::data_folder;
 use crate::provider::{
     Error, Result,
     host::programs::{self, Programs},
@@ -15,15 +16,22 @@ use std::{ffi::OsString, fs};
 /// its sessions let it, so the call's own time bounds it.
 ///
 /// # Errors
-/// As for saving a record; the server was not told then.
-pub(super) fn stop_or_poll_cluster(
+/// Why a server that was started since the plan could not be started again, or as for saving a record; the server was not told
+/// then.
+pub(super) async fn stop_or_poll_cluster(
     cluster: &Cluster,
+    programs: &Programs,
     record: &mut RestoreRecord,
 ) -> Result<Option<JobStatus>> {
     let stopping = |left: &str| Some(JobStatus::Running(Progress::with_phase(left)));
     let found = server::find_server(&record.data);
     if found.is_some() && found != record.stopping {
-        // Whoever undoes this must know that it goes down, whenever that is.
+        if found != record.server {
+            read_how_server_was_started(programs, record).await?;
+        }
+        // Whoever undoes this must know that it goes down, whenever that is, and is to be started again.
+        record.ran = true;
+        record.server.clone_from(&found);
         record.stopping = found;
         cluster.records.save_restore(record)?;
         server::stop_or_poll_server(&record.data, server::ShutdownMode::Fast);
@@ -31,6 +39,18 @@ pub(super) fn stop_or_poll_cluster(
     }
     let left = server::stop_or_poll_server(&record.data, server::ShutdownMode::Fast);
     Ok(left.and_then(|left| stopping(&format!("stopping the cluster, {left}"))))
+}
+
+/// Reads how the running server was started, which somebody has done since the restore was planned.
+///
+/// # Errors
+/// Why it could not be started like that again.
+async fn read_how_server_was_started(programs: &Programs, record: &mut RestoreRecord) -> Result<()> {
+    record.options = data_folder::find_start_options(programs, &record.data, None).await?;
+    if let Some(log) = server::find_stderr_file(&record.data) {
+        record.log = log;
+    }
+    Ok(())
 }
 
 /// Waits until the old server is gone, where it runs no more or was told to stop, and starts it as it was.
