@@ -53,7 +53,8 @@ async fn read_how_server_was_started(programs: &Programs, record: &mut RestoreRe
     Ok(())
 }
 
-/// Waits until the old server is gone, where it runs no more or was told to stop, and starts it as it was.
+/// Waits until the old server is gone, where it runs no more or was told to stop, and starts it as it was. One that the restore
+/// has not stopped is nobody's to start: whoever has shut it down wants it so.
 ///
 /// # Errors
 /// [`crate::provider::Code::Timeout`] when it is not gone after half a minute; why it does not start.
@@ -62,8 +63,9 @@ pub(super) async fn restart_old_server(
     programs: &Programs,
     record: &RestoreRecord,
 ) -> Result<()> {
+    let stopped_it = record.failure.as_ref().is_some_and(|failure| failure.stopped);
     let found = server::find_server(&record.data);
-    if record.ran && (found.is_none() || found == record.stopping) {
+    if record.ran && stopped_it && (found.is_none() || found == record.stopping) {
         server::stop_server(cluster.clock.as_ref(), &record.data, server::ShutdownMode::Fast).await?;
         start_server_as_before(cluster, programs, record).await?;
     }

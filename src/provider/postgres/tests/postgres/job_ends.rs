@@ -112,6 +112,21 @@ async fn a_server_that_was_started_during_the_copying_is_started_again_as_it_was
 }
 
 #[tokio::test]
+async fn a_server_that_somebody_stopped_during_the_copying_stays_down() {
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
+    make_backup(lab.as_ref(), "BACKUP0001").await;
+    let job = begin_restore(lab.as_ref(), "RESTORE001").await;
+    wait_for_phase(lab.as_ref(), &job, "copying").await;
+    test_lab.stop_server().await;
+    lab.cancel(&job).await.expect("it is undone");
+    let error = finish_job(lab.as_ref(), &job).await.expect_err("it was cancelled");
+    assert_eq!(error.side_effects, SideEffects::None, "{error:?}");
+    assert!(error.message.contains("the cluster was not touched"), "{error}");
+    assert!(server::find_server(&test_lab.lab_folder("data")).is_none());
+}
+
+#[tokio::test]
 async fn an_undo_that_waits_in_vain_says_so_and_is_gone_on_with() {
     let Some(test_lab) = TestLab::start_lab().await else { return };
     let lab = test_lab.open_target();
