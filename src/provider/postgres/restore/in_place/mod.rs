@@ -145,7 +145,7 @@ fn is_served(record: &RestoreRecord) -> bool {
         && !exchange::is_private_server(&record.data, &record.copy.socket)
 }
 
-/// Cancels a restore in place.
+/// Cancels a restore in place, whose time is up: that is what it failed with for whoever finishes the undo.
 ///
 /// # Errors
 /// [`Code::Refused`] when it is over; otherwise what prevents the undo.
@@ -158,7 +158,7 @@ pub(in super::super) async fn cancel_restore(cluster: &Cluster, job: &Job) -> Re
     if record.phase == RestorePhase::Undone {
         return Ok(());
     }
-    let failure = RestoreFailure::new(&record, Code::Refused, "the restore was cancelled".into());
+    let failure = RestoreFailure::new(&record, Code::Timeout, "the time for the restore was up".into());
     undo::undo_restore(cluster, record, Some(failure)).await.map(drop)
 }
 

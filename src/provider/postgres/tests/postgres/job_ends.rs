@@ -84,7 +84,7 @@ async fn the_undo_of_a_restore_waits_for_a_cluster_that_goes_down_and_starts_it_
     assert!(going_on.is_finished() && !before.is_alive());
     assert!(server::is_server_ready(&test_lab.lab_folder("data")));
     let error = finish_job(lab.as_ref(), &job).await.expect_err("it was cancelled");
-    assert_eq!(error.side_effects, SideEffects::Some, "{error:?}");
+    assert_eq!((error.code, error.side_effects), (Code::Timeout, SideEffects::Some), "{error:?}");
     assert!(error.message.contains("was stopped, and is as it was before"), "{error}");
     assert_eq!(query_number(lab.as_ref(), "select count(*) from order_items").await, 0);
 }
@@ -140,7 +140,10 @@ async fn an_undo_that_waits_in_vain_says_so_and_is_gone_on_with() {
     kill_process(held, Signal::CONT).expect("it goes on");
     let job = lab.find_job(&test_key("RESTORE001"), None).await.expect("looks").expect("is found");
     let undone = finish_job(lab.as_ref(), &job).await.expect_err("it is undone");
-    assert!(undone.message.contains("cancelled") && undone.message.contains("as it was"), "{undone}");
+    assert!(
+        undone.message.contains("the time for the restore was up") && undone.message.contains("as it was"),
+        "{undone}"
+    );
     assert!(server::is_server_ready(&test_lab.lab_folder("data")));
 }
 
