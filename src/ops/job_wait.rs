@@ -27,6 +27,8 @@ enum PollEnd {
 /// What looks at a job have failed with.
 #[derive(Default)]
 struct LookFailures {
+    /// Whether what is not known of the job is this machine's own work: that goes on when a person has seen to it, not by looks.
+    of_local_work: bool,
     first: Option<Error>,
     /// What the last look has failed with, if it has.
     last: Option<Error>,
@@ -58,7 +60,7 @@ impl CallContext<'_> {
                 status => Ok(status),
             }
         };
-        let mut failures = LookFailures::default();
+        let mut failures = LookFailures { of_local_work: watch.is_local_work(), ..LookFailures::default() };
         let why = match self.poll(provider, timeout, &mut failures, look).await {
             Ok(PollEnd::Done(value)) => return Ok(value),
             Ok(PollEnd::TimeUp) => match (watch.lag_left(&clock.uptime()), failures.last) {
@@ -121,6 +123,9 @@ impl CallContext<'_> {
                 Ok(JobStatus::Running(progress) | JobStatus::NotBegun(progress)) => {
                     self.host.report_progress(&progress);
                     progress.again_in
+                }
+                Err(e) if failures.of_local_work && e.code == Code::Unknown => {
+                    return Err(Error { message: e.message_with_hint(), ..e });
                 }
                 Err(e) if e.code.is_look_failure() => {
                     self.report_phase(format!("cannot be looked at: {}", e.message));

@@ -113,7 +113,11 @@ pub(crate) fn add_lasting_effects_to_error(error: Error, sql: &str) -> Error {
 fn find_lasting_effect(error: &Error, sql: &str) -> Option<&'static str> {
     split_words(sql).find_map(|(word, after)| match word.as_str() {
         "COPY" => {
-            let stays = copies_out(after) && !was_copy_refused(error, sql);
+            let direction = find_copy_direction(after);
+            // Of a statement whose end is not understood, nobody says that it wrote nothing.
+            let may_write = matches!(direction, CopyDirection::Out)
+                || (matches!(direction, CopyDirection::NotFound) && first_word(sql) == "COPY");
+            let stays = may_write && !was_copy_refused(error, sql);
             stays.then_some("what it was copied to stays: a file, or what a program made of it")
         }
         word if word.starts_with("PG_STAT_RESET") => Some("the statistics stay reset"),
@@ -131,14 +135,28 @@ fn split_words(mut text: &str) -> impl Iterator<Item = (String, &str)> {
     })
 }
 
-/// Returns whether what follows a `COPY` makes it one to a file or a program of the server.
-fn copies_out(mut rest: &str) -> bool {
-    let mut depth = 0_u32;
-    while let Some(c) = rest.chars().next() {
-        let (word, after) = split_first_word(rest);
+/// Where a `COPY` copies to.
+enum CopyDirection {
+    /// To a file or a program of the server.
+    Out,
+    /// From somewhere, or to whoever asked for it.
+    Elsewhere,
+    /// Its text does not say.
+    NotFound,
+}
+
+/// Returns where a `COPY` copies to, by what follows the word.
+fn find_copy_direction(text: &str) -> CopyDirection {
+    let (mut depth, mut at) = (0_u32, 0);
+    while let Some(c) = text[at..].chars().next() {
+        let is_in_word = text[..at].ends_with(is_identifier_char);
+        let (word, after) = split_first_word(&text[at..]);
         match word.as_str() {
-            "FROM" if depth == 0 => return false,
-            "TO" if depth == 0 => return split_first_word(skip_to_statement(after)).0 != "STDOUT",
+            "FROM" if depth == 0 && !is_in_word => return CopyDirection::Elsewhere,
+            "TO" if depth == 0 && !is_in_word => {
+                let is_to_client = first_word(after) == "STDOUT";
+                return if is_to_client { CopyDirection::Elsewhere } else { CopyDirection::Out };
+            }
             _ => {}
         }
         depth = match c {
@@ -146,16 +164,9 @@ fn copies_out(mut rest: &str) -> bool {
             ')' => depth.saturating_sub(1),
             _ => depth,
         };
-        rest = match c {
-            '\'' | '"' => &rest[quoted_length(rest, c, false)..],
-            '$' => &rest[dollar_quoted_length(rest)..],
-            '-' if rest.starts_with("--") => &rest[rest.find(['\n', '\r']).unwrap_or(rest.len())..],
-            '/' if rest.starts_with("/*") => skip_comment(rest),
-            _ if !word.is_empty() => after,
-            c => &rest[c.len_utf8()..],
-        };
+        at = if word.is_empty() { at + part_length(text, at) } else { text.len() - after.len() };
     }
-    false
+    CopyDirection::NotFound
 }
 
 /// Returns whether a `COPY` was refused before it wrote anything: rights are looked at before a file is opened, but for those
@@ -186,27 +197,34 @@ fn has_atomic_body(sql: &str) -> bool {
 fn find_statement_end(text: &str) -> usize {
     let mut at = 0;
     while let Some(c) = text[at..].chars().next() {
-        let rest = &text[at..];
-        let escapes = at > 0 && opens_escape_string(&text[..at]);
-        at += match c {
-            ';' => return at,
-            '\'' => quoted_length(rest, '\'', escapes),
-            '"' => quoted_length(rest, '"', false),
-            '-' if rest.starts_with("--") => rest.find(['\n', '\r']).unwrap_or(rest.len()),
-            '/' if rest.starts_with("/*") => rest.len() - skip_comment(rest).len(),
-            '$' if !text[..at].ends_with(is_identifier_char) => dollar_quoted_length(rest),
-            c => c.len_utf8(),
-        };
+        if c == ';' {
+            return at;
+        }
+        at += part_length(text, at);
     }
     text.len()
+}
+
+/// Returns the length of what is at a place of a text: something quoted, a comment, or one character.
+fn part_length(text: &str, at: usize) -> usize {
+    let (before, rest) = text.split_at(at);
+    match rest.chars().next() {
+        Some('\'') => quoted_length(rest, '\'', opens_escape_string(before)),
+        Some('"') => quoted_length(rest, '"', false),
+        Some('-') if rest.starts_with("--") => rest.find(['\n', '\r']).unwrap_or(rest.len()),
+        Some('/') if rest.starts_with("/*") => rest.len() - skip_comment(rest).len(),
+        Some('$') if !before.ends_with(is_identifier_char) => dollar_quoted_length(rest),
+        c => c.map_or(0, char::len_utf8),
+    }
 }
 
 fn is_identifier_char(c: char) -> bool {
     is_word_char(c) || c == '$'
 }
 
+/// Returns whether a character belongs to a word: for PostgreSQL each one beyond ASCII does.
 fn is_word_char(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
+    c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii()
 }
 
 /// Returns whether backslashes escape in a quoted text that follows `before`: `E'…'`.
@@ -232,8 +250,8 @@ fn quoted_length(text: &str, quote: char, escapes: bool) -> usize {
 fn dollar_quoted_length(text: &str) -> usize {
     let Some(close) = text[1..].find('$') else { return 1 };
     let tag = &text[..close + 2];
-    let is_tag = tag[1..=close].chars().all(|c| c.is_alphanumeric() || c == '_')
-        && !tag[1..].starts_with(|c: char| c.is_ascii_digit());
+    let is_tag =
+        tag[1..=close].chars().all(is_word_char) && !tag[1..].starts_with(|c: char| c.is_ascii_digit());
     if !is_tag {
         return 1;
     }
@@ -351,6 +369,17 @@ mod tests {
             ("copy t to '/x'", true),
             ("copy (select a from \"to\") /* from */ to program 'cat'", true),
             ("do $$ begin copy t (a, b) to '/x'; perform 1 / 0; end $$", true),
+            (r"copy (select E'\'') to program 'touch x; false'", true),
+            (r"copy (select E'\') from (') to program 'x'", true),
+            (r"do $$ begin copy (select e'\'') to '/x'; end $$", true),
+            ("copy (select 1 as a$b$) to program 'touch x; false'", true),
+            ("copy (select 1 as é😀$b$) to program 'x'", true),
+            ("copy (select $a$) from $a$) to '/x'", true),
+            ("copy a$to from '/x'", false),
+            // Where backslashes escape in every text, which a role may have set, the end of this one is not seen.
+            (r"copy (select '\'') to program 'x'", true),
+            (r"copy (select E'\'') to stdout", false),
+            ("select 'copy'", false),
             ("copy t from '/x'", false),
             ("copy \"to\" (\"to\") from stdin", false),
             ("copy t to stdout", false),

@@ -19,6 +19,7 @@ struct LookedAtJobs<L> {
     looks: AtomicUsize,
     /// What a cancellation is answered with.
     refusal: Code,
+    landing: LandingLimit,
 }
 
 #[async_trait]
@@ -48,7 +49,7 @@ impl<L: Fn(usize) -> Result<JobStatus> + Send + Sync> Provider for LookedAtJobs<
     }
 
     fn landing_limit(&self, _: EffectKind) -> LandingLimit {
-        LandingLimit::Assumed(LANDING_BOUND)
+        self.landing
     }
 
     async fn let_time_pass(&self, clock: &dyn Clock, span: Span) {
@@ -114,8 +115,19 @@ async fn take_branch_on(
     refusal: Code,
     look: impl Fn(usize) -> Result<JobStatus> + Send + Sync,
 ) -> (EffectResult<Value>, Span) {
+    take_branch_that_may_land(LandingLimit::Assumed(LANDING_BOUND), host, timeout, refusal, look).await
+}
+
+/// Does what [`take_branch_on`] does where a request may land so late.
+async fn take_branch_that_may_land(
+    landing: LandingLimit,
+    host: &MemoryHost,
+    timeout: &str,
+    refusal: Code,
+    look: impl Fn(usize) -> Result<JobStatus> + Send + Sync,
+) -> (EffectResult<Value>, Span) {
     let (fleet, sandbox) = slow_sandbox();
-    let jobs = LookedAtJobs { sandbox, look, looks: AtomicUsize::new(0), refusal };
+    let jobs = LookedAtJobs { sandbox, look, looks: AtomicUsize::new(0), refusal, landing };
     let args = decode_args("branch::create", None, json!({"into": "drill", "timeout": timeout}));
     let (began, branch) = (fleet.clock().uptime(), AcceptedBranch { believed_after: Span::ZERO });
     let taken = begin_or_continue_job(&call_context(&fleet, host, None), &args, &jobs, &branch).await;
@@ -239,4 +251,19 @@ async fn why_a_job_cannot_be_looked_at_or_cancelled_comes_with_what_to_do_about_
         let Err(EffectFailure::Undecided(why)) = taken else { panic!("nobody knows: {taken:?}") };
         assert!(why.contains(hint), "{why}");
     }
+}
+
+/// A platform that does not know may know at the next look; what this machine does itself goes on when a person has seen to it.
+#[tokio::test]
+async fn what_nobody_knows_of_this_machines_own_work_stops_the_run_at_once() {
+    let look = |look| match look {
+        0 => Err(Error::new(Code::Unknown, "it could not be undone").with_hint("mend that")),
+        _ => Ok(JobStatus::Done(json!("made"))),
+    };
+    let host = MemoryHost::default();
+    let own = LandingLimit::Fenced("a process of this machine");
+    let (taken, _) = take_branch_that_may_land(own, &host, "10m", Code::Unsupported, look).await;
+    assert_eq!(taken, Err(EffectFailure::Undecided("it could not be undone; mend that".into())));
+    let (taken, _) = take_branch("10m", Code::Unsupported, look).await;
+    assert_eq!(taken, Ok(json!("made")));
 }

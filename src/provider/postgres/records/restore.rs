@@ -49,6 +49,9 @@ pub(in super::super) struct RestoreRecord {
     pub configuration: Vec<PathBuf>,
     /// The file for the standard output and error of its server.
     pub log: PathBuf,
+    /// The server that `options` and `log` are of, if one ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<TrackedProcess>,
     /// Whether the cluster was running or had crashed, and is to be started again.
     pub ran: bool,
     /// Whether the cluster runs after the restore.

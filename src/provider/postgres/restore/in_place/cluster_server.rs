@@ -1,5 +1,6 @@
 //! The cluster's own server: told to stop, and started again as it was.
 
+use super::data_folder;
 use crate::provider::{
     Error, Result,
     host::programs::{self, Programs},
@@ -15,15 +16,22 @@ use std::{ffi::OsString, fs};
 /// its sessions let it, so the call's own time bounds it.
 ///
 /// # Errors
-/// As for saving a record; the server was not told then.
-pub(super) fn stop_or_poll_cluster(
+/// Why a server that was started since the plan could not be started again, or as for saving a record; the server was not told
+/// then.
+pub(super) async fn stop_or_poll_cluster(
     cluster: &Cluster,
+    programs: &Programs,
     record: &mut RestoreRecord,
 ) -> Result<Option<JobStatus>> {
     let stopping = |left: &str| Some(JobStatus::Running(Progress::with_phase(left)));
     let found = server::find_server(&record.data);
     if found.is_some() && found != record.stopping {
-        // Whoever undoes this must know that it goes down, whenever that is.
+        if found != record.server {
+            read_how_server_was_started(programs, record).await?;
+        }
+        // Whoever undoes this must know that it goes down, whenever that is, and is to be started again.
+        record.ran = true;
+        record.server.clone_from(&found);
         record.stopping = found;
         cluster.records.save_restore(record)?;
         server::stop_or_poll_server(&record.data, server::ShutdownMode::Fast);
@@ -33,7 +41,20 @@ pub(super) fn stop_or_poll_cluster(
     Ok(left.and_then(|left| stopping(&format!("stopping the cluster, {left}"))))
 }
 
-/// Waits until the old server is gone, where it runs no more or was told to stop, and starts it as it was.
+/// Reads how the running server was started, which somebody has done since the restore was planned.
+///
+/// # Errors
+/// Why it could not be started like that again.
+async fn read_how_server_was_started(programs: &Programs, record: &mut RestoreRecord) -> Result<()> {
+    record.options = data_folder::find_start_options(programs, &record.data, None).await?;
+    if let Some(log) = server::find_stderr_file(&record.data) {
+        record.log = log;
+    }
+    Ok(())
+}
+
+/// Waits until the old server is gone, where it runs no more or was told to stop, and starts it as it was. One that the restore
+/// has not stopped is nobody's to start: whoever has shut it down wants it so.
 ///
 /// # Errors
 /// [`crate::provider::Code::Timeout`] when it is not gone after half a minute; why it does not start.
@@ -42,8 +63,9 @@ pub(super) async fn restart_old_server(
     programs: &Programs,
     record: &RestoreRecord,
 ) -> Result<()> {
+    let stopped_it = record.failure.as_ref().is_some_and(|failure| failure.stopped);
     let found = server::find_server(&record.data);
-    if record.ran && (found.is_none() || found == record.stopping) {
+    if record.ran && stopped_it && (found.is_none() || found == record.stopping) {
         server::stop_server(cluster.clock.as_ref(), &record.data, server::ShutdownMode::Fast).await?;
         start_server_as_before(cluster, programs, record).await?;
     }

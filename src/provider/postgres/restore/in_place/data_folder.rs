@@ -90,7 +90,7 @@ fn find_other_systemd_service(pid: i32) -> Option<String> {
 
 /// Returns the options of the last start, without the data folder, after checking that a server started with
 /// them uses this data and the same configuration.
-async fn find_start_options(
+pub(super) async fn find_start_options(
     programs: &Programs,
     data: &Path,
     running: Option<&RunningServer>,

@@ -59,6 +59,8 @@ pub(in super::super) async fn plan_and_record_restore(
     request: &RestoreRequest,
     key: &CallKey,
 ) -> Result<Job> {
+    // Found first: whatever is started from here on is another one than it was planned for.
+    let server = server::find_server(&cluster.data);
     let current = data_folder::DataFolder::load_replaceable(cluster).await?;
     let suffix = key.0.to_lowercase();
     let beside = |what: &str| {
@@ -82,6 +84,7 @@ pub(in super::super) async fn plan_and_record_restore(
         aside: beside("before"),
         options: current.options,
         log: current.log,
+        server,
         ran: current.running.is_some() || has_crashed(cluster).await?,
         running: false,
         configuration: current.running.map(|running| running.configuration).unwrap_or_default(),
@@ -142,7 +145,7 @@ fn is_served(record: &RestoreRecord) -> bool {
         && !exchange::is_private_server(&record.data, &record.copy.socket)
 }
 
-/// Cancels a restore in place.
+/// Cancels a restore in place, whose time is up: that is what it failed with for whoever finishes the undo.
 ///
 /// # Errors
 /// [`Code::Refused`] when it is over; otherwise what prevents the undo.
@@ -155,7 +158,7 @@ pub(in super::super) async fn cancel_restore(cluster: &Cluster, job: &Job) -> Re
     if record.phase == RestorePhase::Undone {
         return Ok(());
     }
-    let failure = RestoreFailure::new(&record, Code::Refused, "the restore was cancelled".into());
+    let failure = RestoreFailure::new(&record, Code::Timeout, "the time for the restore was up".into());
     undo::undo_restore(cluster, record, Some(failure)).await.map(drop)
 }
 
@@ -169,7 +172,9 @@ async fn advance_restore(cluster: &Cluster, mut record: RestoreRecord) -> Result
         }
         RestorePhase::Copying => poll_copying(cluster, &programs, record),
         RestorePhase::Exchanging => {
-            if let Some(stopping) = cluster_server::stop_or_poll_cluster(cluster, &mut record)? {
+            if let Some(stopping) =
+                cluster_server::stop_or_poll_cluster(cluster, &programs, &mut record).await?
+            {
                 return Ok(stopping);
             }
             if !record.aside.exists() {

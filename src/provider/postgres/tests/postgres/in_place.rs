@@ -231,7 +231,7 @@ async fn an_undo_that_fails_is_gone_on_with() {
     let undone = finish_job(lab.as_ref(), &job).await.expect_err("is undone");
     assert_eq!(
         (undone.code, undone.message.contains("as it was before")),
-        (Code::Refused, true),
+        (Code::Timeout, true),
         "{undone:?}"
     );
     let job = backups

@@ -2,7 +2,7 @@
 //! source that is away, a file that cannot be read.
 
 use super::test_lab::{
-    TestLab, change_rows, finish_job, in_place_request, make_backup, query_number, test_key,
+    TestLab, change_rows, finish_job, in_place_request, make_backup, query_number, query_text, test_key,
 };
 use crate::{
     base::moment::Span,
@@ -84,9 +84,46 @@ async fn the_undo_of_a_restore_waits_for_a_cluster_that_goes_down_and_starts_it_
     assert!(going_on.is_finished() && !before.is_alive());
     assert!(server::is_server_ready(&test_lab.lab_folder("data")));
     let error = finish_job(lab.as_ref(), &job).await.expect_err("it was cancelled");
-    assert_eq!(error.side_effects, SideEffects::Some, "{error:?}");
+    assert_eq!((error.code, error.side_effects), (Code::Timeout, SideEffects::Some), "{error:?}");
     assert!(error.message.contains("was stopped, and is as it was before"), "{error}");
     assert_eq!(query_number(lab.as_ref(), "select count(*) from order_items").await, 0);
+}
+
+#[tokio::test]
+async fn a_server_that_was_started_during_the_copying_is_started_again_as_it_was() {
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
+    make_backup(lab.as_ref(), "BACKUP0001").await;
+    test_lab.stop_server().await;
+    let job = begin_restore(lab.as_ref(), "RESTORE001").await;
+    test_lab.start_server(&["-c", "work_mem=5MB"]).await;
+    wait_for_phase(lab.as_ref(), &job, "stopping the cluster").await;
+    wait_for_phase(lab.as_ref(), &job, "stopping the cluster").await;
+    lab.cancel(&job).await.expect("it is undone");
+    let error = finish_job(lab.as_ref(), &job).await.expect_err("it was cancelled");
+    assert!(error.message.contains("was stopped, and is as it was before"), "{error}");
+    assert_eq!(query_text(lab.as_ref(), "show work_mem").await, "5MB");
+
+    test_lab.stop_server().await;
+    let job = begin_restore(lab.as_ref(), "RESTORE002").await;
+    test_lab.start_server(&["-c", "work_mem=6MB"]).await;
+    assert_eq!(finish_job(lab.as_ref(), &job).await.expect("restored")["running"], true);
+    assert_eq!(query_text(lab.as_ref(), "show work_mem").await, "6MB");
+}
+
+#[tokio::test]
+async fn a_server_that_somebody_stopped_during_the_copying_stays_down() {
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
+    make_backup(lab.as_ref(), "BACKUP0001").await;
+    let job = begin_restore(lab.as_ref(), "RESTORE001").await;
+    wait_for_phase(lab.as_ref(), &job, "copying").await;
+    test_lab.stop_server().await;
+    lab.cancel(&job).await.expect("it is undone");
+    let error = finish_job(lab.as_ref(), &job).await.expect_err("it was cancelled");
+    assert_eq!(error.side_effects, SideEffects::None, "{error:?}");
+    assert!(error.message.contains("the cluster was not touched"), "{error}");
+    assert!(server::find_server(&test_lab.lab_folder("data")).is_none());
 }
 
 #[tokio::test]
@@ -103,7 +140,10 @@ async fn an_undo_that_waits_in_vain_says_so_and_is_gone_on_with() {
     kill_process(held, Signal::CONT).expect("it goes on");
     let job = lab.find_job(&test_key("RESTORE001"), None).await.expect("looks").expect("is found");
     let undone = finish_job(lab.as_ref(), &job).await.expect_err("it is undone");
-    assert!(undone.message.contains("cancelled") && undone.message.contains("as it was"), "{undone}");
+    assert!(
+        undone.message.contains("the time for the restore was up") && undone.message.contains("as it was"),
+        "{undone}"
+    );
     assert!(server::is_server_ready(&test_lab.lab_folder("data")));
 }
 
