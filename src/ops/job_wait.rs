@@ -27,7 +27,7 @@ enum PollEnd {
 /// What looks at a job have failed with.
 #[derive(Default)]
 struct LookFailures {
-    /// Whether what is not known of the job is this machine's own work: that goes on when a person has seen to it, not by looks.
+    /// Whether the job is this machine's own work: what nobody knows of that goes on when a person has seen to it.
     of_local_work: bool,
     first: Option<Error>,
     /// What the last look has failed with, if it has.

@@ -43,6 +43,21 @@ pub(in crate::provider) fn check_query(sql: &str) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a `COPY` from or to the client, for which there is nothing to send and nothing that takes the rows.
+///
+/// # Errors
+/// [`Code::Unsupported`].
+pub(in crate::provider) fn check_copies_without_client(sql: &str) -> Result<()> {
+    let (first, after) = split_first_word(skip_to_statement(sql));
+    if first != "COPY" || find_copy_direction(after) != CopyDirection::Client {
+        return Ok(());
+    }
+    Err(Error::unsupported(
+        "`copy` from or to its client cannot be taken",
+        "a statement that copies from or to its client (`copy … from stdin`) belongs to psql",
+    ))
+}
+
 /// Returns the one statement of a text without its semicolon, for a provider that puts it into another one.
 ///
 /// # Errors
@@ -115,8 +130,8 @@ fn find_lasting_effect(error: &Error, sql: &str) -> Option<&'static str> {
         "COPY" => {
             let direction = find_copy_direction(after);
             // Of a statement whose end is not understood, nobody says that it wrote nothing.
-            let may_write = matches!(direction, CopyDirection::Out)
-                || (matches!(direction, CopyDirection::NotFound) && first_word(sql) == "COPY");
+            let may_write = direction == CopyDirection::ToServer
+                || (direction == CopyDirection::NotFound && first_word(sql) == "COPY");
             let stays = may_write && !was_copy_refused(error, sql);
             stays.then_some("what it was copied to stays: a file, or what a program made of it")
         }
@@ -135,29 +150,31 @@ fn split_words(mut text: &str) -> impl Iterator<Item = (String, &str)> {
     })
 }
 
-/// Where a `COPY` copies to.
+/// The other side of a `COPY` than the database.
+#[derive(PartialEq, Eq)]
 enum CopyDirection {
+    /// From or to whoever asks for it.
+    Client,
+    /// From a file or a program of the server.
+    FromServer,
     /// To a file or a program of the server.
-    Out,
-    /// From somewhere, or to whoever asked for it.
-    Elsewhere,
+    ToServer,
     /// Its text does not say.
     NotFound,
 }
 
-/// Returns where a `COPY` copies to, by what follows the word.
+/// Returns the other side of a `COPY`, by what follows the word. The server takes `stdin` and `stdout` for the same.
 fn find_copy_direction(text: &str) -> CopyDirection {
     let (mut depth, mut at) = (0_u32, 0);
     while let Some(c) = text[at..].chars().next() {
         let is_in_word = text[..at].ends_with(is_identifier_char);
         let (word, after) = split_first_word(&text[at..]);
-        match word.as_str() {
-            "FROM" if depth == 0 && !is_in_word => return CopyDirection::Elsewhere,
-            "TO" if depth == 0 && !is_in_word => {
-                let is_to_client = first_word(after) == "STDOUT";
-                return if is_to_client { CopyDirection::Elsewhere } else { CopyDirection::Out };
-            }
-            _ => {}
+        if depth == 0 && !is_in_word && matches!(word.as_str(), "FROM" | "TO") {
+            return match first_word(after).as_str() {
+                "STDIN" | "STDOUT" => CopyDirection::Client,
+                _ if word == "TO" => CopyDirection::ToServer,
+                _ => CopyDirection::FromServer,
+            };
         }
         depth = match c {
             '(' => depth + 1,
@@ -383,11 +400,22 @@ mod tests {
             ("copy t from '/x'", false),
             ("copy \"to\" (\"to\") from stdin", false),
             ("copy t to stdout", false),
+            ("copy t to stdin", false),
             ("select copy from t", false),
         ] {
             let error = add_lasting_effects_to_error(failed(), sql);
             assert_eq!(error.side_effects == SideEffects::Some, lasts, "{sql}: {error:?}");
             assert!(error.hint.expect("a hint").starts_with("look"), "{sql}");
+        }
+        for (sql, is_taken) in [
+            ("copy t from stdin", false),
+            ("/* c */ copy (select E'\\'') to /* c */ stdin", false),
+            ("copy t (a) to stdout with csv", false),
+            ("copy t from 'stdin'", true),
+            ("copy t from program 'stdin'", true),
+            ("vacuum t", true),
+        ] {
+            assert_eq!(check_copies_without_client(sql).is_ok(), is_taken, "{sql}");
         }
         assert_eq!(check_query("copy t to program 'x'").expect_err("copy").code, Code::Unsupported);
     }

@@ -253,7 +253,7 @@ async fn why_a_job_cannot_be_looked_at_or_cancelled_comes_with_what_to_do_about_
     }
 }
 
-/// A platform that does not know may know at the next look; what this machine does itself goes on when a person has seen to it.
+/// A platform may know at the next look; what this machine does itself goes on when a person has seen to it.
 #[tokio::test]
 async fn what_nobody_knows_of_this_machines_own_work_stops_the_run_at_once() {
     let look = |look| match look {

@@ -85,6 +85,8 @@ impl Sql for Database {
 
     async fn execute_outside_transaction(&self, sql: &str, timeout: Span) -> Result<SqlOutcome> {
         statement::check_statement(sql)?;
+        // Once it is sent nobody could tell what came of it.
+        statement::check_copies_without_client(sql)?;
         let client = self.address.connect().await?;
         let ran = run_outside_transaction(&client, sql, timeout).await;
         // A session whose answer is lost ends with its connection.

@@ -16,8 +16,8 @@ use std::{ffi::OsString, fs};
 /// its sessions let it, so the call's own time bounds it.
 ///
 /// # Errors
-/// Why a server that was started since the plan could not be started again, or as for saving a record; the server was not told
-/// then.
+/// Why a server that was started since the plan could not be started again, or as for saving a record; the server was
+/// not told then.
 pub(super) async fn stop_or_poll_cluster(
     cluster: &Cluster,
     programs: &Programs,
@@ -53,8 +53,8 @@ async fn read_how_server_was_started(programs: &Programs, record: &mut RestoreRe
     Ok(())
 }
 
-/// Waits until the old server is gone, where it runs no more or was told to stop, and starts it as it was. One that the restore
-/// has not stopped is nobody's to start: whoever has shut it down wants it so.
+/// Waits until the old server is gone, where it runs no more or was told to stop, and starts it as it was. One that the
+/// restore has not stopped stays as it is: whoever has shut it down wants it so.
 ///
 /// # Errors
 /// [`crate::provider::Code::Timeout`] when it is not gone after half a minute; why it does not start.

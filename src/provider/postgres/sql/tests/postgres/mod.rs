@@ -277,9 +277,12 @@ async fn a_statement_outside_a_transaction_runs_and_says_what_may_be_done() {
     let half = "create unique index concurrently half on t (n)";
     let error = db.execute_outside_transaction(half, QUERY_TIMEOUT).await.expect_err("the rows are equal");
     assert_eq!((error.code, error.side_effects), (Code::Sql, SideEffects::Some), "{error:?}");
-    for (sql, code) in
-        [("vacuum t; vacuum t", Code::Sql), ("commit", Code::Invalid), ("vacuum nothing", Code::Sql)]
-    {
+    for (sql, code) in [
+        ("vacuum t; vacuum t", Code::Sql),
+        ("commit", Code::Invalid),
+        ("vacuum nothing", Code::Sql),
+        ("copy t from stdin", Code::Unsupported),
+    ] {
         assert_eq!(
             db.execute_outside_transaction(sql, QUERY_TIMEOUT).await.expect_err(sql).code,
             code,
