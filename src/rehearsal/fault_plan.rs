@@ -2,12 +2,30 @@
 
 use super::{
     edited_runbook::EditedRunbook,
-    forks::ReorderedForks,
     operators::OperatorAct,
     points::{Fault, FaultSelection, Point},
 };
-use crate::provider::sim::faults::RequestOutcome;
+use crate::{provider::sim::faults::RequestOutcome, runtime::ForkOrder};
 use std::sync::Arc;
+
+/// A `parallel` or `each` of which the forks go in another order than listed.
+#[derive(Debug, Clone)]
+pub(super) struct ReorderedForks {
+    /// Its path.
+    pub(super) path: String,
+    pub(super) order: ForkOrder,
+}
+
+impl ReorderedForks {
+    /// Returns the order, in words.
+    pub(super) fn describe(&self) -> String {
+        let path = &self.path;
+        match self.order {
+            ForkOrder::LastFirst => format!("the branches of {path} go in the reverse order"),
+            ForkOrder::OneLast(last) => format!("the branch {path}/{last} goes last"),
+        }
+    }
+}
 
 /// The faults of one scenario.
 #[derive(Debug, Clone)]

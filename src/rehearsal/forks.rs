@@ -6,7 +6,10 @@
 //! branches between, each has a scenario in which it goes last.
 
 use super::{
-    draws::changes_something, fault_plan::FaultPlan, rehearsed_calls::RehearsedCall, scenario::Scenario,
+    draws::changes_something,
+    fault_plan::{FaultPlan, ReorderedForks},
+    rehearsed_calls::RehearsedCall,
+    scenario::Scenario,
 };
 use crate::runtime::ForkOrder;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,25 +24,6 @@ const MAX_LAST_BRANCHES: usize = 8;
 
 /// What to do about a world that depends on the order of branches.
 pub(super) const HINT_FOR_FORKS: &str = "branches of `parallel` and `each` run at once, and a real run ends with either: let only one of them change a thing, and none need, or save in a backup, what another does";
-
-/// A `parallel` or `each` of which the forks go in another order than listed.
-#[derive(Debug, Clone)]
-pub(super) struct ReorderedForks {
-    /// Its path.
-    pub(super) path: String,
-    pub(super) order: ForkOrder,
-}
-
-impl ReorderedForks {
-    /// Returns the order, in words.
-    pub(super) fn describe(&self) -> String {
-        let path = &self.path;
-        match self.order {
-            ForkOrder::LastFirst => format!("the branches of {path} go in the reverse order"),
-            ForkOrder::OneLast(last) => format!("the branch {path}/{last} goes last"),
-        }
-    }
-}
 
 /// What is known of the branches of one `parallel` or `each`.
 #[derive(Default)]

@@ -1,7 +1,8 @@
 //! What a rehearsal came to: a matrix for people, lines of JSON for programs.
 
 use super::{
-    forks::{LAST_FIRST, ONE_LAST, ReorderedForks},
+    fault_plan::ReorderedForks,
+    forks::{LAST_FIRST, ONE_LAST},
     invariants::Violation,
     operators::{ACTS_AFTER_DEATH, OTHER_ACTS},
     rehearsed_calls::RehearsedCall,

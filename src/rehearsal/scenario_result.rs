@@ -3,7 +3,7 @@
 use super::{
     edited_runbook::EditedRunbook,
     fault_injector::FailedCleanUp,
-    forks::ReorderedForks,
+    fault_plan::ReorderedForks,
     limits::LimitMet,
     operators::OperatorAct,
     points::{Fault, InjectedFault, Visit},
