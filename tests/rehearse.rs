@@ -163,7 +163,7 @@ fn the_story_of_a_scenario_shows_where_its_violation_comes_from() {
     The world is not as the undisturbed run leaves it:
       sandbox/branches/forgotten
         undisturbed  nothing
-        here         customers: 40 rows, 48395795; order_items: 241 rows, 391a6afd, secured; orders: 211 rows, e5303310, secured
+        here         customers: 40 rows, d5944ac6; order_items: 241 rows, a824fbbc, secured; orders: 211 rows, 2a8c693f, secured
     "#);
 }
 
