@@ -23,11 +23,6 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "a run that ended with its clean-up done, or under a version that kept only the messages of what failed there",
     ),
     (
-        "journal/fold.rs",
-        "last.key.clone().unwrap_or_default()",
-        "a call without effect has no key, and is opened again by a decision",
-    ),
-    (
         "runtime/check/checker.rs",
         "namespace.split(",
         "the first part of a text is there, also of an empty one",

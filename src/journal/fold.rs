@@ -334,8 +334,7 @@ impl RunFold {
             return Ok(CallState::Finished { op, args, outcome });
         }
         let decision = call.decision.as_ref().map(Decision::decode).transpose().map_err(to_unreadable)?;
-        let key = last.key.clone().unwrap_or_default();
-        Ok(CallState::Started { op, args, key, accepted: last.accepted.clone(), decision })
+        Ok(CallState::Started { op, args, key: last.key.clone(), accepted: last.accepted.clone(), decision })
     }
 
     /// Returns whether an effect of a call may have been made without a record of it: the journal was rolled back, and since

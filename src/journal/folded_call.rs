@@ -14,8 +14,8 @@ pub enum CallState {
     Started {
         op: String,
         args: Value,
-        /// The key of the last attempt; empty for a call without effect that was opened again.
-        key: String,
+        /// The key of the last attempt; nothing for a call without effect that a decision opened again.
+        key: Option<String>,
         /// What the last attempt was given to wait on.
         accepted: Option<Value>,
         /// What somebody decided since.

@@ -68,7 +68,7 @@ pub(super) fn replay_or_run_call(scope: &CallScope, request: CallRequest<'_>) ->
         }
         CallState::Started { op, args, key, accepted, decision } => {
             call.stop_unless_matches_record(&op, &args)?;
-            call.resume_call(&CallKey(key), accepted.as_ref(), decision)
+            call.resume_call(key.map(CallKey).as_ref(), accepted.as_ref(), decision)
         }
         CallState::NotStarted if context.is_settling() => Err(scope.abandon_fork()),
         CallState::NotStarted => call.start_call(),
@@ -86,7 +86,7 @@ pub(super) fn resolve_recorded_call(
     let call = Call { context, scope, name, target: target_name(request.op, &request.args), request };
     match context.call_state(name)? {
         CallState::Started { key, accepted, decision, .. } => {
-            call.resume_call(&CallKey(key), accepted.as_ref(), decision)
+            call.resume_call(key.map(CallKey).as_ref(), accepted.as_ref(), decision)
         }
         CallState::NotStarted | CallState::Finished { .. } => Ok(Value::Null),
     }
@@ -129,7 +129,7 @@ impl Call<'_> {
     /// Resumes a call that was begun. While its target does not answer, the call is undecided.
     fn resume_call(
         &self,
-        key: &CallKey,
+        key: Option<&CallKey>,
         accepted: Option<&Value>,
         decision: Option<Decision>,
     ) -> Result<Value, NativeError> {
@@ -219,7 +219,7 @@ impl Call<'_> {
     /// Recovers a call that was begun and has no end: by a person's decision, else by its protocol.
     fn recover_begun_call(
         &self,
-        key: &CallKey,
+        key: Option<&CallKey>,
         accepted: Option<&Value>,
         decision: Option<Decision>,
     ) -> Result<Value, NativeError> {
@@ -232,9 +232,10 @@ impl Call<'_> {
             };
         }
         let Protocol::Effect(perform) = self.request.op.protocol else {
-            return Err(self
-                .context
-                .stop_as_unreadable(self.name, "it only looks, and is recorded as begun"));
+            return Err(self.context.stop_as_unreadable(self.name, "it only looks, and is recorded as begun"));
+        };
+        let Some(key) = key else {
+            return Err(self.context.stop_as_unreadable(self.name, "it is open, and was never begun"));
         };
         #[cfg(test)]
         if super::mutant::ignores_evidence() {

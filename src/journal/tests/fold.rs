@@ -159,7 +159,7 @@ fn the_past_of_a_call_follows_its_records() {
     let begun = |key: &str, accepted: Option<Value>, decision: Option<Decision>| CallState::Started {
         op: op.clone(),
         args: args.clone(),
-        key: key.into(),
+        key: Some(key.into()),
         accepted,
         decision,
     };
