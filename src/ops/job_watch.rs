@@ -18,7 +18,8 @@ pub(super) enum OtherEnd {
     SomebodyElses(Span),
     /// How it was before the request, for so long after the first look: a look may lag behind. Once one has shown it at
     /// work, which is more than not done, it is done by its own; one that failed before may have been shown at work, too.
-    Earlier(Span),
+    /// Where it was so before the last change but one, a look may show that also after one that has shown it at work.
+    Earlier { landing_time: Span, stale_look_time: Span },
 }
 
 /// What the looks at a job have shown so far.
@@ -162,9 +163,14 @@ impl JobSighting {
             OtherEnd::SomebodyElses(span) if is_within(span) => {
                 Some("one is there; whether it is this one is known when no other can come")
             }
-            OtherEnd::Earlier(span) if is_within(span) && !(self.was_at_work && is_done) => Some(
-                "shown as over; whether that is from before the request is known when no look lags so far behind",
-            ),
+            OtherEnd::Earlier { landing_time, stale_look_time }
+                if is_within(stale_look_time)
+                    || is_within(landing_time) && !(self.was_at_work && is_done) =>
+            {
+                Some(
+                    "shown as over; whether that is from before the request is known when no look lags so far behind",
+                )
+            }
             _ => None,
         }
     }
@@ -244,9 +250,23 @@ mod tests {
         assert_eq!(look(130, &failed), failed);
     }
 
+    fn earlier(stale_look_time: Span) -> OtherEnd {
+        OtherEnd::Earlier { landing_time: BOUND, stale_look_time }
+    }
+
+    #[test]
+    fn what_was_so_before_the_last_change_but_one_is_believed_when_no_look_can_show_that() {
+        let watch = JobWatch::new(LandingLimit::Assumed(BOUND), BOUND, earlier(Span::from_secs(30)));
+        let look = |now, status| watch.interpret_poll(&at(now), Ok(status)).expect("a look");
+        look(0, JobStatus::Running(Progress::with_phase("pausing")));
+        let is_done = |now| look(now, JobStatus::Done(Value::Null)) == JobStatus::Done(Value::Null);
+        assert!(!is_done(29), "it may be from before the resume");
+        assert!(is_done(30));
+    }
+
     #[test]
     fn an_end_that_is_not_believed_yet_is_no_work() {
-        let watch = JobWatch::new(LandingLimit::Assumed(BOUND), BOUND, OtherEnd::Earlier(BOUND));
+        let watch = JobWatch::new(LandingLimit::Assumed(BOUND), BOUND, earlier(Span::ZERO));
         let done = JobStatus::Done(Value::Null);
         let lagging = JobStatus::Lagging(Box::new(done.clone()), Span::from_secs(10));
         let look =
@@ -257,7 +277,7 @@ mod tests {
 
     #[test]
     fn what_may_be_from_before_the_request_is_believed_once_it_was_seen_at_work_or_no_look_lags_so_far() {
-        let watch = || JobWatch::new(LandingLimit::Assumed(BOUND), BOUND, OtherEnd::Earlier(BOUND));
+        let watch = || JobWatch::new(LandingLimit::Assumed(BOUND), BOUND, earlier(Span::ZERO));
         let done = |watch: &JobWatch, now| {
             let judged = watch.interpret_poll(&at(now), Ok(JobStatus::Done(Value::Null))).expect("a look");
             judged == JobStatus::Done(Value::Null)

@@ -2,7 +2,8 @@
 
 use super::{
     args::CallArgs,
-    protocol::{JobEffect, begin_or_continue_job},
+    context::ElementValue,
+    protocol::{JobEffect, StateSwitch, begin_or_continue_job},
     spec::{CallContext, Effect, EffectResult, Field, Operation, Protocol, ReturnShape, TARGET, field},
     thing::Thing,
 };
@@ -176,8 +177,13 @@ impl JobEffect for PowerSwitch<'_> {
         vec![self.thing.clone()]
     }
 
-    fn may_hold_before_request(&self) -> bool {
-        true
+    fn switched_state(&self) -> Option<StateSwitch> {
+        let power = |on: bool| ElementValue {
+            place: self.thing.place.clone(),
+            element: "power".into(),
+            value: Some(json!(on)),
+        };
+        Some(StateSwitch { before: power(!self.on), wanted: power(self.on) })
     }
 
     async fn plan(&self) -> Result<PlannedJob<'_>> {

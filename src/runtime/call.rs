@@ -232,7 +232,9 @@ impl Call<'_> {
             };
         }
         let Protocol::Effect(perform) = self.request.op.protocol else {
-            return Err(self.context.stop_as_unreadable(self.name, "it only looks, and is recorded as begun"));
+            return Err(self
+                .context
+                .stop_as_unreadable(self.name, "it only looks, and is recorded as begun"));
         };
         let Some(key) = key else {
             return Err(self.context.stop_as_unreadable(self.name, "it is open, and was never begun"));

@@ -6,8 +6,8 @@
 
 use super::{
     failure::{
-        EffectFailure, EffectResult, doubtful_call_failure, never_landed_error, prefer_own_error,
-        refuse_when_only_settling, refused_after_loss_error, unasked_after_loss_error,
+        EffectFailure, EffectResult, doubtful_call_failure, never_landed_error, planning_failure,
+        prefer_own_error, refuse_when_only_settling, refused_after_loss_error, unasked_after_loss_error,
         wrong_evidence_failure,
     },
     plan::plan_in_time,
@@ -20,7 +20,7 @@ use crate::{
     base::moment::Span,
     ops::{
         args::CallArgs,
-        context::CallContext,
+        context::{CallContext, ElementValue},
         evidence::Evidence,
         job_watch::{JobWatch, OtherEnd},
         thing::Thing,
@@ -58,13 +58,19 @@ pub(in crate::ops) trait JobEffect: Sync {
     fn makes_something(&self) -> bool {
         matches!(self.kind(), EffectKind::Backup | EffectKind::Branch | EffectKind::Replica)
     }
-    /// Returns whether the target may have been before what the job makes of it. A look that lags behind calls it done then,
-    /// so that what one shows says nothing of a lost request until that can land no more.
-    fn may_hold_before_request(&self) -> bool {
-        false
+    /// Returns what the job switches, if the target may have been before what the job makes of it. A look that lags behind calls
+    /// it done then, so that what one shows says nothing of a lost request until that can land no more.
+    fn switched_state(&self) -> Option<StateSwitch> {
+        None
     }
     /// Plans it. Every refusal that can be known comes from here.
     async fn plan(&self) -> Result<PlannedJob<'_>>;
+}
+
+/// A state of the target that a job switches from one value to the other.
+pub(in crate::ops) struct StateSwitch {
+    pub(in crate::ops) before: ElementValue,
+    pub(in crate::ops) wanted: ElementValue,
 }
 
 /// Takes a job up where it is: asks for it, or goes on with it.
@@ -78,6 +84,12 @@ pub(in crate::ops) async fn begin_or_continue_job(
         RequestTracker::claim_when_free(cx, args, provider, (effect.kind(), effect.changed_things())).await?;
     if !effect.does_job_name_its_own() {
         sending.note_addition();
+    }
+    if let Some(StateSwitch { before, wanted }) = effect.switched_state() {
+        sending.values_before.push(before);
+        let subject = effect.subject_for_messages();
+        let stale = sending.begin_stale_look_time(&subject, &[wanted], args.timeout()).await;
+        stale.map_err(|e| planning_failure(cx, e))?;
     }
     let request = JobRequest { cx, provider, effect, timeout: args.timeout() };
     let settled = request.resolve_to_end(&mut sending).await;
@@ -113,8 +125,9 @@ impl JobRequest<'_> {
         }
         let other_end = if !self.effect.does_job_name_its_own() {
             OtherEnd::SomebodyElses(sending.time_until_landed())
-        } else if self.effect.may_hold_before_request() {
-            OtherEnd::Earlier(sending.time_until_landed())
+        } else if self.effect.switched_state().is_some() {
+            let stale_look_time = sending.stale_look_time_left();
+            OtherEnd::Earlier { landing_time: sending.time_until_landed(), stale_look_time }
         } else {
             OtherEnd::None
         };
@@ -250,7 +263,7 @@ impl JobRequest<'_> {
         why: Error,
     ) -> EffectResult<Job> {
         let bound = sending.landing.max_delay().filter(|bound| *bound <= self.timeout);
-        let may_be_so = self.effect.may_hold_before_request() && why.code.may_mean_already_so();
+        let may_be_so = self.effect.switched_state().is_some() && why.code.may_mean_already_so();
         let Some(bound) = bound.filter(|_| may_be_so && !sending.landing.cannot_land_late()) else {
             return Err(why.into());
         };
@@ -300,7 +313,7 @@ impl JobRequest<'_> {
         if super::mutant::believes_lagging_look() {
             return false;
         }
-        self.effect.is_found_by_difference() || self.effect.may_hold_before_request()
+        self.effect.is_found_by_difference() || self.effect.switched_state().is_some()
     }
 
     /// Puts the things of a job that goes on under quarantine until its end, then records the job.

@@ -31,7 +31,7 @@ mod watch;
 pub(super) use commit::begin_or_continue_commit;
 pub(super) use elements::SetLook;
 pub use failure::{EffectFailure, EffectResult};
-pub(super) use job::{JobEffect, begin_or_continue_job};
+pub(super) use job::{JobEffect, StateSwitch, begin_or_continue_job};
 pub(super) use make::{MakeEffect, begin_or_continue_make};
 pub(super) use opaque::send_opaque_or_report_undecided;
 pub(super) use remove::{RemoveEffect, begin_or_continue_removal};

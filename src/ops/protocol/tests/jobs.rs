@@ -3,11 +3,16 @@
 use super::*;
 use crate::{
     ops::{
-        protocol::{JobEffect, begin_or_continue_job},
+        protocol::{JobEffect, StateSwitch, begin_or_continue_job},
         spec::ThingPart,
     },
     provider::PlannedJob,
 };
+
+/// Returns the sandbox being on, or off.
+fn power(on: bool) -> ElementValue {
+    ElementValue { place: SANDBOX.into(), element: "power".into(), value: Some(json!(on)) }
+}
 
 /// Takes a pause of the sandbox up on a host, for as long as a call waits.
 async fn take_pause(
@@ -180,6 +185,32 @@ async fn a_lost_pause_is_not_done_where_one_look_was_true_and_the_next_show_an_e
     assert_eq!(provider.project().await.expect("a look").status, "healthy");
 }
 
+/// It was paused and resumed just before. Pausing is seen; what shows it paused may be from before the resume.
+#[tokio::test]
+async fn a_pause_that_was_seen_at_work_is_done_when_no_look_can_show_the_pause_before_it() {
+    let lag = Span::from_secs(600);
+    let pause = async |past: Option<ElementValue>, timeout| {
+        let (fleet, _) = slow_sandbox_within(lag);
+        let (host, began) = (MemoryHost::default(), fleet.clock().uptime());
+        *lock_unpoisoned(&host.past_values) = past.into_iter().map(|past| (past, lag)).collect();
+        let taken = take_pause(&fleet, &host, timeout, None).await;
+        let passed = fleet.clock().uptime().since_in_same_boot(&began).expect("one boot");
+        (taken, host.past_values.into_inner().expect("nobody panicked"), passed)
+    };
+    let (taken, kept, passed) = pause(Some(power(false)), "2h").await;
+    taken.expect("it is paused");
+    assert!(passed >= lag, "{passed}");
+    assert_eq!(kept, [(power(true), lag)], "the next resume is told what was before this pause");
+
+    let (taken, _, passed) = pause(None, "2h").await;
+    taken.expect("it is paused");
+    assert!(passed < lag, "nobody has resumed it just before: {passed}");
+
+    let (taken, _, passed) = pause(Some(power(false)), "20s").await;
+    let Err(EffectFailure::Failed(error)) = taken else { panic!("it has no time: {taken:?}") };
+    assert_eq!((error.code, error.side_effects, passed), (Code::Timeout, SideEffects::None, Span::ZERO));
+}
+
 /// Makes a replica where another one was made just before, and returns how long after that it was asked for.
 async fn create_replica(
     was_one_made: bool,
@@ -315,8 +346,8 @@ impl JobEffect for RefusedPause {
         Vec::new()
     }
 
-    fn may_hold_before_request(&self) -> bool {
-        true
+    fn switched_state(&self) -> Option<StateSwitch> {
+        Some(StateSwitch { before: power(true), wanted: power(false) })
     }
 
     async fn plan(&self) -> Result<PlannedJob<'_>> {
