@@ -8,7 +8,7 @@ use super::{
     elements::{ElementsStanding, SetLook, describe_elements},
     failure::{
         EffectFailure, EffectResult, doubtful_call_failure, never_landed_error, planning_failure,
-        refuse_when_only_settling, refused_after_loss_error, wrong_evidence_failure,
+        prefer_own_error, refuse_when_only_settling, refused_after_loss_error, wrong_evidence_failure,
     },
     plan::plan_in_time,
     sending::{RequestAnswer, RequestTracker},
@@ -236,17 +236,22 @@ impl SetRequest<'_> {
 
     /// Asks for the change until it is seen: twice at most, the second time when the first got no answer and is not seen.
     async fn request_until_seen(&self, sending: &mut RequestTracker<'_>) -> EffectResult<Value> {
+        let never_landed = never_landed_error(self.effect.subject_for_messages(), sending.landing);
+        let mut why = never_landed.clone();
         for is_second in [false, true] {
             let evidence = |sent_by| Evidence::Set { changes: self.changes.clone(), sent_by };
             match sending.record_and_send(evidence, self.effect.send_request(&self.changes)).await? {
                 RequestAnswer::Answered(()) => return self.await_applied(sending).await,
-                RequestAnswer::Refused(why) if sending.has_lost_request() => {
-                    let lost = never_landed_error(self.effect.subject_for_messages(), sending.landing);
-                    return self.await_lost_change(sending, refused_after_loss_error(lost, why)).await;
+                RequestAnswer::Refused(refusal) if sending.has_lost_request() => {
+                    let why = refused_after_loss_error(never_landed, refusal);
+                    return self.await_lost_change(sending, why).await;
                 }
-                RequestAnswer::Refused(why) if self.is_change_needed() => return Err(why.into()),
-                RequestAnswer::Refused(why) => return self.confirm_refused_change(sending, why).await,
-                RequestAnswer::Lost(_) => {
+                RequestAnswer::Refused(refusal) if self.is_change_needed() => return Err(refusal.into()),
+                RequestAnswer::Refused(refusal) => {
+                    return self.confirm_refused_change(sending, refusal).await;
+                }
+                RequestAnswer::Lost(own) => {
+                    why = prefer_own_error(never_landed.clone(), own, sending.landing);
                     let seen = self.watch_until_wanted(sending.look_limit(), LookAfter::Loss).await?;
                     match seen.standing {
                         ElementsStanding::AsBefore if sending.is_past_landing() => break,
@@ -260,8 +265,7 @@ impl SetRequest<'_> {
                 }
             }
         }
-        let lost = never_landed_error(self.effect.subject_for_messages(), sending.landing);
-        self.await_lost_change(sending, lost).await
+        self.await_lost_change(sending, why).await
     }
 
     /// Concludes a change that a look called done and that was refused, perhaps for that. A look may still show what was before

@@ -211,6 +211,8 @@ enum Answer {
     Lost,
     /// The first request gets no answer, and every later one is refused.
     LostThenRefused,
+    /// Something of redrill itself goes wrong.
+    Broken,
 }
 
 /// The part of the sandbox that a switch is.
@@ -283,6 +285,7 @@ impl SetEffect for Switch {
                 Ok(())
             }
             Answer::Lost => Err(Error::new(Code::Unknown, "no answer")),
+            Answer::Broken => Err(Error::new(Code::Internal, "`switch.json` cannot be read")),
             Answer::LostThenRefused if earlier == 0 => Err(Error::new(Code::Unknown, "no answer")),
             Answer::Refused | Answer::LostThenRefused => Err(Error::new(Code::Conflict, "it is so already")),
         }

@@ -127,6 +127,20 @@ async fn a_lost_request_for_what_a_look_calls_done_is_asked_again_and_waited_for
     assert!(sandbox.0.clock().uptime().since_in_same_boot(&began) >= Some(LANDING_BOUND));
 }
 
+/// Where it may land late, what went wrong here says nothing of what was sent before.
+#[tokio::test]
+async fn an_error_of_our_own_is_the_error_of_a_change_that_cannot_come_later() {
+    for (sandbox, code) in [(sandbox(), Code::Internal), (slow_sandbox(), Code::Unavailable)] {
+        let taken = take_switch(&sandbox, &MemoryHost::default(), &Switch::answering(Answer::Broken)).await;
+        let Err(EffectFailure::Failed(error)) = taken else { panic!("it is not on: {taken:?}") };
+        assert_eq!(
+            (error.code, error.message.contains("switch.json")),
+            (code, code == Code::Internal),
+            "{error}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_quarantine_counts_from_when_a_lost_request_was_sent() {
     let (host, switch) = (MemoryHost::default(), Switch::answering(Answer::Lost));
