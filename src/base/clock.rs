@@ -21,7 +21,7 @@ pub trait Clock: Send + Sync {
     /// machine is suspended. A clock that is not the machine's has been up since 1970.
     fn uptime(&self) -> Uptime {
         let up = self.now().duration_since(Moment(jiff::Timestamp::UNIX_EPOCH));
-        Uptime { boot: "virtual".into(), millis: to_millis(up) }
+        Uptime { boot: "virtual".into(), millis: up.as_millis() }
     }
 }
 
@@ -39,7 +39,7 @@ impl Uptime {
     /// Returns the reading `span` later.
     #[must_use]
     pub fn saturating_add(&self, span: Span) -> Self {
-        Self { boot: self.boot.clone(), millis: self.millis.saturating_add(to_millis(span)) }
+        Self { boot: self.boot.clone(), millis: self.millis.saturating_add(span.as_millis()) }
     }
 
     /// Returns the time from an earlier reading to this one; `None` when the machine was booted in between.
@@ -69,10 +69,6 @@ impl<'a> Stopwatch<'a> {
     pub fn remaining_of(&self, limit: Span) -> Span {
         Span(limit.0.saturating_sub(self.elapsed().0)).max(Span::ZERO)
     }
-}
-
-fn to_millis(span: Span) -> i64 {
-    i64::try_from(span.0.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The machine's own clock.
@@ -189,7 +185,7 @@ impl Clock for VirtualClock {
             0 => "virtual".to_owned(),
             n => format!("virtual {n}"),
         };
-        Uptime { boot, millis: to_millis(state.now.duration_since(state.booted_at)) }
+        Uptime { boot, millis: state.now.duration_since(state.booted_at).as_millis() }
     }
 
     async fn sleep(&self, span: Span) {

@@ -176,6 +176,11 @@ impl Span {
         Span(SignedDuration::from_millis(n))
     }
 
+    /// Returns a standard `Duration` in whole milliseconds.
+    pub fn from_std(duration: std::time::Duration) -> Span {
+        Span::from_millis(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
+    }
+
     /// Reads `45m`, `1h 30m`, `2d`, `250ms`; a day is 24 hours.
     ///
     /// # Errors
@@ -189,6 +194,11 @@ impl Span {
     /// Returns this span as a standard `Duration`; a negative span becomes zero.
     pub fn to_std(self) -> std::time::Duration {
         self.0.try_into().unwrap_or_default()
+    }
+
+    /// Returns this span in whole milliseconds.
+    pub fn as_millis(self) -> i64 {
+        i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX)
     }
 
     /// Returns this span in seconds.

@@ -82,12 +82,11 @@ impl Journal {
 
 fn insert_past_value(db: &Db, one: &PastValue) -> rusqlite::Result<()> {
     let PastValue { place, element, value, run, call, changed_by, lag } = one;
-    let lag = i64::try_from(lag.0.as_millis()).unwrap_or(i64::MAX);
     db.prepare(
         "insert or replace into past_values (place, element, value, run, call, boot, changed_by, lag) \
          values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?
-    .execute(params![place, element, value, run, call, changed_by.boot, changed_by.millis, lag])
+    .execute(params![place, element, value, run, call, changed_by.boot, changed_by.millis, lag.as_millis()])
     .map(drop)
 }
 

@@ -148,7 +148,7 @@ fn insert_quarantines(tx: &Db, all: &[Quarantine]) -> rusqlite::Result<()> {
 }
 
 fn insert_quarantine(tx: &Db, one: &Quarantine) -> rusqlite::Result<()> {
-    let span = one.span.map(|span| i64::try_from(span.0.as_millis()).unwrap_or(i64::MAX));
+    let span = one.span.map(Span::as_millis);
     tx.prepare(
         "insert or replace into quarantines (place, part, run, call, boot, sent_by, span) \
          values (?1, ?2, ?3, ?4, ?5, ?6, ?7)",

@@ -145,7 +145,7 @@ impl Backups for Supabase {
     }
 
     async fn find_restore_point(&self, name: &str, _: &CallKey) -> Result<Option<RestorePoint>> {
-        self.require_restore_point_absent(name).await
+        self.require_restore_point_absent(name).await.map(|()| None)
     }
 
     async fn find_restore_point_made_since_plan(

@@ -177,9 +177,9 @@ impl Supabase {
     /// # Errors
     /// [`Code::Unknown`] when a restore point has this name: the platform keeps no key, and an older one would lead
     /// back too far.
-    pub(super) async fn require_restore_point_absent(&self, name: &str) -> Result<Option<RestorePoint>> {
+    pub(super) async fn require_restore_point_absent(&self, name: &str) -> Result<()> {
         match self.fetch_restore_point(name).await? {
-            None => Ok(None),
+            None => Ok(()),
             Some(point) => {
                 let at = point.completed_on.unwrap_or_else(|| "an unknown time".into());
                 let what = format!(

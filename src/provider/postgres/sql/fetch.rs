@@ -102,8 +102,7 @@ fn is_send_deadline_over() -> bool {
 }
 
 fn describe_silence(limit: Duration) -> String {
-    let limit = Span::from_millis(i64::try_from(limit.as_millis()).unwrap_or(i64::MAX));
-    format!("the database did not answer within {limit}")
+    format!("the database did not answer within {}", Span::from_std(limit))
 }
 
 /// Returns a time limit as the server takes it.

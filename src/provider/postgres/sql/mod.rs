@@ -280,7 +280,7 @@ fn health_from_connect_error(error: &Error, latency: Span) -> Health {
 }
 
 fn elapsed_since(asked: Instant) -> Span {
-    Span::from_millis(i64::try_from(asked.elapsed().as_millis()).unwrap_or(i64::MAX))
+    Span::from_std(asked.elapsed())
 }
 
 #[cfg(test)]

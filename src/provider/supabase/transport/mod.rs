@@ -241,7 +241,7 @@ impl ApiClient {
     /// look has a little more, because what was asked for must be looked at.
     fn within_call(&self, request: &ApiRequest<'_>, limit: Span) -> Span {
         let Some(left) = call_time_left().filter(|_| self.ends_with_call) else { return limit };
-        let left = Span::from_millis(i64::try_from(left.as_millis()).unwrap_or(i64::MAX));
+        let left = Span::from_std(left);
         limit.min(if request.writes && left > Span::ZERO { left } else { left.max(OVERDUE_TIMEOUT) })
     }
 
