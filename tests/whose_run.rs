@@ -103,6 +103,17 @@ fn a_copy_is_read_and_nothing_acts_in_it() {
         two.env.run_cli(&["runs", "list", "-o", "json", "--state", "other"]).parse_json()[0]["status"],
         "waiting"
     );
+    // What only reads is allowed, and prints what brings the run on here.
+    for look in [["runs", "list"].as_slice(), &["runs", "show", "last"]] {
+        let shown = two.env.run_cli(&[look, &["--state", "other"]].concat());
+        assert_eq!(shown.code, 0, "{look:?}: {shown}");
+        assert!(
+            shown.stderr.contains("is not where it acts: its file `place` is a copy"),
+            "{look:?}: {shown}"
+        );
+        let next = shown.stderr.lines().rev().find(|line| line.contains("redrill ")).unwrap_or_default();
+        assert!(next.contains("approve") && next.contains("--adopt"), "{look:?}: {shown}");
+    }
 }
 
 #[test]

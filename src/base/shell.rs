@@ -4,11 +4,11 @@ use std::sync::OnceLock;
 
 /// The options that said where this process found its configuration and its state, and a word each that may follow. What is
 /// typed next must have them too.
-static LOCATION_OPTIONS: OnceLock<Vec<LocationOption>> = OnceLock::new();
+static LOCATION_OPTIONS: OnceLock<Vec<CommandOption>> = OnceLock::new();
 
-/// An option by which a command was told where its configuration or its state is.
+/// An option of a command that is printed for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LocationOption {
+pub struct CommandOption {
     /// The option with its dashes.
     pub name: &'static str,
     /// Its word; nothing for one that stands alone.
@@ -17,7 +17,7 @@ pub struct LocationOption {
 
 /// Keeps the options that commands for people are printed with. Only those of the first time count: a process has one
 /// command line.
-pub fn store_location_options_once(options: Vec<LocationOption>) {
+pub fn store_location_options_once(options: Vec<CommandOption>) {
     drop(LOCATION_OPTIONS.set(options));
 }
 
@@ -32,7 +32,8 @@ pub fn add_options_to_quoted_commands(text: &str) -> String {
     add_given_options_to_quoted_commands(text, LOCATION_OPTIONS.get().map_or(&[], Vec::as_slice))
 }
 
-fn add_given_options_to_quoted_commands(text: &str, options: &[LocationOption]) -> String {
+/// Returns a text in which the commands in back-quotes have the given options.
+pub fn add_given_options_to_quoted_commands(text: &str, options: &[CommandOption]) -> String {
     let mut located = String::new();
     let mut rest = text;
     while let Some((before, quoted)) = rest.split_once("`redrill ") {
@@ -46,7 +47,7 @@ fn add_given_options_to_quoted_commands(text: &str, options: &[LocationOption]) 
 }
 
 /// Returns a command with the options that it does not have yet.
-fn add_missing_options(command: &str, options: &[LocationOption]) -> String {
+pub fn add_missing_options(command: &str, options: &[CommandOption]) -> String {
     let mut words: Vec<String> = split_at_unquoted(command, ' ').map(str::to_owned).collect();
     let at = find_operands(&words);
     let is_it = |word: &String, name: &str| {
@@ -118,9 +119,9 @@ mod tests {
     #[test]
     fn a_command_keeps_where_its_configuration_and_state_are() {
         let options = [
-            LocationOption { name: "--config", word: Some("a b.toml".into()) },
-            LocationOption { name: "--state", word: Some("s".into()) },
-            LocationOption { name: "--state-unsafe", word: None },
+            CommandOption { name: "--config", word: Some("a b.toml".into()) },
+            CommandOption { name: "--state", word: Some("s".into()) },
+            CommandOption { name: "--state-unsafe", word: None },
         ];
         for (command, located) in [
             ("redrill resume x", "redrill resume x --config 'a b.toml' --state s --state-unsafe"),

@@ -30,7 +30,7 @@ mod world;
 use crate::{
     base::{
         former_name,
-        shell::{LocationOption, own_command_line_with, store_location_options_once},
+        shell::{CommandOption, own_command_line_with, store_location_options_once},
         terminal,
     },
     config::{self, Locations},
@@ -123,11 +123,11 @@ struct GlobalOptions {
 impl GlobalOptions {
     /// Returns those options that the next command needs to find the same configuration and the same state. A variable stays
     /// in the shell, and an adopted state stays adopted.
-    fn list_locations(&self) -> Vec<LocationOption> {
+    fn list_locations(&self) -> Vec<CommandOption> {
         let with_path = |name, path: &Option<PathBuf>| {
-            path.as_ref().map(|path| LocationOption { name, word: Some(path.display().to_string()) })
+            path.as_ref().map(|path| CommandOption { name, word: Some(path.display().to_string()) })
         };
-        let is_unsafe = self.state_unsafe.then_some(LocationOption { name: "--state-unsafe", word: None });
+        let is_unsafe = self.state_unsafe.then_some(CommandOption { name: "--state-unsafe", word: None });
         [with_path("--config", &self.config), with_path("--state", &self.state), is_unsafe]
             .into_iter()
             .flatten()

@@ -112,10 +112,8 @@ impl RunsCommand {
 fn list_runs(runtime: &Runtime, output: DataFormat, all: bool) -> Result<u8, CliError> {
     let journal = runtime.open_existing_journal()?;
     let mut runs = journal.as_ref().map(Journal::list_runs).transpose()?.unwrap_or_default();
-    let lost = journal.as_ref().map(Journal::list_rolled_back_runs).transpose()?.unwrap_or_default();
     // What can still be read is shown first.
-    let rolled_back =
-        (!lost.is_empty()).then(|| journal::Error::RolledBack { state: runtime.config.state.clone(), lost });
+    let refusal = journal.as_ref().map(Journal::find_refusal_to_act).transpose()?.flatten();
     let shown = if output == DataFormat::Table && !all { NEWEST_SHOWN } else { usize::MAX };
     let older = runs.len().saturating_sub(shown);
     runs.truncate(shown);
@@ -134,6 +132,12 @@ fn list_runs(runtime: &Runtime, output: DataFormat, all: bool) -> Result<u8, Cli
         }
     }
     output::print_value(&rows.into(), &columns, output)?;
+    match refusal {
+        Some(error @ journal::Error::RolledBack { .. }) if runs.is_empty() => {
+            return Err(CliError { next: None, ..error.into() });
+        }
+        refusal => warn_of_refusal(refusal.as_ref()),
+    }
     if output == DataFormat::Table {
         for (run, reason) in runs.iter().filter_map(|run| run.reason.as_ref().map(|reason| (run, reason))) {
             let line = reason.lines().next().unwrap_or_default();
@@ -145,13 +149,13 @@ fn list_runs(runtime: &Runtime, output: DataFormat, all: bool) -> Result<u8, Cli
         let all = with_location_options("redrill runs list --all");
         terminal::print_message(&format!("and {older} older runs: {all}"));
     }
-    match rolled_back {
-        Some(error) if runs.is_empty() => Err(CliError { next: None, ..error.into() }),
-        Some(error) => {
-            terminal::print_message(&format!("warning: {error}"));
-            Ok(0)
-        }
-        None => Ok(0),
+    Ok(0)
+}
+
+/// Says with what every command that acts here is refused.
+fn warn_of_refusal(refusal: Option<&journal::Error>) {
+    if let Some(error) = refusal {
+        terminal::print_message(&format!("warning: {error}"));
     }
 }
 
@@ -168,6 +172,7 @@ fn show_run(runtime: &Runtime, run_or_prefix: &str, output: ReportFormat) -> Res
     let journal = require_journal(runtime)?;
     let (entries, wrong) = journal.read_intact_records(&summary.id)?;
     summary.reason = find_standing_reason(&journal, &summary);
+    warn_of_refusal(journal.find_refusal_to_act()?.as_ref());
     match output {
         ReportFormat::Text => {
             terminal::print_data(&render_transcript(&summary, &entries));

@@ -146,6 +146,20 @@ impl From<UnreadableRecord> for Error {
 }
 
 impl Error {
+    /// Returns the options with which a person consents to what is refused: for what a state folder is, not for what a run is.
+    pub fn consent_options(&self) -> &'static [&'static str] {
+        match self {
+            Error::ElsewhereState { doubt, .. } if !matches!(doubt, PlaceDoubt::Unreadable(_)) => {
+                &["--adopt"]
+            }
+            Error::ElsewhereState { .. } | Error::RolledBack { .. } | Error::JournalGone { .. } => {
+                &["--adopt", "--rolled-back"]
+            }
+            Error::SharedFileSystem { .. } => &["--state-unsafe"],
+            _ => &[],
+        }
+    }
+
     /// Returns what to do now.
     pub fn hint(&self) -> Option<String> {
         Some(match self {

@@ -27,6 +27,9 @@ use std::{
 
 /// The reason that a summary gives for a run whose process is gone.
 const PROCESS_GONE: &str = "the process that ran it is gone";
+/// Why a run is interrupted whose process may be alive where the state folder acts.
+const PROCESS_ELSEWHERE: &str =
+    "no process runs it here; whether one does where the state folder acts is not known";
 
 /// The journal of one state folder.
 pub struct Journal {
@@ -366,7 +369,8 @@ impl Journal {
         let mut again = self.read_run_rows(Some(&row.id))?.pop().unwrap_or(row);
         if dead(&again) {
             again.status = RunStatus::Interrupted.as_str().into();
-            again.reason = Some(PROCESS_GONE.into());
+            let why = if self.may_act_elsewhere() { PROCESS_ELSEWHERE } else { PROCESS_GONE };
+            again.reason = Some(why.into());
         }
         Ok(to_summary(again))
     }

@@ -6,8 +6,7 @@ use super::{
 };
 use crate::{
     base::shell::own_command_line_with,
-    journal::{self, PlaceDoubt},
-    provider,
+    journal, provider,
     runtime::{Refusal, RunbookError, check},
 };
 use std::io;
@@ -51,15 +50,10 @@ impl From<journal::Error> for CliError {
                 shown.with_next_command(format!("redrill runs show {run}"))
             }
             journal::Error::UnreadableRecord(_) => shown.with_exit(MISMATCH),
-            journal::Error::ElsewhereState { doubt, .. } if !matches!(doubt, PlaceDoubt::Unreadable(_)) => {
-                shown.with_exit(MISMATCH).with_next_command(own_command_line_with("--adopt"))
-            }
             journal::Error::ElsewhereState { .. }
             | journal::Error::RolledBack { .. }
             | journal::Error::JournalGone { .. } => {
-                let is_adopted = std::env::args().any(|word| word == "--adopt");
-                let more = if is_adopted { "--rolled-back" } else { "--adopt --rolled-back" };
-                shown.with_exit(MISMATCH).with_next_command(own_command_line_with(more))
+                shown.with_exit(MISMATCH).with_next_command(own_command_line_with_consent(&error))
             }
             journal::Error::Broken { run, is_linked: true, .. } => {
                 shown.with_next_command(format!("redrill runs abandon {run} --leave"))
@@ -68,7 +62,7 @@ impl From<journal::Error> for CliError {
                 shown.with_next_command(format!("redrill runs prune {run}"))
             }
             journal::Error::SharedFileSystem { .. } => {
-                shown.with_next_command(own_command_line_with("--state-unsafe"))
+                shown.with_next_command(own_command_line_with_consent(&error))
             }
             journal::Error::NoSuchRun { .. } => shown.with_next_command("redrill runs list"),
             _ => shown,
@@ -106,6 +100,13 @@ impl From<&check::CheckFinding> for CliError {
             ..Self::usage(finding.message.clone())
         }
     }
+}
+
+/// Returns the command line of this process with the consent to what is refused, as far as it was not given.
+fn own_command_line_with_consent(refusal: &journal::Error) -> String {
+    let is_missing = |option: &&&str| !std::env::args().any(|word| word == **option);
+    let missing: Vec<_> = refusal.consent_options().iter().filter(is_missing).copied().collect();
+    own_command_line_with(&missing.join(" "))
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use super::{record_age::RecordAge, standing::list_decided_gates};
 use crate::{
-    base::shell::quote_shell_word,
+    base::shell::{
+        CommandOption, add_given_options_to_quoted_commands, add_missing_options, quote_shell_word,
+    },
     journal::{self, EDIT_GATE, FoldedCall, Holder, Journal, RunFold, RunStatus, RunSummary},
     ops::{
         self,
@@ -13,6 +15,9 @@ use crate::{
 
 /// The jobs that a platform without keys lists, and of which its list does not say which is whose.
 const UNTRACED: [&str; 2] = ["branch::reset", "branch::promote"];
+
+/// The beginning of the command that shows a run, and does nothing.
+const SHOW: &str = "redrill runs show ";
 
 /// The command that brings a run on, and what else can be typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +33,18 @@ impl NextStep {
     fn with_command(command: String) -> Self {
         Self { command, hint: None, is_decision: false }
     }
+
+    /// Adds the options without which a command that acts is refused in this state folder: it is a copy, say.
+    fn with_state_consent(mut self, journal: &Journal) -> Result<Self, journal::Error> {
+        let Some(refusal) = journal.find_refusal_to_act()? else { return Ok(self) };
+        let options: Vec<_> =
+            refusal.consent_options().iter().map(|&name| CommandOption { name, word: None }).collect();
+        if !self.command.starts_with(SHOW) {
+            self.command = add_missing_options(&self.command, &options);
+        }
+        self.hint = self.hint.map(|hint| add_given_options_to_quoted_commands(&hint, &options));
+        Ok(self)
+    }
 }
 
 /// Returns what to type next about a run, with everything that the command needs. Where its records do not say, it is the
@@ -35,19 +52,23 @@ impl NextStep {
 pub fn find_next_step(runtime: &Runtime, run: &str) -> NextStep {
     let read = || -> Result<Option<NextStep>, Refusal> {
         let Some(journal) = runtime.open_existing_journal()? else { return Ok(None) };
-        let summary = journal.summarize_run(run)?;
-        let (entries, wrong) = journal.read_intact_records(run)?;
-        if let Some(step) = wrong.as_ref().filter(|_| !summary.status.is_final()).and_then(step_from_broken) {
-            return Ok(Some(step));
-        }
-        let (fold, _) = RunFold::fold_until_illegal(&entries);
-        let consent = write_consent_options(runtime, run);
-        if let Some(step) = step_beyond_looking(&journal, &summary, &fold, &consent)? {
-            return Ok(Some(step));
-        }
-        Ok(Some(step_from_records(&summary, is_under_way(&journal, &summary), &fold, &consent)))
+        Ok(Some(step_from_journal(runtime, &journal, run)?.with_state_consent(&journal)?))
     };
-    read().ok().flatten().unwrap_or_else(|| NextStep::with_command(format!("redrill runs show {run}")))
+    read().ok().flatten().unwrap_or_else(|| NextStep::with_command(format!("{SHOW}{run}")))
+}
+
+fn step_from_journal(runtime: &Runtime, journal: &Journal, run: &str) -> Result<NextStep, journal::Error> {
+    let summary = journal.summarize_run(run)?;
+    let (entries, wrong) = journal.read_intact_records(run)?;
+    if let Some(step) = wrong.as_ref().filter(|_| !summary.status.is_final()).and_then(step_from_broken) {
+        return Ok(step);
+    }
+    let (fold, _) = RunFold::fold_until_illegal(&entries);
+    let consent = write_consent_options(runtime, run);
+    Ok(match step_beyond_looking(journal, &summary, &fold, &consent)? {
+        Some(step) => step,
+        None => step_from_records(&summary, is_under_way(journal, &summary), &fold, &consent),
+    })
 }
 
 /// Returns whether another process goes on with a run: nobody else brings it on meanwhile.
@@ -59,7 +80,7 @@ fn is_under_way(journal: &Journal, summary: &RunSummary) -> bool {
 fn step_from_records(summary: &RunSummary, is_under_way: bool, fold: &RunFold, consent: &str) -> NextStep {
     let run = &summary.id;
     if summary.status.is_final() || is_under_way {
-        return NextStep::with_command(format!("redrill runs show {run}"));
+        return NextStep::with_command(format!("{SHOW}{run}"));
     }
     if fold.is_stopped_at_mismatch() {
         return step_at_mismatch(summary, fold, consent);
