@@ -30,6 +30,42 @@ fn count_backups(env: &CliEnv) -> usize {
 }
 
 #[test]
+fn a_step_in_which_a_run_waits_has_neither_failed_nor_ended() {
+    let env = CliEnv::new();
+    env.write_file(
+        "r.rhai",
+        &sandbox_runbook(r#""backup.create""#, r#"step("outer", || step("inner", || approve("go?")));"#),
+    );
+    let waiting = env.run_cli(&["run", "r.rhai"]);
+    assert_eq!(waiting.code, 3, "{waiting}");
+    for step in ["inner", "outer"] {
+        assert!(waiting.stderr.contains(&format!("… {step}")), "{waiting}");
+    }
+    assert!(!waiting.stderr.contains('✗'), "{waiting}");
+    let events = env.run_cli(&["resume", "last", "-o", "json"]).stdout;
+    assert_eq!(events.matches(r#""stopped":true"#).count(), 2, "{events}");
+}
+
+#[test]
+fn a_decision_is_an_event_where_json_is_asked_for() {
+    let env = CliEnv::new();
+    env.write_file("r.rhai", APPROVAL_RUNBOOK);
+    assert_eq!(env.run_cli(&["run", "r.rhai"]).code, 3);
+    let decided = env.run_cli(&["approve", "last", "-o", "json"]);
+    let (event, run) = (decided.parse_json(), env.list_runs()[0]["id"].clone());
+    assert_eq!((&event["event"], &event["run"]), (&"approval.decided".into(), &run), "{decided}");
+    assert_eq!(
+        (&event["approval"], &event["decision"]),
+        (&"/approve#0".into(), &"approved".into()),
+        "{decided}"
+    );
+    assert_eq!(decided.stderr.lines().last(), event["next"].as_str(), "{decided}");
+    let done = env.run_cli(&["reject", "last", "--resume", "-o", "json"]);
+    let first = done.stdout.lines().next().unwrap_or_default();
+    assert!(first.contains(r#""decision":"rejected""#) && first.contains(r#""next":null"#), "{done}");
+}
+
+#[test]
 fn an_approval_suspends_the_run_and_is_given_from_outside() {
     let env = CliEnv::new();
     env.write_file("r.rhai", APPROVAL_RUNBOOK);

@@ -15,6 +15,7 @@ use crate::{
     report::{CliError, RecordAge, exit_code, find_next_step, list_targets_to_confirm, write_resume_command},
     runtime::{AskForTargets, LostTarget, OpenApproval, Runtime, is_gate, list_awaited_gates},
 };
+use serde_json::json;
 
 /// `approve` and `reject`.
 #[derive(Debug, clap::Args)]
@@ -43,24 +44,29 @@ impl ApproveCommand {
         runtime: &Runtime,
         approves: bool,
     ) -> Result<u8, CliError> {
-        let (id, next) = self.record_decision(runtime, approves).inspect_err(|error| {
-            if self.options.output == ReportFormat::Json {
+        let is_json = self.options.output == ReportFormat::Json;
+        let decided = self.record_decision(runtime, approves).inspect_err(|error| {
+            if is_json {
                 print_refusal_event(error);
             }
         })?;
-        if self.resume {
-            return Ok(ResumeCommand::after_decision(id, self.yes, self.options).resume_run(runtime));
+        let next = (!self.resume).then(|| decided.find_next_command(runtime));
+        if is_json {
+            decided.print_event(next.as_deref());
         }
-        output::print_next_command(&next.unwrap_or_else(|| find_next_step(runtime, &id).command));
-        Ok(0)
+        match next {
+            Some(next) => {
+                output::print_next_command(&next);
+                Ok(0)
+            }
+            None => {
+                Ok(ResumeCommand::after_decision(decided.run, self.yes, self.options).resume_run(runtime))
+            }
+        }
     }
 
-    /// Records the decision; returns the whole id of the run and, where that is not what its records say, what to type next.
-    fn record_decision(
-        &self,
-        runtime: &Runtime,
-        approves: bool,
-    ) -> Result<(String, Option<String>), CliError> {
+    /// Records the decision.
+    fn record_decision(&self, runtime: &Runtime, approves: bool) -> Result<RecordedDecision, CliError> {
         let journal = require_journal(runtime)?;
         let id = journal.resolve_run_id(&self.run)?;
         let summary = journal.summarize_run(&id)?;
@@ -85,8 +91,41 @@ impl ApproveCommand {
         let before = approval.find_approver().map(|who| format!(", which {who} had approved"));
         terminal::print_message(&format!("{by} {word} {}{}", approval.name, before.unwrap_or_default()));
         // Whoever has said no is not given another approval to type: the run ends by the no, whatever else it waits for.
-        let next = (!approves && waits_elsewhere).then(|| write_resume_command(runtime, &id));
-        Ok((id, next))
+        let goes_by_no = !approves && waits_elsewhere;
+        Ok(RecordedDecision { run: id, approval: approval.name, word, by, goes_by_no })
+    }
+}
+
+/// A decision about an approval, on disk.
+struct RecordedDecision {
+    /// The whole id of the run.
+    run: String,
+    approval: String,
+    /// What was decided, as the last word of a sentence.
+    word: &'static str,
+    by: String,
+    /// Whether the run ends by a no, whatever else it waits for.
+    goes_by_no: bool,
+}
+
+impl RecordedDecision {
+    fn find_next_command(&self, runtime: &Runtime) -> String {
+        if self.goes_by_no {
+            write_resume_command(runtime, &self.run)
+        } else {
+            find_next_step(runtime, &self.run).command
+        }
+    }
+
+    /// Prints the decision as an event.
+    fn print_event(&self, next: Option<&str>) {
+        let Self { run, approval, word, by, .. } = self;
+        let next = next.map(shell::with_location_options);
+        let event = json!({
+            "event": "approval.decided",
+            "run": run, "approval": approval, "decision": word, "by": by, "next": next,
+        });
+        terminal::print_data(&event.to_string());
     }
 }
 

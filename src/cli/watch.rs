@@ -94,7 +94,10 @@ impl RunObserver for TreeWatch {
                 self.print_line(Some(step), &format!("{} {name}", terminal::stderr_painter().dim("▸")));
                 self.lock_state().steps.push(((*step).to_owned(), Instant::now()));
             }
-            Event::StepFinished { step, name, ok } => self.print_step_finished(step, name, *ok),
+            Event::StepFinished { step, name, ok, stopped } => {
+                let mark = if *stopped { stop_mark() } else { status_mark(*ok) };
+                self.print_step_finished(step, name, &mark);
+            }
             Event::CallStarted { call, op, target, .. } => self.show_running_call(call, op, *target),
             Event::CallFinished { call, op, ok, seconds, error } => {
                 self.print_call_finished(call, op, *ok, *seconds, *error);
@@ -148,7 +151,7 @@ impl RunObserver for TreeWatch {
 }
 
 impl TreeWatch {
-    fn print_step_finished(&self, step: &str, name: &str, ok: bool) {
+    fn print_step_finished(&self, step: &str, name: &str, mark: &str) {
         let began = {
             let mut state = self.lock_state();
             let at = state.steps.iter().rposition(|(open, _)| open == step);
@@ -157,11 +160,7 @@ impl TreeWatch {
         let seconds = began.map_or(0.0, |began| began.elapsed().as_secs_f64());
         self.print_line(
             Some(step),
-            &format!(
-                "{} {name}  {}",
-                status_mark(ok),
-                terminal::stderr_painter().dim(&format_seconds(seconds))
-            ),
+            &format!("{mark} {name}  {}", terminal::stderr_painter().dim(&format_seconds(seconds))),
         );
     }
 
@@ -183,6 +182,11 @@ impl TreeWatch {
         let error = error.map(|error| format!("  {error}")).unwrap_or_default();
         self.print_line(Some(call), &format!("{} {}  {time}{error}", status_mark(ok), what.trim_end()));
     }
+}
+
+/// Returns the mark of a step in which the run stopped: it has neither failed nor ended.
+fn stop_mark() -> String {
+    terminal::stderr_painter().yellow("…")
 }
 
 fn status_mark(ok: bool) -> String {

@@ -41,6 +41,8 @@ pub enum Event<'a> {
         name: &'a str,
         /// Whether it ended without an error.
         ok: bool,
+        /// Whether the run stopped in it: it has neither failed nor ended, and a resume comes to it again.
+        stopped: bool,
     },
     /// A call began.
     #[serde(rename = "call.started")]

@@ -161,6 +161,7 @@ fn run_step(cx: &NativeContext<'_>, name: &str, f: &FnPtr) -> RhaiResult<Dynamic
         step: scope.path(),
         name: &name,
         ok: done.is_ok() && !stopped,
+        stopped,
     });
     done
 }
