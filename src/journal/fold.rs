@@ -190,10 +190,13 @@ impl RunFold {
 
     /// Forgets what is dropped with an edition, where another one than `before` is in force now. With an edition that
     /// is dropped goes its gate. With one that is only replaced goes its gate while that is open: one that is over
-    /// counts again once the replacing edition is dropped.
+    /// counts again once the replacing edition is dropped. What a gate was withdrawn for may not fail under another text,
+    /// which asks about it then.
     fn forget_dropped(&mut self, before: u32, dropped: Option<AddedRecords>) {
         if self.editions.in_force != before {
-            self.calls.retain(|_, call| call.op != EDIT_GATE || !call.is_open());
+            let is_asked_anew =
+                |call: &FoldedCall| call.op == EDIT_GATE && call.is_open() || call.is_withdrawn_gate();
+            self.calls.retain(|_, call| !is_asked_anew(call));
         }
         if let Some(dropped) = dropped {
             let is_its_gate = |call: &FoldedCall| call.op == EDIT_GATE && call.edition == before;

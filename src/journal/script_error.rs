@@ -46,7 +46,17 @@ pub struct ScriptError {
     pub other: Map<String, Value>,
 }
 
+/// The field of the error of a gate that was withdrawn: nobody was asked about it.
+pub(super) const WITHDRAWN: &str = "withdrawn";
+
 impl ScriptError {
+    /// Marks the error as that of a gate about which nobody was asked.
+    #[must_use]
+    pub fn of_withdrawn_gate(mut self) -> Self {
+        self.other.insert(WITHDRAWN.into(), true.into());
+        self
+    }
+
     /// Returns an error that changed nothing.
     pub fn new(code: &str, message: &str) -> Self {
         Self {

@@ -212,7 +212,7 @@ impl Approval<'_> {
     /// Withdraws the gate: what it stands in has failed, and nothing that somebody says about it would count.
     fn withdraw(&self, rejection: &str) -> Result<(), NativeError> {
         let message = format!("`{}` was withdrawn, because {rejection}", self.message);
-        self.record_outcome(Outcome::Err(ScriptError::new(codes::REJECTED, &message)))
+        self.record_outcome(Outcome::Err(ScriptError::new(codes::REJECTED, &message).of_withdrawn_gate()))
     }
 
     fn put_question(&self, cover: &ApprovalCover) -> Result<(), NativeError> {

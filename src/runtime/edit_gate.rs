@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     base::lock::lock_unpoisoned,
-    journal::{Conclusion, EDIT_GATE, GateEnd},
+    journal::{Conclusion, EDIT_GATE, GateEnd, Outcome},
 };
 
 /// Waits, before a new call of an edited text, for the approval of that text: when some gate was passed before the edit, and
@@ -77,13 +77,23 @@ fn await_approval_behind(scope: &CallScope, place: &str, at: &str) -> Result<(),
     approved
 }
 
-/// Says what an edited text asks to be approved, by the gates that were passed before the edit.
+/// Says what an edited text asks to be approved, by the gates that were over before the edit.
 fn describe_edit_for_approval<'g>(context: &RunContext, earlier: impl Iterator<Item = &'g str>) -> String {
-    let message =
-        |gate: &str| Some(format!("`{}`", context.run.recorded_call(gate)?.args["message"].as_str()?));
-    let messages: Vec<_> = earlier.filter_map(message).collect();
+    let (mut passed, mut failed) = (Vec::new(), Vec::new());
+    for gate in earlier.filter_map(|gate| context.run.recorded_call(gate)) {
+        let message = format!("`{}`", gate.args["message"].as_str().unwrap_or_default());
+        let is_passed = matches!(gate.outcome(), Some(Outcome::Ok(_)));
+        (if is_passed { &mut passed } else { &mut failed }).push(message);
+    }
+    let mut ends = Vec::new();
+    if !passed.is_empty() {
+        ends.push(format!("it came past {}", passed.join(" and ")));
+    }
+    if !failed.is_empty() {
+        ends.push(format!("nobody approved {}", failed.join(" or ")));
+    }
     format!(
-        "the runbook was edited since it came past {}: may it do all that the edited text does from here on?",
-        messages.join(" and ")
+        "the runbook was edited since {}: may it do all that the edited text does from here on?",
+        ends.join(", and ")
     )
 }
