@@ -37,6 +37,7 @@ fn what_ships_keeps_every_invariant() {
         "tests/good/every_change.rhai",
         "tests/good/approved_restore.rhai",
         "tests/good/back_and_forth.rhai",
+        "tests/good/take_back.rhai",
         "tests/good/guarded_changes.rhai",
         "tests/good/approved_changes.rhai",
         "tests/good/side_by_side.rhai",

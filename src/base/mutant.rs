@@ -35,6 +35,8 @@ pub(crate) enum Mutant {
     LaggingLookBelieved,
     /// A look that may show what was before the last change says that an answered request was done.
     PastValueBelieved,
+    /// A call is planned from a look that may show what was before another call's change.
+    PlanningLookBelieved,
     /// The time in which a lost request may land is counted from its record, not from when it may have been sent.
     BoundFromRecord,
     /// The whole list is compared, not the elements that the effect touches.
@@ -46,7 +48,7 @@ pub(crate) enum Mutant {
 }
 
 /// The faults of the protocol of effects.
-pub(crate) const PROTOCOL_MUTANTS: [Mutant; 14] = [
+pub(crate) const PROTOCOL_MUTANTS: [Mutant; 15] = [
     Mutant::LooksOnce,
     Mutant::NewKeyWhileOpen,
     Mutant::NoQuarantine,
@@ -59,6 +61,7 @@ pub(crate) const PROTOCOL_MUTANTS: [Mutant; 14] = [
     Mutant::LookTakenForLanding,
     Mutant::LaggingLookBelieved,
     Mutant::PastValueBelieved,
+    Mutant::PlanningLookBelieved,
     Mutant::BoundFromRecord,
     Mutant::WholeListCompared,
 ];

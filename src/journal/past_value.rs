@@ -25,12 +25,6 @@ pub struct PastValue {
 }
 
 impl PastValue {
-    /// Returns whether a look that shows this value can be taken for one that shows another: what is not known may be any.
-    pub fn may_be_taken_for(&self, other: &PastValue) -> bool {
-        (&self.place, &self.element) == (&other.place, &other.element)
-            && (self.value.is_none() || self.value == other.value)
-    }
-
     /// Returns how long a look may still show the value.
     pub fn time_left(&self, now: &Uptime) -> Span {
         let passed = now.since_in_same_boot(&self.changed_by);

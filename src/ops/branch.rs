@@ -2,7 +2,7 @@
 
 use super::{
     args::CallArgs,
-    protocol::{JobEffect, RemoveEffect, begin_or_continue_job, begin_or_continue_removal},
+    protocol::{JobEffect, PlannedFrom, RemoveEffect, begin_or_continue_job, begin_or_continue_removal},
     restore::{TEMPORARY, restore_to_point},
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Permission,
@@ -11,7 +11,7 @@ use super::{
     thing::Thing,
 };
 use crate::{
-    base::value,
+    base::{lock::lock_unpoisoned, value},
     provider::{
         Branches, Code, Error, PlannedJob, Result,
         model::{Branch, EffectKind, LandingLimit, RecoveryPoint, RecoveryTarget},
@@ -20,7 +20,7 @@ use crate::{
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 const BRANCH: Param = Param {
     name: "branch",
@@ -177,7 +177,8 @@ async fn delete_branch(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Va
     let target = cx.open_target(args.get("target")).await?;
     let thing = whole_branch_of_call(args)?;
     let landing = target.landing_limit(EffectKind::BranchDeletion);
-    let removal = BranchRemoval { thing, cx, args, branches: target.branches()?, landing };
+    let removal =
+        BranchRemoval { thing, cx, args, branches: target.branches()?, landing, seen: Mutex::default() };
     begin_or_continue_removal(cx, args, &*target, &removal).await
 }
 
@@ -188,6 +189,8 @@ struct BranchRemoval<'a> {
     args: &'a CallArgs,
     branches: &'a dyn Branches,
     landing: LandingLimit,
+    /// From what the last plan was made, where the branch is meant by its name.
+    seen: Mutex<Option<PlannedFrom>>,
 }
 
 impl BranchRemoval<'_> {
@@ -230,7 +233,12 @@ impl RemoveEffect for BranchRemoval<'_> {
     }
 
     async fn plan(&self) -> Result<GoneBranch> {
-        match find_branch(self.cx, self.args).await {
+        let found = find_branch(self.cx, self.args).await;
+        let is_named = value::untag_as(self.args.get("branch"), value::BRANCH_TAG).is_none();
+        let shown = found.iter().map(|branch| (branch.id.clone(), true.into())).collect();
+        let seen = PlannedFrom { prefix: String::new(), shown, absent: Value::Null };
+        *lock_unpoisoned(&self.seen) = Some(seen).filter(|_| is_named);
+        match found {
             Ok(branch) => Ok(GoneBranch { name: branch.name, id: branch.id, target: branch.target }),
             // The id of one that no look shows is enough to ask for its removal: the look may lag behind.
             Err(e) if e.code == Code::NotFound && !self.landing.cannot_land_late() => {
@@ -238,6 +246,10 @@ impl RemoveEffect for BranchRemoval<'_> {
             }
             Err(e) => Err(e),
         }
+    }
+
+    fn planned_from(&self) -> Option<PlannedFrom> {
+        lock_unpoisoned(&self.seen).take()
     }
 
     async fn is_any_left(&self, gone: &GoneBranch) -> Result<bool> {

@@ -4,7 +4,7 @@ use super::{
     args::CallArgs,
     canonical::setting_to_text,
     evidence::{ElementChange, ElementChanges, Evidence},
-    protocol::{SetEffect, SetLook, begin_or_continue_set},
+    protocol::{PlannedFrom, SetEffect, SetLook, begin_or_continue_set},
     server_restart::{restart_for_settings, take_restart_up},
     spec::{
         CallContext, Effect, EffectResult, Operation, Param, ParamKind, ParamSlot, Protocol, ReturnShape,
@@ -113,6 +113,7 @@ async fn set_settings(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Val
         restarts: args.get_flag("restart"),
         values,
         others_before: Mutex::default(),
+        seen_overrides: Mutex::default(),
     };
     // The settings were set, and the restart for them was begun.
     if let Some(Evidence::Make { before, .. }) = &cx.recorded
@@ -129,8 +130,11 @@ async fn set_settings(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Val
 }
 
 /// Returns the part of a target that a setting is: servers take its name in any case.
+/// How the name of the part of the target begins that a setting is.
+const SETTING_PREFIX: &str = "setting:";
+
 fn setting_part(name: &str) -> String {
-    format!("setting:{}", name.to_lowercase())
+    format!("{SETTING_PREFIX}{}", name.to_lowercase())
 }
 
 /// The name of the element that stands for the overrides which are replaced with themselves; no setting has a space.
@@ -148,6 +152,8 @@ struct SettingsEffect<'a> {
     restarts: bool,
     /// The other overrides as the last look showed them before the replacement.
     others_before: Mutex<Option<Map<String, Value>>>,
+    /// Every override as the last plan has seen it, where it carries the others along.
+    seen_overrides: Mutex<Option<Map<String, Value>>>,
 }
 
 impl SettingsEffect<'_> {
@@ -162,9 +168,12 @@ impl SettingsEffect<'_> {
 
     /// Returns every override that the call is not about.
     async fn read_other_overrides(&self) -> Result<Map<String, Value>> {
-        let mut others = self.settings.overrides().await?;
-        others.retain(|name, _| !self.values.contains_key(name));
-        Ok(others)
+        Ok(self.without_own(self.settings.overrides().await?))
+    }
+
+    fn without_own(&self, mut overrides: Map<String, Value>) -> Map<String, Value> {
+        overrides.retain(|name, _| !self.values.contains_key(name));
+        overrides
     }
 
     /// Looks what became of the overrides that a replacement carries along, given whether it has taken effect: returns
@@ -257,11 +266,24 @@ impl SetEffect for SettingsEffect<'_> {
         let mut changes: ElementChanges =
             now.iter().map(|setting| (setting.name.clone(), change(setting))).collect();
         let takes_away = changes.values().any(|change| change.wanted.is_null() && !change.before.is_null());
+        *lock_unpoisoned(&self.seen_overrides) = None;
         if takes_away && self.settings.replaces_all_overrides() {
-            let carried = self.read_other_overrides().await?;
+            let all = self.settings.overrides().await?;
+            *lock_unpoisoned(&self.seen_overrides) = Some(all.clone());
+            let carried = self.without_own(all);
             changes.insert(CARRIED.into(), ElementChange { before: Value::Null, wanted: carried.into() });
         }
         Ok(changes)
+    }
+
+    /// A replacement of all overrides carries the others along as they were seen.
+    fn planned_from(&self) -> Option<PlannedFrom> {
+        let seen = lock_unpoisoned(&self.seen_overrides);
+        let element = |(name, value): (&String, &Value)| {
+            (format!("{}/{name}", setting_part(name)), setting_to_text(value))
+        };
+        let shown = seen.as_ref()?.iter().map(element).collect();
+        Some(PlannedFrom { prefix: SETTING_PREFIX.into(), shown, absent: Value::Null })
     }
 
     async fn look(&self, changes: &ElementChanges) -> Result<SetLook> {

@@ -38,9 +38,9 @@ pub trait CallHost: Send + Sync {
     /// Keeps what elements were before this call in the place of what is kept of it: it changed them at `changed_by` at the
     /// latest, and a look may lag behind by `lag`.
     async fn keep_past_values(&self, before: &[ElementValue], changed_by: &Uptime, lag: Span) -> Result<()>;
-    /// Returns how long a look may still show one of these values because an element had it before another call of this
-    /// state folder changed it.
-    async fn find_stale_look_time(&self, wanted: &[ElementValue]) -> Result<Span>;
+    /// Returns what elements of these places were before other calls of this state folder changed them, and how long a look may
+    /// still show that.
+    async fn list_past_values(&self, places: &[String]) -> Result<Vec<(ElementValue, Span)>>;
     /// Asks a person whether a lost request is looked for until `until`, when it can land no more. Returns who ends the
     /// looking; `None` when it goes on, also because nobody is there. The question is withdrawn when this is dropped.
     async fn offer_to_stop_looking(&self, _subject: &str, _until: Moment) -> Option<String> {
@@ -63,6 +63,17 @@ impl ElementValue {
     /// Returns that what has this id is not there.
     pub(super) fn absent(place: String, id: &str) -> Self {
         Self { place, element: id.to_owned(), value: Some(Value::Null) }
+    }
+
+    /// Returns that what has this id is there.
+    pub(super) fn present(place: String, id: &str) -> Self {
+        Self { place, element: id.to_owned(), value: Some(true.into()) }
+    }
+
+    /// Returns whether a look that shows this value can be taken for one that shows another: what is not known may be any.
+    pub(super) fn may_be_taken_for(&self, other: &ElementValue) -> bool {
+        (&self.place, &self.element) == (&other.place, &other.element)
+            && (self.value.is_none() || self.value == other.value)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     args::CallArgs,
-    protocol::{JobEffect, RemoveEffect, begin_or_continue_job, begin_or_continue_removal},
+    protocol::{JobEffect, PlannedFrom, RemoveEffect, begin_or_continue_job, begin_or_continue_removal},
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Protocol,
         ReturnShape, TARGET, field,
@@ -18,6 +18,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const REPLICA_FIELDS: &[Field] = &[
     field("id", "text", "what names it in every call"),
@@ -145,8 +146,13 @@ async fn delete_replica(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<V
     let target = cx.open_target(args.get("target")).await?;
     let id = args.get_text("replica");
     let thing = Thing::named(args, format!("replica:{id}"))?;
-    begin_or_continue_removal(cx, args, &*target, &ReplicaRemoval { thing, replicas: target.replicas()?, id })
-        .await
+    begin_or_continue_removal(
+        cx,
+        args,
+        &*target,
+        &ReplicaRemoval { thing, replicas: target.replicas()?, id, is_seen: AtomicBool::new(false) },
+    )
+    .await
 }
 
 /// Removes a read replica.
@@ -154,6 +160,8 @@ struct ReplicaRemoval<'a> {
     thing: Thing,
     replicas: &'a dyn Replicas,
     id: &'a str,
+    /// Whether the last plan has seen it.
+    is_seen: AtomicBool,
 }
 
 #[async_trait]
@@ -178,10 +186,16 @@ impl RemoveEffect for ReplicaRemoval<'_> {
 
     async fn plan(&self) -> Result<Replica> {
         let all = self.replicas.list().await?;
-        all.iter().find(|r| r.id == self.id).cloned().ok_or_else(|| {
+        let found = all.iter().find(|r| r.id == self.id).cloned();
+        self.is_seen.store(found.is_some(), Ordering::Relaxed);
+        found.ok_or_else(|| {
             Error::new(Code::NotFound, format!("there is no replica `{}`", self.id))
                 .with_hint(suggest::suggest_name_or_list_known(self.id, all.iter().map(|r| r.id.as_str())))
         })
+    }
+
+    fn planned_from(&self) -> Option<PlannedFrom> {
+        Some(PlannedFrom::of_id(self.id, self.is_seen.load(Ordering::Relaxed)))
     }
 
     async fn is_any_left(&self, gone: &Replica) -> Result<bool> {

@@ -6,7 +6,7 @@
 use super::{
     args::CallArgs,
     evidence::{ElementChange, ElementChanges, parse_element},
-    protocol::{SetEffect, SetLook, begin_or_continue_set},
+    protocol::{PlannedFrom, SetEffect, SetLook, begin_or_continue_set},
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Protocol,
         ReturnShape, TARGET, field,
@@ -14,7 +14,7 @@ use super::{
     thing::Thing,
 };
 use crate::{
-    base::suggest,
+    base::{lock::lock_unpoisoned, suggest},
     provider::{
         Code, Error, Network, Result,
         model::{AllowedRange, EffectKind, NetworkRestrictions},
@@ -23,7 +23,10 @@ use crate::{
 use async_trait::async_trait;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::OnceLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, OnceLock},
+};
 
 const RANGE_FIELDS: &[Field] = &[
     field("open", "bool", "whether a range lets everybody in"),
@@ -129,6 +132,7 @@ async fn change_ranges(cx: &CallContext<'_>, args: &CallArgs, change: RangeChang
         network: target.network()?,
         change,
         open_before: OnceLock::new(),
+        seen: Mutex::default(),
     };
     begin_or_continue_set(cx, args, &*target, &effect).await
 }
@@ -140,6 +144,8 @@ struct RangeEffect<'a> {
     change: RangeChange,
     /// The ranges that let everybody in before, and that the call leaves as they are.
     open_before: OnceLock<Vec<IpNet>>,
+    /// The ranges that the last plan has seen.
+    seen: Mutex<Vec<IpNet>>,
 }
 
 impl RangeEffect<'_> {
@@ -172,6 +178,7 @@ impl SetEffect for RangeEffect<'_> {
 
     async fn plan(&self) -> Result<ElementChanges> {
         let now = allowed_nets(&fill_in_open_ranges(self.network.allowed_ranges().await?));
+        lock_unpoisoned(&self.seen).clone_from(&now);
         let element = |net: &IpNet, wanted: bool| {
             let before = now.contains(net).into();
             (net.to_string(), ElementChange { before, wanted: wanted.into() })
@@ -191,6 +198,14 @@ impl SetEffect for RangeEffect<'_> {
                 Ok(ranges.iter().map(|net| element(net, false)).collect())
             }
         }
+    }
+
+    /// Whether a range would be left depends on all of them.
+    fn planned_from(&self) -> Option<PlannedFrom> {
+        let RangeChange::Remove { .. } = self.change else { return None };
+        let seen = lock_unpoisoned(&self.seen);
+        let shown = seen.iter().map(|net| (format!("ranges/{net}"), true.into())).collect();
+        Some(PlannedFrom { prefix: "ranges/".into(), shown, absent: false.into() })
     }
 
     async fn look(&self, changes: &ElementChanges) -> Result<SetLook> {

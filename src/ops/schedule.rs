@@ -4,8 +4,8 @@ use super::{
     args::CallArgs,
     evidence::{ElementChange, ElementChanges},
     protocol::{
-        MakeEffect, RemoveEffect, SetEffect, SetLook, begin_or_continue_make, begin_or_continue_removal,
-        begin_or_continue_set,
+        MakeEffect, PlannedFrom, RemoveEffect, SetEffect, SetLook, begin_or_continue_make,
+        begin_or_continue_removal, begin_or_continue_set,
     },
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Protocol,
@@ -22,6 +22,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const SCHEDULE_FIELDS: &[Field] = &[
     field("id", "text", "what names it in every call"),
@@ -246,7 +247,7 @@ async fn delete_schedule(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<
         cx,
         args,
         &*target,
-        &ScheduleRemoval { thing, schedules: target.schedules()?, id },
+        &ScheduleRemoval { thing, schedules: target.schedules()?, id, is_seen: AtomicBool::new(false) },
     )
     .await
 }
@@ -256,6 +257,8 @@ struct ScheduleRemoval<'a> {
     thing: Thing,
     schedules: &'a dyn Schedules,
     id: &'a str,
+    /// Whether the last plan has seen it.
+    is_seen: AtomicBool,
 }
 
 #[async_trait]
@@ -280,10 +283,16 @@ impl RemoveEffect for ScheduleRemoval<'_> {
 
     async fn plan(&self) -> Result<Schedule> {
         let all = self.schedules.list().await?;
-        all.iter().find(|s| s.id == self.id).cloned().ok_or_else(|| {
+        let found = all.iter().find(|s| s.id == self.id).cloned();
+        self.is_seen.store(found.is_some(), Ordering::Relaxed);
+        found.ok_or_else(|| {
             Error::new(Code::NotFound, format!("there is no schedule `{}`", self.id))
                 .with_hint(suggest::suggest_name_or_list_known(self.id, all.iter().map(|s| s.id.as_str())))
         })
+    }
+
+    fn planned_from(&self) -> Option<PlannedFrom> {
+        Some(PlannedFrom::of_id(self.id, self.is_seen.load(Ordering::Relaxed)))
     }
 
     async fn is_any_left(&self, gone: &Schedule) -> Result<bool> {

@@ -65,6 +65,11 @@ impl Code {
         matches!(self, Code::Refused | Code::Conflict)
     }
 
+    /// Returns whether something may be refused with this code because of what a look has shown.
+    pub fn may_come_from_look(self) -> bool {
+        matches!(self, Code::NotFound | Code::Refused | Code::Conflict)
+    }
+
     /// Every code, for the page that lists them.
     pub const ALL: &[Code] = &[
         Code::Invalid,

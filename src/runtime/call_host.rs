@@ -78,16 +78,23 @@ impl CallHost for HostedCall<'_> {
         self.stop_on_journal_error(journal.replace_past_values(run, self.name, &all))
     }
 
-    async fn find_stale_look_time(&self, wanted: &[ElementValue]) -> Result<Span> {
+    async fn list_past_values(&self, places: &[String]) -> Result<Vec<(ElementValue, Span)>> {
         let now = self.context.fleet.clock().uptime();
-        let as_past = |one: &ElementValue| self.to_past_value(one, now.clone(), Span::ZERO);
-        let wanted = wanted.iter().map(as_past).collect::<Result<Vec<_>>>()?;
-        let known = self.stop_on_journal_error(self.context.journal.list_past_values())?;
-        let is_others =
-            |past: &&PastValue| (past.run.as_str(), past.call.as_str()) != (self.context.run.id(), self.name);
-        let may_be_shown = |past: &&PastValue| wanted.iter().any(|one| past.may_be_taken_for(one));
-        let left = known.iter().filter(is_others).filter(may_be_shown).map(|past| past.time_left(&now));
-        Ok(left.max().unwrap_or(Span::ZERO))
+        let mut known = self.stop_on_journal_error(self.context.journal.list_past_values())?;
+        known.retain(|past| (past.run.as_str(), past.call.as_str()) != (self.context.run.id(), self.name));
+        let mut listed = Vec::new();
+        for place in places {
+            let kept_as = self.canonicalize_place(place)?;
+            for past in known.iter().filter(|past| past.place == kept_as) {
+                let value = past.value.as_deref().map(serde_json::from_str).transpose();
+                let value = value.map_err(|e| {
+                    Error::new(Code::Internal, format!("what `{}` was does not read: {e}", past.element))
+                })?;
+                let one = ElementValue { place: place.clone(), element: past.element.clone(), value };
+                listed.push((one, past.time_left(&now)));
+            }
+        }
+        Ok(listed)
     }
 
     async fn offer_to_stop_looking(&self, subject: &str, until: Moment) -> Option<String> {

@@ -108,7 +108,7 @@ impl CallHost for ReadOnlyHost<'_> {
         Err(effect_outside_run_error())
     }
 
-    async fn find_stale_look_time(&self, _: &[ElementValue]) -> Result<Span> {
+    async fn list_past_values(&self, _: &[String]) -> Result<Vec<(ElementValue, Span)>> {
         Err(effect_outside_run_error())
     }
 }

@@ -10,7 +10,6 @@ use super::{
         prefer_own_error, refuse_when_only_settling, refused_after_loss_error, unasked_after_loss_error,
         wrong_evidence_failure,
     },
-    plan::plan_in_time,
     sending::{RequestAnswer, RequestTracker},
     watch::{Look, Watched, watch},
 };
@@ -211,11 +210,13 @@ impl JobRequest<'_> {
             let current = sending.wait_until_list_is_current(self.provider, &subject, self.timeout).await;
             current.map_err(|e| sending.blame_earlier_attempt(e))?;
         }
+        let (subject, plan) = (self.effect.subject_for_messages(), || self.effect.plan());
         let planned =
-            plan_in_time(self.effect.plan()).await.and_then(|planned| match planned.believed_after {
-                lag if lag >= self.timeout && lag > Span::ZERO => Err(self.unknowable_error(lag)),
-                _ => Ok(planned),
-            });
+            sending.plan_from_current_looks(self.provider, &subject, self.timeout, plan, || None).await;
+        let planned = planned.and_then(|planned| match planned.believed_after {
+            lag if lag >= self.timeout && lag > Span::ZERO => Err(self.unknowable_error(lag)),
+            _ => Ok(planned),
+        });
         Ok(planned.map_err(|e| sending.blame_earlier_attempt(e))?)
     }
 

@@ -7,7 +7,6 @@ use super::{
         EffectFailure, EffectResult, never_landed_error, prefer_own_error, refuse_doubtful_call,
         refuse_when_only_settling, refused_after_loss_error, wrong_evidence_failure,
     },
-    plan::plan_in_time,
     sending::{RequestAnswer, RequestTracker},
     watch::find_within,
 };
@@ -54,7 +53,11 @@ pub(in crate::ops) async fn begin_or_continue_make(
     let before = match &cx.recorded {
         None => {
             refuse_when_only_settling(cx).await?;
-            plan_in_time(effect.plan()).await.map_err(|e| sending.blame_earlier_attempt(e))?
+            let subject = effect.subject_for_messages();
+            let planned = sending
+                .plan_from_current_looks(provider, &subject, args.timeout(), || effect.plan(), || None)
+                .await;
+            planned.map_err(|e| sending.blame_earlier_attempt(e))?
         }
         Some(Evidence::Make { before, sent_by }) => {
             sending.adopt_lost_request(sent_by).await?;

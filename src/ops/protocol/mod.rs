@@ -34,6 +34,7 @@ pub use failure::{EffectFailure, EffectResult};
 pub(super) use job::{JobEffect, StateSwitch, begin_or_continue_job};
 pub(super) use make::{MakeEffect, begin_or_continue_make};
 pub(super) use opaque::send_opaque_or_report_undecided;
+pub(super) use past_values::PlannedFrom;
 pub(super) use remove::{RemoveEffect, begin_or_continue_removal};
 pub(super) use set::begin_or_continue_set;
 pub(super) use set_effect::SetEffect;

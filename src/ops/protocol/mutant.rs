@@ -26,6 +26,10 @@ pub(super) fn believes_past_value() -> bool {
     is_mutant(Mutant::PastValueBelieved)
 }
 
+pub(super) fn believes_planning_look() -> bool {
+    is_mutant(Mutant::PlanningLookBelieved)
+}
+
 pub(super) fn takes_look_for_landing() -> bool {
     is_mutant(Mutant::LookTakenForLanding)
 }

@@ -3,22 +3,133 @@
 //! A platform can answer before it acts, and a look can lag behind. A value that an element had a short while ago, before
 //! another call changed it, is therefore no sign of a new change until no look can lag so far behind. Nor is what a list has
 //! now and had not before what a call has made, until no look can show the list from before the last call that added to it.
+//! Nor does a look that may show such a value say what a call is to ask for, or that it is refused: it is looked again.
 
 use super::{
+    plan::plan_in_time,
     sending::{RequestTracker, StaleLooks},
     watch::{Look, watch},
 };
 use crate::{
-    base::{clock::Uptime, moment::Span, value::untag_value},
+    base::{
+        clock::{Stopwatch, Uptime},
+        moment::Span,
+        value::untag_value,
+    },
     ops::{
         context::{CallContext, ElementValue},
+        job_wait::next_poll_delay,
         thing::ThingPart,
     },
     provider::{Code, Error, Provider, Result, model::Progress},
 };
 use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// What a look has shown from which a call was planned, at the places of its things.
+pub(in crate::ops) struct PlannedFrom {
+    /// How the names of the elements begin that it was planned from.
+    pub(in crate::ops) prefix: String,
+    /// All of them that the look has shown, with their values.
+    pub(in crate::ops) shown: BTreeMap<String, Value>,
+    /// The value of one that it has not shown.
+    pub(in crate::ops) absent: Value,
+}
+
+impl PlannedFrom {
+    /// Returns that the look has shown what has an id, or that it has not.
+    pub(in crate::ops) fn of_id(id: &str, is_shown: bool) -> Self {
+        let shown = is_shown.then(|| (id.to_owned(), true.into())).into_iter().collect();
+        Self { prefix: id.to_owned(), shown, absent: Value::Null }
+    }
+
+    /// Returns whether what the look has shown may be what an element was before.
+    fn may_have_shown(&self, past: &ElementValue) -> bool {
+        let shown = || self.shown.get(&past.element).unwrap_or(&self.absent);
+        past.element.starts_with(&self.prefix) && past.value.as_ref().is_none_or(|value| value == shown())
+    }
+}
 
 impl RequestTracker<'_> {
+    /// Plans a call, and plans it again while what it was planned from, or what refuses it, may be from before the last change
+    /// that another call made. `planned_from` says what the last plan was made from, where the effect knows that; else
+    /// only a refusal is doubted.
+    ///
+    /// # Errors
+    /// What the plan refuses; [`Code::Timeout`] where the call has no time to find out. Nothing was asked for.
+    pub(super) async fn plan_from_current_looks<T, F: Future<Output = Result<T>>>(
+        &self,
+        provider: &dyn Provider,
+        subject: &str,
+        timeout: Span,
+        plan: impl Fn() -> F,
+        planned_from: impl Fn() -> Option<PlannedFrom>,
+    ) -> Result<T> {
+        let clock = self.cx.fleet.clock();
+        let (stopwatch, mut waited) = (Stopwatch::start(clock.as_ref()), Span::ZERO);
+        loop {
+            let planned = plan_in_time(plan()).await;
+            let doubt = self.find_plan_doubt(planned.as_ref().err(), planned_from()).await?;
+            if doubt == Span::ZERO {
+                return planned;
+            }
+            if doubt > stopwatch.remaining_of(timeout) && !self.has_lost_request() {
+                return Err(unaskable_error(
+                    subject,
+                    "a look may not show what was changed right before",
+                    doubt,
+                ));
+            }
+            let phase = format!("waiting until a look shows what was changed right before {subject}");
+            self.cx.host.report_progress(&Progress::with_phase(phase));
+            let pause = next_poll_delay(waited).min(doubt);
+            provider.let_time_pass(clock.as_ref(), pause).await;
+            waited = Span(waited.0.saturating_add(pause.0));
+        }
+    }
+
+    /// Returns how long a look may still show what a plan was made from because it was so before another call's change.
+    async fn find_plan_doubt(&self, refusal: Option<&Error>, from: Option<PlannedFrom>) -> Result<Span> {
+        let is_refused = refusal.is_some_and(|e| e.code.may_come_from_look());
+        if self.landing.cannot_land_late()
+            || refusal.is_some() && !is_refused
+            || from.is_none() && !is_refused
+        {
+            return Ok(Span::ZERO);
+        }
+        #[cfg(test)]
+        if super::mutant::believes_planning_look() {
+            return Ok(Span::ZERO);
+        }
+        let places: Vec<String> = self.things.iter().map(|thing| thing.place.clone()).collect();
+        let past = self.cx.host.list_past_values(&places).await?;
+        let is_doubtful =
+            |(past, _): &&(ElementValue, Span)| from.as_ref().is_none_or(|from| from.may_have_shown(past));
+        Ok(past.iter().filter(is_doubtful).map(|(_, left)| *left).max().unwrap_or(Span::ZERO))
+    }
+
+    /// Returns how long a look may still show one of these values because an element had it before another call changed it.
+    async fn find_stale_look_time(&self, wanted: &[ElementValue]) -> Result<Span> {
+        let places: Vec<String> = wanted.iter().map(|one| one.place.clone()).collect();
+        let past = self.cx.host.list_past_values(&places).await?;
+        let is_stale =
+            |(past, _): &&(ElementValue, Span)| wanted.iter().any(|one| past.may_be_taken_for(one));
+        Ok(past.iter().filter(is_stale).map(|(_, left)| *left).max().unwrap_or(Span::ZERO))
+    }
+
+    /// Forgets what elements of the call were before it where that may be what they were before another call changed them: the
+    /// look that showed it may have lagged behind.
+    async fn doubt_values_before(&mut self) -> Result<()> {
+        let places: Vec<String> = self.values_before.iter().map(|one| one.place.clone()).collect();
+        let past = self.cx.host.list_past_values(&places).await?;
+        for one in &mut self.values_before {
+            if past.iter().any(|(past, _)| past.may_be_taken_for(one)) {
+                one.value = None;
+            }
+        }
+        Ok(())
+    }
+
     /// Finds out how long a look that shows these values may be showing what was before the last change. A change that no look
     /// within the call's time could tell from that is refused, unless it was asked for before.
     ///
@@ -38,9 +149,9 @@ impl RequestTracker<'_> {
         if super::mutant::believes_past_value() {
             return Ok(());
         }
-        let (began, span) =
-            (self.cx.fleet.clock().uptime(), self.cx.host.find_stale_look_time(wanted).await?);
+        let (began, span) = (self.cx.fleet.clock().uptime(), self.find_stale_look_time(wanted).await?);
         self.stale_looks = Some(StaleLooks { since: began, span });
+        self.doubt_values_before().await?;
         if span <= timeout || self.has_lost_request() {
             return Ok(());
         }
@@ -78,7 +189,7 @@ impl RequestTracker<'_> {
         if super::mutant::believes_past_value() {
             return Ok(());
         }
-        let span = self.cx.host.find_stale_look_time(&list).await?;
+        let span = self.find_stale_look_time(&list).await?;
         if span > timeout && !self.has_lost_request() {
             return Err(unaskable_error(subject, "a look may not show what was made right before", span));
         }

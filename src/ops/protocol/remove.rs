@@ -8,7 +8,7 @@ use super::{
         EffectFailure, EffectResult, never_landed_error, planning_failure, prefer_own_error,
         refuse_when_only_settling, refused_after_loss_error, wrong_evidence_failure,
     },
-    plan::plan_in_time,
+    past_values::PlannedFrom,
     sending::{RequestAnswer, RequestTracker},
     watch::{Look, Watched, watch},
 };
@@ -50,6 +50,10 @@ pub(in crate::ops) trait RemoveEffect: Sync {
     fn gone_id<'g>(&self, gone: &'g Self::Gone) -> &'g str;
     /// Finds out what exactly goes. Every refusal comes from here.
     async fn plan(&self) -> Result<Self::Gone>;
+    /// Returns from what the last plan was made, where another thing than what is meant may be found.
+    fn planned_from(&self) -> Option<PlannedFrom> {
+        None
+    }
     /// Looks whether any of it is still there, fresh.
     async fn is_any_left(&self, gone: &Self::Gone) -> Result<bool>;
     /// Asks for the removal.
@@ -69,9 +73,11 @@ pub(in crate::ops) async fn begin_or_continue_removal<E: RemoveEffect>(
         None => {
             refuse_when_only_settling(cx).await?;
             // What is there, by its own id, was not removed before.
-            plan_in_time(effect.plan())
-                .await
-                .map_err(|e| planning_failure(cx, sending.blame_earlier_attempt(e)))?
+            let (plan, planned_from) = (|| effect.plan(), || effect.planned_from());
+            let subject = effect.subject_for_messages();
+            let planned =
+                sending.plan_from_current_looks(provider, &subject, args.timeout(), plan, planned_from).await;
+            planned.map_err(|e| planning_failure(cx, sending.blame_earlier_attempt(e)))?
         }
         Some(Evidence::Remove { gone, sent_by }) => {
             sending.adopt_lost_request(sent_by).await?;
@@ -79,11 +85,10 @@ pub(in crate::ops) async fn begin_or_continue_removal<E: RemoveEffect>(
         }
         Some(other) => return Err(wrong_evidence_failure(other, "removal")),
     };
-    let absent: Vec<ElementValue> = effect
-        .changed_things()
-        .into_iter()
-        .map(|thing| ElementValue::absent(thing.place, effect.gone_id(&gone)))
-        .collect();
+    let (things, id) = (effect.changed_things(), effect.gone_id(&gone));
+    let absent: Vec<ElementValue> =
+        things.iter().map(|thing| ElementValue::absent(thing.place.clone(), id)).collect();
+    sending.values_before = things.into_iter().map(|thing| ElementValue::present(thing.place, id)).collect();
     if let Err(e) =
         sending.begin_stale_look_time(&effect.subject_for_messages(), &absent, args.timeout()).await
     {

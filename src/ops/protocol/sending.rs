@@ -177,6 +177,7 @@ impl<'a> RequestTracker<'a> {
         }
         if matches!(answer, RequestAnswer::Lost(_)) {
             self.redate_quarantine().await?;
+            self.redate_past_values(true).await?;
         }
         Ok(answer)
     }

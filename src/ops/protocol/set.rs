@@ -10,7 +10,6 @@ use super::{
         EffectFailure, EffectResult, doubtful_call_failure, never_landed_error, planning_failure,
         prefer_own_error, refuse_when_only_settling, refused_after_loss_error, wrong_evidence_failure,
     },
-    plan::plan_in_time,
     sending::{RequestAnswer, RequestTracker},
     set_effect::{LookAfter, SeenChange, SetEffect, SetRequest, look_progress},
     watch::Look,
@@ -107,7 +106,10 @@ impl SetRequest<'_> {
 
     /// Plans the change, as the elements are now.
     async fn plan(&mut self, sending: &RequestTracker<'_>) -> EffectResult<()> {
-        let planned = plan_in_time(self.effect.plan()).await;
+        let (subject, effect) = (self.effect.subject_for_messages(), self.effect);
+        let (plan, planned_from) = (|| effect.plan(), || effect.planned_from());
+        let planned =
+            sending.plan_from_current_looks(self.provider, subject, self.timeout, plan, planned_from).await;
         self.changes = planned.map_err(|e| planning_failure(self.cx, sending.blame_earlier_attempt(e)))?;
         Ok(())
     }

@@ -93,6 +93,22 @@ async fn a_look_from_before_the_last_change_does_not_show_that_an_answered_reque
     }
 }
 
+/// Its plan has seen it off, which it was before another call has turned it on.
+#[tokio::test]
+async fn what_a_plan_may_have_seen_from_before_is_not_kept_as_what_was_before() {
+    let (fleet, provider) = slow_sandbox();
+    for (past, kept) in [(was(false), None), (was(true), Some(false.into()))] {
+        let host = MemoryHost::default();
+        *lock_unpoisoned(&host.past_values) = vec![(past, LANDING_BOUND)];
+        let args = decode_args("network::ssl::set", Some(json!(true)), json!({"timeout": "10m"}));
+        let cx = call_context(&fleet, &host, None);
+        let taken = begin_or_continue_set(&cx, &args, &*provider, &Switch::answering(Answer::Obeyed)).await;
+        taken.expect("it is on");
+        let past = host.past_values.into_inner().expect("nobody panicked");
+        assert_eq!(past.iter().map(|(one, _)| one.value.clone()).collect::<Vec<_>>(), [kept]);
+    }
+}
+
 #[tokio::test]
 async fn a_change_that_could_not_be_told_from_the_last_one_in_its_time_is_not_asked_for() {
     let (taken, _, asked) = turn_on_with_lagging_look(Some(was(true)), "20s").await;

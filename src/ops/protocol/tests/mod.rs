@@ -113,14 +113,9 @@ impl CallHost for MemoryHost {
         Ok(())
     }
 
-    async fn find_stale_look_time(&self, wanted: &[ElementValue]) -> Result<Span> {
+    async fn list_past_values(&self, places: &[String]) -> Result<Vec<(ElementValue, Span)>> {
         let past = lock_unpoisoned(&self.past_values);
-        Ok(past
-            .iter()
-            .filter(|(one, _)| wanted.contains(one))
-            .map(|(_, lag)| *lag)
-            .max()
-            .unwrap_or(Span::ZERO))
+        Ok(past.iter().filter(|(one, _)| places.contains(&one.place)).cloned().collect())
     }
 
     async fn offer_to_stop_looking(&self, subject: &str, until: Moment) -> Option<String> {

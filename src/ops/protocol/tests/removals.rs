@@ -126,6 +126,83 @@ async fn remove_just_made(id: &str) -> (EffectResult<Value>, Span) {
     (taken, removal.passed())
 }
 
+/// Something that the first looks do not show.
+struct Unseen {
+    looks: AtomicUsize,
+    shown_after: usize,
+}
+
+#[async_trait]
+impl RemoveEffect for Unseen {
+    type Gone = String;
+
+    fn subject_for_messages(&self) -> String {
+        "the branch".into()
+    }
+
+    fn kind(&self) -> EffectKind {
+        EffectKind::BranchDeletion
+    }
+
+    fn changed_things(&self) -> Vec<Thing> {
+        vec![Thing { place: SANDBOX.into(), part: ThingPart::Whole }]
+    }
+
+    fn gone_id<'g>(&self, gone: &'g String) -> &'g str {
+        gone
+    }
+
+    async fn plan(&self) -> Result<String> {
+        let is_shown = self.looks.fetch_add(1, Ordering::Relaxed) >= self.shown_after;
+        if is_shown { Ok("b1".into()) } else { Err(Error::new(Code::NotFound, "there is none")) }
+    }
+
+    async fn is_any_left(&self, _: &String) -> Result<bool> {
+        Ok(false)
+    }
+
+    async fn send_request(&self, _: &String) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Removes what the first looks do not show, after something else was made or not; returns how it went, how often it was
+/// planned, and what is kept of it.
+async fn remove_unseen(
+    past: Option<ElementValue>,
+    timeout: &str,
+) -> (EffectResult<Value>, usize, Vec<ElementValue>) {
+    let (fleet, provider) = slow_sandbox();
+    let (host, unseen) = (MemoryHost::default(), Unseen { looks: AtomicUsize::new(0), shown_after: 3 });
+    *lock_unpoisoned(&host.past_values) = past.into_iter().map(|past| (past, LANDING_BOUND)).collect();
+    let args = decode_args("backup::delete", Some(json!("b1")), json!({ "timeout": timeout }));
+    let taken =
+        begin_or_continue_removal(&call_context(&fleet, &host, None), &args, &*provider, &unseen).await;
+    let past = host.past_values.into_inner().expect("nobody panicked");
+    (taken, unseen.looks.into_inner(), past.into_iter().map(|(one, _)| one).collect())
+}
+
+#[tokio::test]
+async fn that_something_is_not_there_is_believed_when_no_look_can_show_the_time_before_it_was_made() {
+    let made = ElementValue::absent(SANDBOX.into(), "b2");
+    let (taken, planned, kept) = remove_unseen(Some(made.clone()), "10m").await;
+    assert_eq!((taken, planned), (Ok(json!("b1")), 4));
+    assert_eq!(
+        kept,
+        [ElementValue::present(SANDBOX.into(), "b1")],
+        "the next call is told that it was there"
+    );
+
+    let not_found = |taken: EffectResult<Value>| match taken {
+        Err(EffectFailure::Failed(error)) => (error.code, error.side_effects),
+        other => panic!("{other:?}"),
+    };
+    let (taken, planned, _) = remove_unseen(None, "10m").await;
+    assert_eq!((not_found(taken), planned), ((Code::NotFound, SideEffects::None), 1), "nobody has made one");
+    let (taken, planned, _) = remove_unseen(Some(made), "20s").await;
+    assert_eq!((not_found(taken), planned), ((Code::Timeout, SideEffects::None), 1), "it has no time");
+}
+
 #[tokio::test]
 async fn a_look_from_before_it_was_made_does_not_show_that_it_is_gone() {
     let (taken, _) = remove_just_made("b1").await;
