@@ -41,6 +41,10 @@ pub trait CallHost: Send + Sync {
     /// Returns how long a look may still show one of these values because an element had it before another call of this
     /// state folder changed it.
     async fn find_stale_look_time(&self, wanted: &[ElementValue]) -> Result<Span>;
+    /// Returns whether a run has ended, or is not known any more: nobody takes up what it has begun.
+    fn is_run_over(&self, _run: &str) -> bool {
+        false
+    }
     /// Asks a person whether a lost request is looked for until `until`, when it can land no more. Returns who ends the
     /// looking; `None` when it goes on, also because nobody is there. The question is withdrawn when this is dropped.
     async fn offer_to_stop_looking(&self, _subject: &str, _until: Moment) -> Option<String> {

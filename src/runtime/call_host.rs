@@ -15,7 +15,7 @@ use crate::{
         clock::Uptime,
         moment::{Moment, Span},
     },
-    journal::{PastValue, Quarantine, Record},
+    journal::{self, PastValue, Quarantine, Record},
     ops::spec::{CallHost, ElementValue, Evidence, Thing, ThingClaim},
     provider::{
         Code, Error, Result,
@@ -88,6 +88,13 @@ impl CallHost for HostedCall<'_> {
         let may_be_shown = |past: &&PastValue| wanted.iter().any(|one| past.may_be_taken_for(one));
         let left = known.iter().filter(is_others).filter(may_be_shown).map(|past| past.time_left(&now));
         Ok(left.max().unwrap_or(Span::ZERO))
+    }
+
+    fn is_run_over(&self, run: &str) -> bool {
+        match self.context.journal.summarize_run(run) {
+            Ok(summary) => summary.status.is_final(),
+            Err(why) => matches!(why, journal::Error::NoSuchRun { .. }),
+        }
     }
 
     async fn offer_to_stop_looking(&self, subject: &str, until: Moment) -> Option<String> {
