@@ -3,7 +3,7 @@
 use super::{operations::perform_read, output, questions::current_user, run::require_journal};
 use crate::{
     base::{shell, terminal, value},
-    journal::{Decision, Journal, RunFold, ScriptError, describe_landing_end},
+    journal::{Decision, FoldedCall, Journal, RunFold, RunSummary, ScriptError, describe_landing_end},
     ops::{
         self,
         args::CallArgs,
@@ -150,7 +150,21 @@ fn done_job_error(call: &str) -> CliError {
 fn unended_job_error(call: &str, why: &Error) -> CliError {
     let what = format!("what the call `{call}` began on this machine could not be brought to an end");
     CliError::usage(format!("{what}; nothing was decided: {}", why.message))
-        .with_hint("mend that, and decide again, or take the run up again: either goes on with it")
+        .with_hint("mend that, and decide again: it goes on from there")
+}
+
+/// Gives up what a call of a run has begun on this machine, where the run has ended: one that is resumed goes on with it.
+///
+/// # Errors
+/// What is left of it, and why.
+fn give_up_job_of_ended_run(
+    runtime: &Runtime,
+    run: &RunSummary,
+    call: Option<&FoldedCall>,
+) -> Result<GivenUpJob, Error> {
+    let Some(call) = call.filter(|_| run.status.is_final()) else { return Ok(GivenUpJob::OfPlatform) };
+    let accepted = call.attempts.last().and_then(|attempt| attempt.accepted.as_ref());
+    give_up_recorded_job(runtime, &call.args, accepted)
 }
 
 /// Gives up the job that a call was given to wait on, where this machine does it. Where the target is not there to do it, nothing
@@ -208,9 +222,7 @@ fn end_call_quarantine(
     }
     // Its process may still be at its end.
     let run = journal.acquire_run(id)?;
-    let begun = fold.call(call);
-    let accepted = begun.and_then(|begun| begun.attempts.last()?.accepted.as_ref());
-    let given_up = give_up_recorded_job(runtime, begun.map_or(&Value::Null, |begun| &begun.args), accepted)
+    let given_up = give_up_job_of_ended_run(runtime, &journal.summarize_run(id)?, fold.call(call))
         .map_err(|why| unended_job_error(call, &why))?;
     journal.lift_quarantines(id, call)?;
     drop(run);
