@@ -3,12 +3,13 @@
 use super::{operations::perform_read, output, questions::current_user, run::require_journal};
 use crate::{
     base::{shell, terminal, value},
-    journal::{Decision, Journal, RunFold, ScriptError, describe_landing_end},
+    journal::{Decision, FoldedCall, Journal, RunFold, RunSummary, ScriptError, describe_landing_end},
     ops::{
         self,
         args::CallArgs,
-        spec::{Operation, ReturnShape},
+        spec::{Evidence, Operation, ReturnShape, parse_target_ref},
     },
+    provider::{Error, model::GivenUpJob},
     report::{CliError, find_next_step, write_consent_options, write_resume_command},
     runtime::{DecidableCall, DecisionRefusal, Runtime},
 };
@@ -72,19 +73,21 @@ pub(super) fn record_call_decision(
     let journal = require_journal(runtime)?;
     let id = journal.resolve_run_id(run_or_prefix)?;
     if journal.summarize_run(&id)?.status.is_final() {
-        return end_call_quarantine(&journal, &id, call, resolution, anyway);
+        return end_call_quarantine(runtime, &journal, &id, call, resolution, anyway);
     }
-    let open = match DecidableCall::acquire(&journal, &id, call, anyway) {
+    let open = match acquire_and_end_job(runtime, &journal, (&id, call), resolution, anyway) {
         Ok(open) => open,
         // What became of it is recorded, or not known yet; who waits for it can still be let go on.
-        Err(DecisionRefusal::CutShort { .. } | DecisionRefusal::NotOne { is_none: true, .. })
-            if anyway
-                && matches!(resolution, CallResolution::Fail)
-                && is_one_under_quarantine(&journal, &id, call)? =>
+        Err(DecisionObstacle::Refusal(
+            DecisionRefusal::CutShort { .. } | DecisionRefusal::NotOne { is_none: true, .. },
+        )) if anyway
+            && matches!(resolution, CallResolution::Fail)
+            && is_one_under_quarantine(&journal, &id, call)? =>
         {
-            return end_call_quarantine(&journal, &id, call, resolution, anyway);
+            return end_call_quarantine(runtime, &journal, &id, call, resolution, anyway);
         }
-        Err(why) => return Err(refusal_to_error(runtime, &id, call, why)),
+        Err(DecisionObstacle::Refusal(why)) => return Err(refusal_to_error(runtime, &id, call, why)),
+        Err(DecisionObstacle::Job(error)) => return Err(error),
     };
     let DecidableCall { name, op, args, known_error, .. } = &open;
     let decision = resolution_to_decision(runtime, op, args, resolution, known_error.clone())?;
@@ -96,6 +99,92 @@ pub(super) fn record_call_decision(
     Ok(0)
 }
 
+/// Why nothing is decided about a call.
+enum DecisionObstacle {
+    /// It cannot be decided about.
+    Refusal(DecisionRefusal),
+    /// What it began on this machine is not at an end.
+    Job(CliError),
+}
+
+/// Takes the call that somebody decides about. Before it is failed or made again, what this machine does itself for it is brought
+/// to its end: nobody would take that up afterwards, and it would keep every later call away.
+fn acquire_and_end_job(
+    runtime: &Runtime,
+    journal: &Journal,
+    (id, given): (&str, &str),
+    resolution: &CallResolution<'_>,
+    anyway: bool,
+) -> Result<DecidableCall, DecisionObstacle> {
+    let ends_attempt = matches!(resolution, CallResolution::Redo | CallResolution::Fail);
+    // What this machine does can land no more once it has ended.
+    let (open, may_land) = match DecidableCall::acquire(journal, id, given, anyway) {
+        Err(why @ DecisionRefusal::MayLand { .. }) if ends_attempt => {
+            let open = DecidableCall::acquire(journal, id, given, true);
+            (open.map_err(DecisionObstacle::Refusal)?, Some(why))
+        }
+        open => (open.map_err(DecisionObstacle::Refusal)?, None),
+    };
+    if !ends_attempt {
+        return Ok(open);
+    }
+    let stopped =
+        |error: CliError| DecisionObstacle::Job(error.with_next_command(find_next_step(runtime, id).command));
+    match (give_up_recorded_job(runtime, &open.args, open.accepted.as_ref()), may_land) {
+        (Err(why), _) => Err(stopped(unended_job_error(&open.name, &why))),
+        (Ok(GivenUpJob::OfPlatform), Some(why)) => Err(DecisionObstacle::Refusal(why)),
+        (Ok(GivenUpJob::OfPlatform), None) => Ok(open),
+        (Ok(GivenUpJob::Done), _) if !anyway => Err(stopped(done_job_error(&open.name))),
+        (Ok(GivenUpJob::Done | GivenUpJob::Undone), _) => {
+            open.note_job_given_up(journal).map_err(|e| DecisionObstacle::Refusal(e.into()))?;
+            Ok(open)
+        }
+    }
+}
+
+fn done_job_error(call: &str) -> CliError {
+    CliError::usage(format!("what the call `{call}` began is done; nothing was decided"))
+        .with_hint("a resume goes on from it; or decide all the same, with `--anyway`")
+}
+
+fn unended_job_error(call: &str, why: &Error) -> CliError {
+    let what = format!("what the call `{call}` began on this machine could not be brought to an end");
+    CliError::usage(format!("{what}; nothing was decided: {}", why.message))
+        .with_hint("mend that, and decide again: it goes on from there")
+}
+
+/// Gives up what a call of a run has begun on this machine, where the run has ended: one that is resumed goes on with it.
+///
+/// # Errors
+/// What is left of it, and why.
+fn give_up_job_of_ended_run(
+    runtime: &Runtime,
+    run: &RunSummary,
+    call: Option<&FoldedCall>,
+) -> Result<GivenUpJob, Error> {
+    let Some(call) = call.filter(|_| run.status.is_final()) else { return Ok(GivenUpJob::OfPlatform) };
+    let accepted = call.attempts.last().and_then(|attempt| attempt.accepted.as_ref());
+    give_up_recorded_job(runtime, &call.args, accepted)
+}
+
+/// Gives up the job that a call was given to wait on, where this machine does it. Where the target is not there to do it, nothing
+/// of it is at work either.
+///
+/// # Errors
+/// What is left of the job, and why.
+fn give_up_recorded_job(
+    runtime: &Runtime,
+    args: &Value,
+    accepted: Option<&Value>,
+) -> Result<GivenUpJob, Error> {
+    let Some(Ok(Evidence::Accepted { job })) = accepted.map(Evidence::decode) else {
+        return Ok(GivenUpJob::OfPlatform);
+    };
+    let target = parse_target_ref(&args["target"]).and_then(|place| runtime.fleet.open_target(&place.target));
+    let Ok(target) = target else { return Ok(GivenUpJob::OfPlatform) };
+    runtime.block_on(target.give_job_up(&job))
+}
+
 /// Returns whether one call of a run has this name of which a request may still take effect.
 fn is_one_under_quarantine(journal: &Journal, id: &str, given: &str) -> Result<bool, CliError> {
     let (fold, _) = RunFold::fold_until_illegal(&journal.read_intact_records(id)?.0);
@@ -105,6 +194,7 @@ fn is_one_under_quarantine(journal: &Journal, id: &str, given: &str) -> Result<b
 
 /// Ends the quarantine of a call, and records nothing: the run has ended, or goes on by what is recorded of the call.
 fn end_call_quarantine(
+    runtime: &Runtime,
     journal: &Journal,
     id: &str,
     given: &str,
@@ -132,12 +222,18 @@ fn end_call_quarantine(
     }
     // Its process may still be at its end.
     let run = journal.acquire_run(id)?;
+    let given_up = give_up_job_of_ended_run(runtime, &journal.summarize_run(id)?, fold.call(call))
+        .map_err(|why| unended_job_error(call, &why))?;
     journal.lift_quarantines(id, call)?;
     drop(run);
-    terminal::print_message(&format!(
-        "nothing waits any more for what {call} asked for, which may still take effect, {until}; nothing is recorded in \
-         the run"
-    ));
+    let what = match given_up {
+        GivenUpJob::Undone => format!("what {call} began on this machine is undone"),
+        GivenUpJob::Done => format!("what {call} began on this machine is done"),
+        GivenUpJob::OfPlatform => {
+            format!("nothing waits any more for what {call} asked for, which may still take effect, {until}")
+        }
+    };
+    terminal::print_message(&format!("{what}; nothing is recorded in the run"));
     Ok(0)
 }
 

@@ -41,6 +41,10 @@ pub trait CallHost: Send + Sync {
     /// Returns what elements of these places were before other calls of this state folder changed them, and how long a look may
     /// still show that.
     async fn list_past_values(&self, places: &[String]) -> Result<Vec<(ElementValue, Span)>>;
+    /// Returns whether a run has ended, or is not known any more: nobody takes up what it has begun.
+    fn is_run_over(&self, _run: &str) -> bool {
+        false
+    }
     /// Asks a person whether a lost request is looked for until `until`, when it can land no more. Returns who ends the
     /// looking; `None` when it goes on, also because nobody is there. The question is withdrawn when this is dropped.
     async fn offer_to_stop_looking(&self, _subject: &str, _until: Moment) -> Option<String> {

@@ -165,6 +165,11 @@ impl CallContext<'_> {
             let still = format!("it was still shown {} after that was answered", watch.shown_within());
             return Err(uncancelled_error(job, &why, &Error::new(Code::NotApplied, still)));
         };
+        // It was taken as far as it goes just now: another look would only wait for the same once more.
+        if watch.is_local_work() && refusal.code == Code::Unknown {
+            let message = format!("{}; {}", why.message, refusal.message_with_hint());
+            return Err(Error { message, hint: None, ..refusal });
+        }
         let is_doubtful = |is_done| watch.is_doubtful(&self.fleet.clock().uptime(), is_done);
         match provider.poll_job(job).await {
             Ok(JobStatus::Done(value)) if !is_doubtful(true) => Ok(value),

@@ -7,8 +7,8 @@ use super::{
     thing::Thing,
 };
 use crate::provider::{
-    Backups, Code, Error, PlannedJob, Result,
-    model::{CallKey, EffectKind, RecoveryPoint, RestoreRequest},
+    Backups, Code, Error, PlannedJob, Provider, Result,
+    model::{EffectKind, Progress, RecoveryPoint, RestoreRequest, UnfinishedRestore},
 };
 use async_trait::async_trait;
 use serde_json::Value;
@@ -51,20 +51,46 @@ pub(super) async fn restore_to_point(
         None => vec![Thing::whole_target(args)?],
     };
     let effect = Restore {
+        cx,
+        target: &*target,
         things,
         backups: target.backups()?,
         request: RestoreRequest { backup, to, into, temporary, run: cx.run.map(str::to_owned) },
-        key: cx.key,
     };
     begin_or_continue_job(cx, args, &*target, &effect).await
 }
 
 /// A restore, in place or into a branch.
 struct Restore<'a> {
+    cx: &'a CallContext<'a>,
+    target: &'a dyn Provider,
     things: Vec<Thing>,
     backups: &'a dyn Backups,
     request: RestoreRequest,
-    key: &'a CallKey,
+}
+
+impl Restore<'_> {
+    /// Brings to its end what an earlier restore in place has left that nobody takes up any more: its run has ended, or is this
+    /// one, which has gone on from that call. Until then no other restore of the data can begin.
+    ///
+    /// # Errors
+    /// [`Code::Conflict`] with what prevents it.
+    async fn end_forsaken_restore(&self) -> Result<()> {
+        let Some(UnfinishedRestore { job, run: Some(run) }) = self.backups.find_unfinished_restore()? else {
+            return Ok(());
+        };
+        let is_own_call = job.id == self.cx.key.0;
+        if is_own_call || (self.cx.run != Some(&run) && !self.cx.host.is_run_over(&run)) {
+            return Ok(());
+        }
+        let phase = format!("undoing the restore in place that the run {run} has left unfinished");
+        self.cx.host.report_progress(&Progress::with_phase(phase));
+        self.target.give_job_up(&job).await.map(drop).map_err(|e| {
+            let left = format!("the run `{run}` has left a restore in place that is neither done nor undone");
+            let what = format!("{left}, and it cannot be undone now: {}", e.message);
+            Error::new(Code::Conflict, what).with_hint("mend that, and ask again: it goes on undoing")
+        })
+    }
 }
 
 #[async_trait]
@@ -89,7 +115,10 @@ impl JobEffect for Restore<'_> {
     }
 
     async fn plan(&self) -> Result<PlannedJob<'_>> {
-        self.backups.plan_restore(&self.request, self.key).await
+        if self.request.into.is_none() {
+            self.end_forsaken_restore().await?;
+        }
+        self.backups.plan_restore(&self.request, self.cx.key).await
     }
 }
 

@@ -31,9 +31,10 @@ use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 use model::{
     Addon, AuditReport, Backup, BackupDeletion, BackupRequest, Ban, Branch, CallKey, CommitState, EffectKind,
-    Health, Identity, Job, JobStatus, LandingLimit, NetworkRestrictions, Policy, Project, RecordedJob,
-    RecoveryWindow, Replica, ReplicaRequest, RestorePoint, RestoreRequest, Rows, Schedule, ScheduleRequest,
-    Setting, SqlOutcome, SslEnforcement, TableEvent, TableEventQuery, Verification,
+    GivenUpJob, Health, Identity, Job, JobStatus, LandingLimit, NetworkRestrictions, Policy, Project,
+    RecordedJob, RecoveryWindow, Replica, ReplicaRequest, RestorePoint, RestoreRequest, Rows, Schedule,
+    ScheduleRequest, Setting, SqlOutcome, SslEnforcement, TableEvent, TableEventQuery, UnfinishedRestore,
+    Verification,
 };
 use serde_json::{Map, Value};
 use std::{net::IpAddr, path::Path, sync::Arc};
@@ -89,6 +90,15 @@ pub trait Provider: Send + Sync {
 
     /// Cancels a job and removes what it has made so far.
     async fn cancel(&self, job: &Job) -> Result<()>;
+
+    /// Brings a job of this machine to an end for which nobody waits any more: what it has made so far is removed, what it has
+    /// changed is undone. A platform's own job is not touched.
+    ///
+    /// # Errors
+    /// What is left of it, and why; it goes on with that the next time.
+    async fn give_job_up(&self, _job: &Job) -> Result<GivenUpJob> {
+        Ok(GivenUpJob::OfPlatform)
+    }
 
     /// Returns whether a job is still shown, or what it is making; takes it no further. Of one that was cancelled, the answer
     /// to that is no proof.
@@ -197,6 +207,10 @@ pub trait Backups: Send + Sync {
         key: &'a CallKey,
     ) -> Result<PlannedJob<'a>> {
         Ok(PlannedJob::without_traces(self.restore(request, key)))
+    }
+    /// Returns a restore in place that this machine has begun and neither ended nor undone: no other can begin before.
+    fn find_unfinished_restore(&self) -> Result<Option<UnfinishedRestore>> {
+        Ok(None)
     }
     /// Returns which moments can be restored, and the gaps between them.
     async fn recovery_window(&self) -> Result<RecoveryWindow>;

@@ -15,7 +15,7 @@ use crate::{
         clock::Uptime,
         moment::{Moment, Span},
     },
-    journal::{PastValue, Quarantine, Record},
+    journal::{self, PastValue, Quarantine, Record},
     ops::spec::{CallHost, ElementValue, Evidence, Thing, ThingClaim},
     provider::{
         Code, Error, Result,
@@ -95,6 +95,13 @@ impl CallHost for HostedCall<'_> {
             }
         }
         Ok(listed)
+    }
+
+    fn is_run_over(&self, run: &str) -> bool {
+        match self.context.journal.summarize_run(run) {
+            Ok(summary) => summary.status.is_final(),
+            Err(why) => matches!(why, journal::Error::NoSuchRun { .. }),
+        }
     }
 
     async fn offer_to_stop_looking(&self, subject: &str, until: Moment) -> Option<String> {

@@ -13,6 +13,8 @@ pub struct DecidableCall {
     pub args: Value,
     /// The error with which it failed, where that is known.
     pub known_error: Option<ScriptError>,
+    /// What its last attempt was given to wait on, as it was recorded.
+    pub accepted: Option<Value>,
 }
 
 /// Why nobody can decide about a call.
@@ -62,10 +64,19 @@ impl DecidableCall {
         let unreadable = |what| journal::Error::from(fold.unreadable_call_error(name, what));
         let known_error = call.find_last_failure().map_err(unreadable)?;
         let (name, op, args) = (name.to_owned(), call.op.clone(), call.args.clone());
+        let accepted = call.attempts.last().and_then(|attempt| attempt.accepted.clone());
         if let Some(until) = journal.list_landing_ends(id)?.remove(&name).filter(|_| !anyway) {
             return Err(DecisionRefusal::MayLand { call: name, until });
         }
-        Ok(Self { run, name, op, args, known_error })
+        Ok(Self { run, name, op, args, known_error, accepted })
+    }
+
+    /// Ends the quarantines of the call's job, of which nothing is left that could take effect.
+    ///
+    /// # Errors
+    /// [`journal::Error`].
+    pub fn note_job_given_up(&self, journal: &Journal) -> Result<(), journal::Error> {
+        journal.lift_endless_quarantines(self.run.id(), &self.name)
     }
 
     /// Records what somebody decided about the call; the run goes by it when it is resumed. A quarantine whose end nobody knows

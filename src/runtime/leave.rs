@@ -10,7 +10,7 @@ use super::{
     open_approval::is_gate,
 };
 use crate::{
-    base::{moment::Moment, value},
+    base::{moment::Moment, shell::quote_shell_word, value},
     journal::{
         self, Durability, FoldedCall, Journal, JournalEntry, Outcome, Record, RecordedOutcome, RunFold,
         RunStatus, SideEffects, Source, describe_landing_end,
@@ -19,7 +19,7 @@ use crate::{
         self,
         args::CallArgs,
         branch::DELETE_PATH,
-        spec::{Effect, Permission, parse_target_ref},
+        spec::{Effect, Evidence, Permission, parse_target_ref},
     },
 };
 use serde_json::Value;
@@ -75,7 +75,7 @@ fn list_left_behind(
     }
     let landed = fold.open_calls().filter(|(call, _)| !landings.contains_key(*call));
     left.extend(landed.flat_map(|(name, call)| list_left_by_open_call(name, Some(call))));
-    left.extend(landings.iter().map(|(call, until)| name_pending_request(call, fold.call(call), *until)));
+    left.extend(landings.iter().map(|(call, until)| name_pending_request(id, call, fold.call(call), *until)));
     if fold.is_rolled_back() {
         left.push(describe_lost_history());
     }
@@ -123,8 +123,16 @@ fn list_unrecorded_clean_up(fold: &RunFold, entries: &[JournalEntry], sources: &
     texts.filter(|text| !is_recorded(text)).map(|text| name_unrecorded_clean_up(&text)).collect()
 }
 
-/// Returns what a call asked for and nobody waits for any more, with the branch that it was to make.
-fn name_pending_request(name: &str, call: Option<&FoldedCall>, until: Option<Moment>) -> String {
+/// Returns what a call asked for and nobody waits for any more, with the branch that it was to make. A restore in place that goes
+/// on, or whose undo is not finished, keeps every later one away: how it is ended is said with it.
+fn name_pending_request(run: &str, name: &str, call: Option<&FoldedCall>, until: Option<Moment>) -> String {
+    if call.is_some_and(has_accepted_restore) {
+        let end = format!("redrill runs decide {run} {} fail --anyway", quote_shell_word(name));
+        return format!(
+            "the restore in place that {name} began, neither done nor undone as far as is known (where this machine does it, \
+             `{end}` undoes it)"
+        );
+    }
     let branch = call.and_then(find_branch_to_make);
     let named = branch.map_or_else(String::new, |branch| format!(" ({branch})"));
     format!("what {name} asked for, which may still appear, {}{named}", describe_landing_end(until))
@@ -143,6 +151,20 @@ pub(super) fn list_left_by_open_call(name: &str, call: Option<&FoldedCall>) -> V
             None => format!("what {name} began"),
         }],
     }
+}
+
+/// Returns whether a restore in place was accepted in the last attempt of a call.
+fn has_accepted_restore(call: &FoldedCall) -> bool {
+    let accepted = call.attempts.last().and_then(|attempt| attempt.accepted.as_ref());
+    let is_accepted = matches!(accepted.map(Evidence::decode), Some(Ok(Evidence::Accepted { .. })));
+    is_accepted && restores_in_place(&call.op, &call.args)
+}
+
+/// Returns whether a call restores in place, by the right that it takes.
+fn restores_in_place(op: &str, args: &Value) -> bool {
+    let Some(op) = ops::find_operation(op) else { return false };
+    CallArgs::from_recorded(op, args)
+        .is_ok_and(|args| op.name == "restore" && op.required_permission(&args).effect == Effect::Destroy)
 }
 
 /// Returns the branch that an open call is to make, if it makes one.

@@ -235,7 +235,10 @@ impl Obstacle {
             );
         }
         if journal.summarize_run(run).is_ok_and(|run| run.status.is_final()) {
-            return format!("that run has ended; `{command}` ends the waiting, and stops nothing");
+            return format!(
+                "that run has ended; `{command}` ends the waiting, undoes what this machine has begun, and stops nothing that \
+                 a platform does"
+            );
         }
         match one.span {
             Some(_) => looks,

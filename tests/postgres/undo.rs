@@ -1,7 +1,11 @@
-//! A table is dropped under load, and comes back whole: all that was committed before, and nothing after.
+//! What is undone on the lab: a table that was dropped under load comes back whole, all that was committed before and nothing
+//! after; a restore in place whose undo could not finish is brought to its end by whatever is printed then.
 
-use crate::env::{CliEnv, CliLab, shipped_runbook};
-use std::time::Duration;
+use crate::{
+    env::{CliEnv, CliLab, CommandOutput, shipped_runbook},
+    next_step::{follow, next_line, type_line},
+};
+use std::{fs, path::PathBuf, time::Duration};
 
 /// Every transaction of the load inserts into the table that will be dropped and into one that will not. The drop
 /// waits for those that are under way and fails those that come after, so the surviving table counts exactly what was
@@ -38,5 +42,108 @@ fn a_table_dropped_under_load_comes_back_whole_on_the_lab() {
     assert_eq!(count("witness"), committed, "rows committed before the drop");
     assert_eq!(count("afterwards"), "0", "rows committed after the drop");
     assert_eq!(env.run_cli(&["branch", "delete", "-t", "lab", "undo"]).code, 0);
+    lab.take_down();
+}
+
+/// A restore in place of a lab whose undo could not finish: the configuration of its data does not start any more.
+struct StuckRestore<'a> {
+    env: &'a CliEnv,
+    backup: String,
+    good_configuration: String,
+}
+
+impl<'a> StuckRestore<'a> {
+    fn leave_undecided(env: &'a CliEnv) -> Self {
+        assert_eq!(env.run_cli(&["backup", "create", "-t", "lab"]).code, 0);
+        let listed = env.run_cli(&["backup", "list", "-t", "lab", "-o", "json"]).parse_json();
+        let backup = listed[0]["id"].as_str().unwrap().to_owned();
+        let good_configuration = fs::read_to_string(Self::configuration_file(env)).unwrap();
+        let stuck = Self { env, backup, good_configuration };
+        stuck.spoil();
+        let undecided = stuck.restore();
+        assert_eq!(undecided.code, 4, "{undecided}");
+        assert!(undecided.stderr.contains("could not be undone"), "{undecided}");
+        assert!(next_line(&undecided).starts_with("redrill resume "), "{undecided}");
+        stuck
+    }
+
+    fn configuration_file(env: &CliEnv) -> PathBuf {
+        env.path(".redrill/lab/data/postgresql.conf")
+    }
+
+    fn spoil(&self) {
+        let spoilt = format!("{}\nshared_preload_libraries = 'no_such_library'\n", self.good_configuration);
+        fs::write(Self::configuration_file(self.env), spoilt).unwrap();
+    }
+
+    fn mend(&self) {
+        fs::write(Self::configuration_file(self.env), &self.good_configuration).unwrap();
+    }
+
+    fn restore(&self) -> CommandOutput {
+        let given = ["--confirm", "lab", "--timeout", "1m"];
+        self.env.run_cli(&[&["backup", "restore", "-t", "lab", &self.backup][..], &given].concat())
+    }
+
+    fn decide(&self, decision: &str) -> CommandOutput {
+        self.env.run_cli(&["runs", "decide", "last", "backup::restore", decision])
+    }
+}
+
+#[test]
+fn a_decision_about_a_restore_whose_undo_did_not_finish_finishes_it_first() {
+    let env = CliEnv::new();
+    let Some(lab) = CliLab::start(&env) else { return };
+    let stuck = StuckRestore::leave_undecided(&env);
+    for decision in ["fail", "redo"] {
+        let refused = stuck.decide(decision);
+        assert_eq!(refused.code, 2, "{refused}");
+        assert!(refused.stderr.contains("nothing was decided"), "{refused}");
+        assert!(refused.stderr.contains("no_such_library"), "it says why: {refused}");
+        assert!(next_line(&refused).starts_with("redrill resume "), "{refused}");
+    }
+    stuck.mend();
+    let decided = stuck.decide("fail");
+    assert_eq!(decided.code, 0, "{decided}");
+    assert_eq!(lab.run_psql("select 1"), "1", "the server is up again");
+    assert_eq!(follow(&env, decided), "failed");
+
+    let stuck = StuckRestore::leave_undecided(&env);
+    stuck.mend();
+    let decided = stuck.decide("redo");
+    assert_eq!(decided.code, 0, "{decided}");
+    assert_eq!(follow(&env, decided), "succeeded");
+    lab.take_down();
+}
+
+#[test]
+fn what_a_run_that_was_given_up_has_left_undone_keeps_no_later_restore_away() {
+    let env = CliEnv::new();
+    let Some(lab) = CliLab::start(&env) else { return };
+    let stuck = StuckRestore::leave_undecided(&env);
+    let left = env.run_cli(&["runs", "abandon", "last", "--leave"]);
+    assert!(left.code == 0 && left.stderr.contains("neither done nor undone"), "{left}");
+    let named = left.stderr.split('`').find(|part| part.starts_with("redrill runs decide ")).unwrap();
+    let refused = type_line(&env, named);
+    assert!(refused.code == 2 && refused.stderr.contains("no_such_library"), "{refused}");
+    stuck.mend();
+    let ended = type_line(&env, named);
+    assert!(ended.code == 0 && ended.stderr.contains("is undone"), "{ended}");
+    assert_eq!(lab.run_psql("select 1"), "1", "the server is up again");
+    let restored = stuck.restore();
+    assert_eq!(restored.code, 0, "{restored}");
+
+    // Of a run that is not known any more, the next restore takes it up.
+    let stuck = StuckRestore::leave_undecided(&env);
+    assert_eq!(env.run_cli(&["runs", "abandon", "last", "--leave"]).code, 0);
+    let run = env.list_runs()[0]["id"].as_str().unwrap().to_owned();
+    let pruned = env.run_cli(&["runs", "prune", &run, "--yes"]);
+    assert_eq!(pruned.code, 0, "{pruned}");
+    let refused = stuck.restore();
+    assert_eq!(refused.code, 1, "{refused}");
+    assert!(refused.stderr.contains("CONFLICT") && refused.stderr.contains("no_such_library"), "{refused}");
+    stuck.mend();
+    let restored = stuck.restore();
+    assert_eq!(restored.code, 0, "{restored}");
     lab.take_down();
 }

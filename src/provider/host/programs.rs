@@ -3,12 +3,16 @@
 //! - No secret is ever an argument: arguments are in the process list.
 //! - A program sees nothing of our environment: a stray `PGHOST` leads nowhere.
 //! - [`Programs::spawn_detached`] starts what may outlive this process: in a process group of its own, writing to a file.
+//! - That file is locked for as long as the program or anything that it started has it open, from before the program's process
+//!   is there: whoever finds it by [`is_log_in_use`] needs no process id, which its starter may not have lived to write down,
+//!   and no command line, which a new process does not have yet.
 
 use super::{os_user::OsUser, process::TrackedProcess};
 use crate::{
     base::program::run_program_async,
     provider::{Code, Error, Result},
 };
+use rustix::fs::{FlockOperation, flock};
 use std::{
     env,
     ffi::{OsStr, OsString},
@@ -99,16 +103,17 @@ impl Programs {
         environment: &[(&str, &OsStr)],
         log: &Path,
     ) -> Result<TrackedProcess> {
-        let open = || {
-            // The folder may belong to the other user: what lies there is not followed as root.
-            let no_follow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-            File::options().create(true).append(true).custom_flags(no_follow).open(log).map_err(|e| {
-                Error::new(Code::Tool, format!("the log `{}` cannot be written: {e}", log.display()))
-            })
+        let unwritable = |e: std::io::Error| {
+            Error::new(Code::Tool, format!("the log `{}` cannot be written: {e}", log.display()))
         };
+        // The folder may belong to the other user: what lies there is not followed as root.
+        let options = File::options().create(true).append(true).custom_flags(no_follow()).clone();
+        let output = options.open(log).map_err(unwritable)?;
+        // A log that another one writes, too, is locked by that one.
+        let _ = flock(&output, FlockOperation::NonBlockingLockExclusive);
         let mut command = self.command(program);
         command.args(args).envs(environment.iter().copied());
-        command.stdout(open()?).stderr(open()?).process_group(0);
+        command.stderr(output.try_clone().map_err(unwritable)?).stdout(output).process_group(0);
         let child = command.spawn().map_err(|e| start_error(program, &e))?;
         tracing::info!(program, ?args, pid = child.id(), log = %log.display(), "program started");
         TrackedProcess::track_child(child)
@@ -124,6 +129,16 @@ impl Programs {
             Error::new(Code::Tool, format!("`{}` cannot be given to `{}`: {e}", path.display(), owner.name))
         })
     }
+}
+
+/// Returns whether a program that was started detached with this log is still there, or anything that it started.
+pub(in crate::provider) fn is_log_in_use(log: &Path) -> bool {
+    let Ok(log) = File::options().read(true).custom_flags(no_follow()).open(log) else { return false };
+    flock(&log, FlockOperation::NonBlockingLockShared).is_err()
+}
+
+fn no_follow() -> i32 {
+    rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()
 }
 
 /// Returns the end of a program's output, on one line.

@@ -59,6 +59,25 @@ pub enum RecordedJob<'a> {
     Accepted(&'a Job),
 }
 
+/// What came of a job that was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GivenUpJob {
+    /// Nothing is left of it.
+    Undone,
+    /// It had been done already, and stays so.
+    Done,
+    /// It is the platform's, and goes on there.
+    OfPlatform,
+}
+
+/// A restore in place that was begun and is neither done nor undone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnfinishedRestore {
+    pub job: Job,
+    /// The run that asked for it.
+    pub run: Option<String>,
+}
+
 /// The state of a job when it was polled.
 #[derive(Debug, Clone, PartialEq)]
 pub enum JobStatus {

@@ -12,7 +12,7 @@ use crate::provider::{
     Backups, Code, Error, Result,
     model::{
         Backup, BackupDeletion, BackupRequest, CallKey, Job, RecoveryWindow, RestorePoint, RestoreRequest,
-        TableEvent, TableEventQuery, Verification,
+        TableEvent, TableEventQuery, UnfinishedRestore, Verification,
     },
 };
 use async_trait::async_trait;
@@ -54,6 +54,10 @@ impl Backups for Cluster {
             Some(name) => restore_into_branch(self, request, name, key).await,
             None => in_place::plan_and_record_restore(self, request, key).await,
         }
+    }
+
+    fn find_unfinished_restore(&self) -> Result<Option<UnfinishedRestore>> {
+        in_place::find_unfinished_restore(self)
     }
 
     async fn recovery_window(&self) -> Result<RecoveryWindow> {

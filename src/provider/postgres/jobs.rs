@@ -7,7 +7,7 @@ use super::{
 };
 use crate::provider::{
     Code, Error, Result,
-    model::{CallKey, Job, JobStatus, RecordedJob},
+    model::{CallKey, GivenUpJob, Job, JobStatus, RecordedJob},
 };
 use serde_json::Value;
 
@@ -70,6 +70,30 @@ pub(super) async fn cancel_job(cluster: &Cluster, job: &Job) -> Result<()> {
         },
         in_place::RESTORE_JOB => in_place::cancel_restore(cluster, job).await,
         _ => Err(unknown_job_error(job)),
+    }
+}
+
+/// Brings a job to its end for which nobody waits any more. A restore in place that goes on is undone; a backup or a branch
+/// that is done is somebody's by now, and stays.
+///
+/// # Errors
+/// What is left of it, and why.
+pub(super) async fn give_job_up(cluster: &Cluster, job: &Job) -> Result<GivenUpJob> {
+    if job.kind != in_place::RESTORE_JOB {
+        match poll_job(cluster, job).await {
+            Ok(JobStatus::Done(_)) => return Ok(GivenUpJob::Done),
+            Err(e) if e.code == Code::NotFound => return Ok(GivenUpJob::Undone),
+            _ => {}
+        }
+    }
+    match cancel_job(cluster, job).await {
+        Ok(()) => Ok(GivenUpJob::Undone),
+        // The next poll writes down that it is done.
+        Err(e) if e.code == Code::Refused => match poll_job(cluster, job).await? {
+            JobStatus::Done(_) => Ok(GivenUpJob::Done),
+            _ => Err(e),
+        },
+        Err(e) => Err(e),
     }
 }
 

@@ -41,7 +41,7 @@ mod window;
 
 use super::{
     Backups, Branches, Error, Lifecycle, Network, OpenContext, Provider, Replicas, Result, Security, Sql,
-    model::{CallKey, EffectKind, Identity, Job, JobStatus, LandingLimit, Project, RecordedJob},
+    model::{CallKey, EffectKind, GivenUpJob, Identity, Job, JobStatus, LandingLimit, Project, RecordedJob},
 };
 use async_trait::async_trait;
 use cluster::Cluster;
@@ -148,6 +148,10 @@ impl Provider for Postgres {
 
     async fn cancel(&self, job: &Job) -> Result<()> {
         jobs::cancel_job(self.local_cluster()?, job).await
+    }
+
+    async fn give_job_up(&self, job: &Job) -> Result<GivenUpJob> {
+        jobs::give_job_up(self.local_cluster()?, job).await
     }
 
     fn landing_limit(&self, kind: EffectKind) -> LandingLimit {

@@ -11,7 +11,7 @@ use super::{
 use crate::base::{clock::Stopwatch, moment::Span};
 use crate::provider::{
     Code, Error, Result,
-    model::{CallKey, Job, JobStatus, RecordedJob},
+    model::{CallKey, GivenUpJob, Job, JobStatus, RecordedJob},
 };
 use serde_json::Value;
 
@@ -115,6 +115,21 @@ impl Supabase {
             Ok(_) => Ok(true),
             Err(e) if e.code == Code::NotFound => Ok(false),
             Err(e) => Err(e),
+        }
+    }
+
+    /// Removes a dump that nobody waits for any more, unless it is done. Everything else is the platform's.
+    ///
+    /// # Errors
+    /// What is left of it.
+    pub(super) async fn give_dump_up(&self, job: &Job) -> Result<GivenUpJob> {
+        if job.kind != DUMP_JOB {
+            return Ok(GivenUpJob::OfPlatform);
+        }
+        match self.poll_dump(&job.id).await {
+            Ok(JobStatus::Done(_)) => Ok(GivenUpJob::Done),
+            Err(e) if e.code == Code::NotFound => Ok(GivenUpJob::Undone),
+            _ => self.dump_store().stop_and_delete(&job.id).map(|()| GivenUpJob::Undone),
         }
     }
 

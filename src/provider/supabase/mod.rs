@@ -33,7 +33,7 @@ pub use sql::statements;
 use super::{
     Backups, Branches, Error, Lifecycle, Network, OpenContext, Provider, Raw, Replicas, Result, Schedules,
     Security, Settings, Sql,
-    model::{CallKey, EffectKind, Identity, Job, JobStatus, LandingLimit, Project, RecordedJob},
+    model::{CallKey, EffectKind, GivenUpJob, Identity, Job, JobStatus, LandingLimit, Project, RecordedJob},
 };
 use async_trait::async_trait;
 use config::SupabaseConfig;
@@ -89,6 +89,10 @@ impl Provider for Supabase {
 
     async fn cancel(&self, job: &Job) -> Result<()> {
         self.cancel_job(job).await
+    }
+
+    async fn give_job_up(&self, job: &Job) -> Result<GivenUpJob> {
+        self.give_dump_up(job).await
     }
 
     fn check_recorded_job(&self, recorded: RecordedJob<'_>) -> Result<()> {

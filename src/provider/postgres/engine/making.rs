@@ -206,7 +206,8 @@ impl BuiltinEngine<'_> {
     async fn poll_copy(&self, programs: &Programs, mut stored: StoredBackup) -> Result<BackupPoll> {
         let files = self.files_folder(&stored.id);
         let data = files.join("data");
-        let at_work = stored.child.as_ref().is_some_and(TrackedProcess::is_alive);
+        let at_work = stored.child.as_ref().is_some_and(TrackedProcess::is_alive)
+            || programs::is_log_in_use(&self.folder.join(&stored.id).join("output"));
         if at_work || process::find_program_started_with(data.as_os_str()).is_some() {
             let done = disk::folder_size_in_bytes(&files);
             return Ok(BackupPoll::Running(Progress::with_bytes(
@@ -243,7 +244,9 @@ impl BuiltinEngine<'_> {
     }
 
     fn poll_verification(&self, programs: &Programs, mut stored: StoredBackup) -> Result<BackupPoll> {
-        if stored.child.as_ref().is_some_and(TrackedProcess::is_alive) {
+        let is_at_work = stored.child.as_ref().is_some_and(TrackedProcess::is_alive)
+            || programs::is_log_in_use(&self.folder.join(&stored.id).join("verified"));
+        if is_at_work {
             return Ok(BackupPoll::Running(Progress::with_phase("comparing with checksums")));
         }
         let said = fs::read(self.folder.join(&stored.id).join("verified")).unwrap_or_default();

@@ -6,6 +6,7 @@
 
 use super::{
     cluster::{server, server_log},
+    loaded_files::is_loaded_sql,
     records::{BranchRecord, TargetRecords},
     sql::{self, DatabaseAddress},
 };
@@ -34,6 +35,9 @@ const PORT: u16 = 5432;
 const START_POLLS_MAX: u32 = 600;
 /// The time between two polls.
 const POLL_INTERVAL: Span = Span::from_millis(50);
+/// How often, and how far apart, the server is made to read its files again until it is certain that it has: a few seconds.
+const RELOAD_POLLS_MAX: u32 = 100;
+const RELOAD_POLL_INTERVAL: Span = Span::from_millis(100);
 /// The tables of the shop and what is in them.
 const SHOP_SQL: &str = include_str!("shop.sql");
 
@@ -117,6 +121,7 @@ pub async fn start_lab(state: &Path) -> Result<LabStatus> {
     make_cluster(&programs, &location).await?;
     start_server(&programs, &location).await?;
     populate_shop_if_missing(&location).await?;
+    reload_until_files_are_applied(&location).await?;
     write_target_entry(state, &location)?;
     lab_status(state)
 }
@@ -303,6 +308,26 @@ async fn populate_shop_if_missing(location: &LabLocation) -> Result<()> {
         return Ok(());
     }
     client.batch_execute(SHOP_SQL).await.map_err(|e| sql::statement_error(&e, SHOP_SQL))
+}
+
+/// Makes the server read its files again until it is certain that it has: they were written just before it started, and a file's
+/// times have whole seconds, so that its settings and rules would be shown as not applied.
+async fn reload_until_files_are_applied(location: &LabLocation) -> Result<()> {
+    let applied = format!(
+        "select bool_and({}) from (values (current_setting('config_file')), (current_setting('hba_file')), \
+         ('postgresql.auto.conf')) file(name), pg_stat_file(file.name) f",
+        is_loaded_sql("f")
+    );
+    for _ in 0..RELOAD_POLLS_MAX {
+        // A session begins with the load time of the server: a new one shows the change.
+        let client = location.address().connect().await?;
+        if sql::fetch_text(&client, &applied).await?.as_deref() == Some("t") {
+            return Ok(());
+        }
+        sql::fetch_text(&client, "select pg_reload_conf()").await?;
+        SystemClock.sleep(RELOAD_POLL_INTERVAL).await;
+    }
+    Err(Error::new(Code::Tool, "the lab's server did not read its files again"))
 }
 
 /// Writes the configuration entry of the target `lab`.

@@ -58,7 +58,7 @@ pub(super) fn start_backup_copy(
 pub(super) fn poll_copy(cluster: &Cluster, copy: &CopyRecord) -> Result<CopyState> {
     let (files, backup) = (copy.files_folder(), &copy.recovery.backup);
     let partial = BuiltinEngine::partial_folder(&files);
-    if process::find_program_started_with(partial.as_os_str()).is_some() {
+    if is_copying(copy) || process::find_program_started_with(partial.as_os_str()).is_some() {
         let total = BuiltinEngine::for_cluster(cluster)?.get_backup(backup).ok().map(|stored| stored.bytes);
         return Ok(CopyState::Running(Progress::with_bytes(
             "copying",
@@ -82,11 +82,25 @@ pub(super) fn poll_copy(cluster: &Cluster, copy: &CopyRecord) -> Result<CopyStat
 /// Kills the processes that copy a backup's files.
 pub(super) async fn kill_copy(cluster: &Cluster, copy: &CopyRecord) {
     let partial = BuiltinEngine::partial_folder(&copy.files_folder());
-    while let Some(copying) = process::find_program_started_with(partial.as_os_str()) {
-        copying.signal_group(Signal::KILL);
-        copying.signal(Signal::KILL);
+    loop {
+        match process::find_program_started_with(partial.as_os_str()) {
+            Some(copying) => {
+                copying.signal_group(Signal::KILL);
+                copying.signal(Signal::KILL);
+            }
+            // One that does not run its program yet is found when it does.
+            None if is_copying(copy) => {}
+            None => return,
+        }
         cluster.clock.sleep(Span::from_millis(20)).await;
     }
+}
+
+/// Returns whether a process that was started to copy is there, also one that does not run its program yet, and whose start was
+/// not counted because its starter died.
+fn is_copying(copy: &CopyRecord) -> bool {
+    let uncounted = CopyRecord { starts: copy.starts + 1, ..copy.clone() };
+    [copy, &uncounted].iter().any(|copy| programs::is_log_in_use(&copy_log_path(copy)))
 }
 
 fn copy_log_path(copy: &CopyRecord) -> PathBuf {

@@ -8,7 +8,10 @@ use crate::{
     base::moment::Moment,
     provider::{
         Code, Error, Result,
-        host::process::{self, TrackedProcess},
+        host::{
+            process::{self, TrackedProcess},
+            programs,
+        },
         model::Progress,
         postgres::{
             cluster::{server, server_log::ServerLog},
@@ -56,6 +59,7 @@ impl RecoveringCopy<'_> {
     pub(super) async fn poll_recovery(&self) -> Result<RecoveryState> {
         let runs = server::find_server(self.data).is_some()
             || self.copy.child.as_ref().is_some_and(TrackedProcess::is_alive)
+            || programs::is_log_in_use(&self.copy.recovery_log_path())
             || process::find_program_started_with(self.data.as_os_str()).is_some()
             // A server that is killed leaves its children for a moment, and the next could not start beside them.
             || !process::list_processes_working_in(self.data).is_empty();

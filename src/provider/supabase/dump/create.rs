@@ -134,13 +134,14 @@ impl Supabase {
                 self.restart_dump(dump).await
             }
             ProgramStatus::Exited { log_tail, .. } => Err(dump_error(&log_tail)),
+            ProgramStatus::NeverRan => self.restart_dump(dump).await,
             ProgramStatus::Vanished => {
                 // On a full disk there is no room for an error message either.
                 disk::check_free_space(0, &home)?;
                 if dump.starts < STARTS_MAX {
                     self.restart_dump(dump).await
                 } else {
-                    Err(vanished_error(DUMP_PROGRAM))
+                    Err(vanished_error(DUMP_PROGRAM, dump.starts))
                 }
             }
         }
@@ -183,7 +184,7 @@ impl Supabase {
                     format!("the dump cannot be read through: {log_tail}"),
                 ));
             }
-            ProgramStatus::Vanished => return self.start_read_through(dump),
+            ProgramStatus::NeverRan | ProgramStatus::Vanished => return self.start_read_through(dump),
         }
         let sum = sync_and_hash_file(if whole.is_file() { whole.clone() } else { partial.clone() }).await?;
         if !whole.is_file() {

@@ -1,7 +1,9 @@
 //! Loading a dump into an empty branch: `pg_restore`, in one transaction, detached.
 //!
 //! Its folder stays until the branch is deleted: whoever takes the call up must see that the dump is in the branch.
-//! A load that vanished without an exit code may have committed. The branch is new, so it is deleted.
+//! - A load that never ran, because redrill was killed first, is started.
+//! - One that was killed has left nothing, because it is one transaction, and is started once more. Killed again, it fails, and the
+//!   branch is deleted.
 
 use crate::{
     base::former_name,
@@ -34,7 +36,13 @@ const LOAD_STATE_FILE: &str = "redrill.json";
 struct LoadState {
     child: Option<TrackedProcess>,
     starts: u32,
+    /// How often it was killed.
+    #[serde(default)]
+    killed: u32,
 }
+
+/// How often a load may be killed.
+const KILLS_MAX: u32 = 2;
 
 impl Supabase {
     /// Starts or polls the load of a dump into a branch; `None` when it is done.
@@ -52,7 +60,7 @@ impl Supabase {
             folder.join(LOAD_STATE_FILE),
         ))?
         else {
-            self.start_load(reference, details, id, 1).await?;
+            self.start_load(reference, details, id, LoadState { child: None, starts: 1, killed: 0 }).await?;
             return Ok(Some(Progress::with_phase("loading the dump")));
         };
         match DetachedProgram::in_folder(&folder, LOAD_PROGRAM).poll_status(load.child.as_ref()) {
@@ -62,11 +70,29 @@ impl Supabase {
             ProgramStatus::Exited { log_tail, .. }
                 if log_tail.contains("password authentication failed") && load.starts < 3 =>
             {
-                self.start_load(reference, details, id, load.starts + 1).await?;
+                let again = LoadState { starts: load.starts + 1, ..load };
+                self.start_load(reference, details, id, again).await?;
                 Ok(Some(Progress::with_phase("loading the dump")))
             }
+            // It was killed after its commit and before its last word, or nobody could say so.
+            ProgramStatus::Exited { log_tail, .. }
+                if load.killed > 0 && log_tail.contains("already exists") =>
+            {
+                Err(dump::vanished_error(LOAD_PROGRAM, load.killed))
+            }
             ProgramStatus::Exited { log_tail, .. } => Err(load_error(id, &log_tail)),
-            ProgramStatus::Vanished => Err(dump::vanished_error(LOAD_PROGRAM)),
+            ProgramStatus::NeverRan => {
+                self.start_load(reference, details, id, load).await?;
+                Ok(Some(Progress::with_phase("loading the dump")))
+            }
+            ProgramStatus::Vanished if load.killed + 1 >= KILLS_MAX => {
+                Err(dump::vanished_error(LOAD_PROGRAM, KILLS_MAX))
+            }
+            ProgramStatus::Vanished => {
+                let again = LoadState { killed: load.killed + 1, ..load };
+                self.start_load(reference, details, id, again).await?;
+                Ok(Some(Progress::with_phase("loading the dump, which was killed")))
+            }
         }
     }
 
@@ -75,7 +101,7 @@ impl Supabase {
         reference: &str,
         details: &BranchDetails,
         id: &str,
-        starts: u32,
+        load: LoadState,
     ) -> Result<()> {
         let folder = self.load_folder(reference);
         let stored = self.dump_store().find_dump(id)?;
@@ -100,7 +126,7 @@ impl Supabase {
         fs::write(&contents, dump::select_branch_entries(&String::from_utf8_lossy(&listed.stdout)))
             .map_err(|e| file_error(&contents, "be written", &e))?;
         // Saved before the start, so that a second load never starts beside this one.
-        Self::save_load(&folder, &LoadState { child: None, starts })?;
+        Self::save_load(&folder, &LoadState { child: None, ..load })?;
         let mut args: Vec<OsString> = vec!["--single-transaction".into(), "--no-owner".into()];
         args.extend(["-L".into(), contents.into_os_string()]);
         args.extend(login.program_args());
@@ -111,7 +137,7 @@ impl Supabase {
             &args,
             &login.program_environment(),
         )?;
-        Self::save_load(&folder, &LoadState { child: Some(child), starts })
+        Self::save_load(&folder, &LoadState { child: Some(child), ..load })
     }
 
     fn save_load(folder: &Path, load: &LoadState) -> Result<()> {

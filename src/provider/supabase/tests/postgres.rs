@@ -246,6 +246,29 @@ async fn a_dump_that_was_killed_is_begun_again_and_one_that_is_given_up_is_gone(
     assert!(env.left().is_empty());
 }
 
+/// Redrill was killed when it had written down that a load begins, and what came after that is as given.
+#[tokio::test]
+async fn a_load_that_never_ran_is_started_and_one_that_is_killed_again_is_said_to_be() {
+    let Some(env) = DumpTestEnv::start().await else { return };
+    let id = env.dump().await;
+    let folder = env.folder.path().join("state/loads").join(BRANCH);
+    let request = ask(Some(&id), RecoveryTarget::BackupEnd, Some("drill"));
+    let dead = json!({ "pid": i32::MAX, "started": 1, "boot": "earlier" });
+    let restore = async |child: &Value, killed: u32| {
+        fs::create_dir_all(&folder).expect("a folder");
+        let left = json!({ "child": child, "starts": 1, "killed": killed });
+        fs::write(folder.join("redrill.json"), left.to_string()).expect("written");
+        let job = env.target.restore(&request, &key()).await.expect("accepted");
+        patiently(&env.target, &job).await
+    };
+    let error = restore(&dead, 1).await.expect_err("it was killed twice");
+    assert!(error.message.contains("was killed 2 times without a word"), "{error}");
+    restore(&Value::Null, 0).await.expect("it is started");
+    env.branch.run_statements(&["drop table orders", "truncate auth.users"]).await;
+    fs::remove_dir_all(&folder).expect("gone");
+    restore(&dead, 0).await.expect("it is started once more");
+}
+
 impl Supabase {
     async fn discard_all(&self) {
         for backup in self.list().await.expect("a list") {

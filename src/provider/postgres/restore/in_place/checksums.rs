@@ -26,6 +26,9 @@ pub(super) fn start_or_poll_verification(programs: &Programs, folder: &Path, dat
     }
     let output = |start: u32| folder.join(format!("verified-{start}.log"));
     let starts = (1..=STARTS_MAX).take_while(|start| output(*start).is_file()).last().unwrap_or(0);
+    if programs::is_log_in_use(&output(starts)) {
+        return Ok(false);
+    }
     let said = fs::read(output(starts)).unwrap_or_default();
     if String::from_utf8_lossy(&said).contains("backup successfully verified") {
         return Ok(true);

@@ -2,10 +2,13 @@
 //!
 //! The lock is a file beside the data, made exclusively and completely before anything else is done.
 
-use crate::provider::{
-    Code, Error, Result,
-    host::record_file,
-    postgres::{cluster::Cluster, records::RestoreRecord},
+use crate::{
+    base::shell,
+    provider::{
+        Code, Error, Result,
+        host::record_file,
+        postgres::{cluster::Cluster, records::RestoreRecord},
+    },
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -37,12 +40,12 @@ pub(super) fn lock_path(data: &Path) -> PathBuf {
 /// [`Code::Conflict`] naming the record and the run.
 pub(super) fn check_unlocked_and_clear_stale(cluster: &Cluster, data: &Path) -> Result<()> {
     if let Some(mine) = cluster.records.list_restores()?.iter().find(|record| !record.is_over()) {
-        return Err(conflict_error(data, &restore_lock_of(cluster, mine)));
+        return Err(conflict_error(cluster, data, &restore_lock_of(cluster, mine)));
     }
     if let Some(lock) = read_lock(data)? {
         let known: Option<RestoreRecord> = record_file::read_record(&lock.record)?;
         if !known.is_some_and(|record| record.is_over()) {
-            return Err(conflict_error(data, &lock));
+            return Err(conflict_error(cluster, data, &lock));
         }
         record_file::remove_file(&lock_path(data))?;
     }
@@ -60,7 +63,7 @@ pub(super) fn acquire_lock(cluster: &Cluster, record: &RestoreRecord) -> Result<
         Ok(()) => Ok(()),
         Err(e) if e.kind() == ErrorKind::AlreadyExists => match read_lock(&record.data)? {
             Some(there) if there.key == record.key.0 => Ok(()),
-            Some(there) => Err(conflict_error(&record.data, &there)),
+            Some(there) => Err(conflict_error(cluster, &record.data, &there)),
             // It has gone since.
             None => acquire_lock(cluster, record),
         },
@@ -101,7 +104,7 @@ fn restore_lock_of(cluster: &Cluster, record: &RestoreRecord) -> RestoreLock {
     RestoreLock { key: record.key.0.clone(), run: record.run.clone(), record: path }
 }
 
-fn conflict_error(data: &Path, other: &RestoreLock) -> Error {
+fn conflict_error(cluster: &Cluster, data: &Path, other: &RestoreLock) -> Error {
     let run = other.run.as_ref().map_or_else(|| "no run".to_owned(), |run| format!("run `{run}`"));
     Error::new(
         Code::Conflict,
@@ -112,8 +115,19 @@ fn conflict_error(data: &Path, other: &RestoreLock) -> Error {
             other.record.display()
         ),
     )
-    .with_hint(format!(
-        "take that run up again with `resume`; if its record is gone for good, remove `{}`",
-        lock_path(data).display()
-    ))
+    .with_hint(hint_at_other_restore(cluster, data, other))
+}
+
+/// Returns how another restore is brought to its end: by whoever takes its run up again or gives it up, which `runs show` says, in
+/// the state folder that the record is in.
+fn hint_at_other_restore(cluster: &Cluster, data: &Path, other: &RestoreLock) -> String {
+    let Some(run) = other.run.as_ref().filter(|_| other.record.exists()) else {
+        return format!("if its record is gone for good, remove `{}`", lock_path(data).display());
+    };
+    let is_ours = other.record == cluster.records.restore_record_path(&other.key);
+    // It is `postgres/TARGET/restores/KEY.json` in its state folder.
+    let state = other.record.ancestors().nth(4).filter(|_| !is_ours);
+    let option =
+        state.map(|state| format!(" --state {}", shell::quote_shell_word(&state.display().to_string())));
+    format!("`redrill runs show {run}{}` says what brings that run on", option.unwrap_or_default())
 }

@@ -27,7 +27,7 @@ use super::{
 use crate::provider::{
     Code, Error, Result,
     host::programs::Programs,
-    model::{CallKey, Job, JobStatus, Progress, RestoreRequest},
+    model::{CallKey, Job, JobStatus, Progress, RestoreRequest, UnfinishedRestore},
     postgres::{
         cluster::{Cluster, server},
         records::{CopyRecord, RestoreFailure, RestorePhase, RestoreRecord},
@@ -44,6 +44,15 @@ pub(in super::super) const RESTORE_JOB: &str = "restore";
 /// [`Code::Internal`] when the record cannot be read.
 pub(in super::super) fn find_restore_job(cluster: &Cluster, key: &CallKey) -> Result<Option<Job>> {
     Ok(cluster.records.read_restore(&key.0)?.as_ref().map(restore_job))
+}
+
+/// Returns the restore in place that is neither done nor undone, if this state folder has one.
+///
+/// # Errors
+/// [`Code::Internal`] when a record cannot be read.
+pub(in super::super) fn find_unfinished_restore(cluster: &Cluster) -> Result<Option<UnfinishedRestore>> {
+    let unfinished = cluster.records.list_restores()?.into_iter().find(|record| !record.is_over());
+    Ok(unfinished.map(|record| UnfinishedRestore { job: restore_job(&record), run: record.run }))
 }
 
 fn restore_job(record: &RestoreRecord) -> Job {

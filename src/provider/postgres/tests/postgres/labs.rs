@@ -9,7 +9,10 @@ async fn a_lab_up_twice_is_up_once_and_down_leaves_nothing() {
     let Some(test_lab) = TestLab::start_lab().await else { return };
     let first = lab::lab_status(&test_lab.state_folder()).expect("a status");
     assert_eq!(lab::start_lab(&test_lab.state_folder()).await.expect("is up already"), first);
-    assert_eq!(query_number(test_lab.open_target().as_ref(), "select count(*) from customers").await, 60);
+    let lab = test_lab.open_target();
+    assert_eq!(query_number(lab.as_ref(), "select count(*) from customers").await, 60);
+    let network = lab.network().expect("a network");
+    assert!(network.allowed_ranges().await.expect("ranges").applied, "a fresh lab has read its files");
     assert_eq!(lab::remove_lab(&test_lab.state_folder()).await.expect("goes down").status, "down");
     let left: Vec<_> =
         std::fs::read_dir(test_lab.state_folder()).expect("a folder").flatten().map(|e| e.path()).collect();
