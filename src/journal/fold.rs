@@ -157,8 +157,11 @@ impl RunFold {
                 }
                 let (edition, last) = (self.editions.in_force, self.records);
                 self.update_call(&call, |c| {
+                    // What was held had ended before: the script has gone by that since.
+                    if !c.is_held() {
+                        (c.edition, c.last) = (edition, last);
+                    }
                     c.decision = None;
-                    (c.edition, c.last) = (edition, last);
                     c.update_last_attempt(|attempt| {
                         attempt.outcome = Some(outcome);
                         attempt.ended_at = Some(at);

@@ -11,6 +11,7 @@ use super::{
     decision::{ask_observer, waiting_since},
     edit_barrier::Frontier,
     frontier::wait_at_frontier,
+    held_calls::end_handled_calls,
     observer::{Answer, Choice, Question},
     open_approval::ApprovalCover,
     permit::{self, IdentityError},
@@ -239,7 +240,13 @@ impl Approval<'_> {
     /// Applies a decision about what is asked.
     fn apply_decision(&self, decision: &Decision) -> Result<(), NativeError> {
         match decision {
-            Decision::Approve { .. } => self.record_outcome(Outcome::Ok(Value::Null)),
+            Decision::Approve { .. } => {
+                if self.op == APPROVE {
+                    let ended = end_handled_calls(self.context, self.name);
+                    ended.map_err(|stop| self.context.stopper.stop_run(stop))?;
+                }
+                self.record_outcome(Outcome::Ok(Value::Null))
+            }
             // Nothing is recorded but the decision: the edition is dropped, or the run stays where it is.
             Decision::Reject { by, .. } if self.op == EDIT_GATE => {
                 Err(self.context.stopper.stop_run(StopReason::EditRejected {

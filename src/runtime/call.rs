@@ -12,6 +12,7 @@ use super::{
     edit_gate::await_edit_approval,
     events::Event,
     frontier::wait_at_frontier,
+    held_calls::end_handled_calls,
     hosted_call::HostedCall,
     permit::{self, IdentityError},
     run_context::{Cleanup, DeferredCleanup, RunContext},
@@ -126,13 +127,21 @@ impl Call<'_> {
         }
     }
 
-    /// Resumes a call that was begun. While its target does not answer, the call is undecided.
+    /// Resumes a call that was begun. While its target does not answer, the call is undecided. What is held has its error until
+    /// somebody decides about it: the script goes by that as by a call that has ended.
     fn resume_call(
         &self,
         key: Option<&CallKey>,
         accepted: Option<&Value>,
         decision: Option<Decision>,
     ) -> Result<Value, NativeError> {
+        match decision {
+            Some(Decision::Redo { .. } | Decision::Hold { .. }) if self.context.is_settling() => {
+                return Err(self.scope.abandon_fork());
+            }
+            Some(held @ Decision::Hold { .. }) => return self.apply_decision(held),
+            _ => {}
+        }
         self.wait_at_frontier()?;
         match self.verify_and_lease_targets() {
             Ok(()) => self.recover_begun_call(key, accepted, decision),
@@ -183,6 +192,7 @@ impl Call<'_> {
         let durability = Durability::Synced;
         #[cfg(test)]
         let durability = super::mutant::durability_of_begin();
+        end_handled_calls(self.context, self.name).map_err(|stop| self.context.stopper.stop_run(stop))?;
         self.context.stop_on_journal_error(self.context.run.append_record(begin, durability))?;
         tracing::info!(call = self.name, key = key.0, "effect begins");
         self.perform_effect(perform, &key, CallProgress::default())
@@ -224,12 +234,7 @@ impl Call<'_> {
         decision: Option<Decision>,
     ) -> Result<Value, NativeError> {
         if let Some(decision) = decision {
-            return match decision {
-                Decision::Redo { .. } | Decision::Hold { .. } if self.context.is_settling() => {
-                    Err(self.scope.abandon_fork())
-                }
-                decision => self.apply_decision(decision),
-            };
+            return self.apply_decision(decision);
         }
         let Protocol::Effect(perform) = self.request.op.protocol else {
             return Err(self
@@ -260,8 +265,6 @@ impl Call<'_> {
                 Protocol::Effect(perform) => self.begin_effect(perform),
                 Protocol::Read(perform) | Protocol::Wait(perform) => self.perform_read(perform),
             },
-            // The call stays open: the run fails with the same error, and a person is asked again.
-            Decision::Hold { error } => self.deliver_outcome(Outcome::Err(error)),
             Decision::Done { result } => self.record_decided_outcome(Outcome::Ok(result)),
             Decision::Fail { error } => {
                 let op = self.request.op.path();
@@ -278,6 +281,8 @@ impl Call<'_> {
                 fault.mark_decided();
                 self.record_decided_outcome(Outcome::Err(fault))
             }
+            // The call stays open: a run that fails with the error asks a person again.
+            Decision::Hold { error } => self.deliver_outcome(Outcome::Err(error)),
             Decision::Approve { .. } | Decision::Reject { .. } => {
                 Err(self.context.stop_as_unreadable(self.name, "its decision is about an approval"))
             }

@@ -180,6 +180,11 @@ impl EditBarrier {
         state.allowed.remove(name)
     }
 
+    /// Returns whether the script has asked for a call, a gate or a clean-up in this evaluation.
+    pub(super) fn has_asked(&self, name: &str) -> bool {
+        self.lock_state().asked.contains(name)
+    }
+
     /// Returns whether something had begun when the edited script was taken up.
     pub(super) fn has_begun(&self, name: &str) -> bool {
         self.begun.contains_key(name)

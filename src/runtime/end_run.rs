@@ -2,12 +2,13 @@
 
 use super::{
     call_path::CLEAN_UP_PATH, clean_up::run_cleanups, deferred_cleanup, edit_barrier::DEFER,
-    leave::list_left_by_open_call, lost_history::remember_lost_history, permit::unconfirmed_message_and_hint,
-    run_context::RunContext, stop::StopReason,
+    held_calls::end_held_calls_of_ending_run, leave::list_left_by_open_call,
+    lost_history::remember_lost_history, permit::unconfirmed_message_and_hint, run_context::RunContext,
+    stop::StopReason,
 };
 use crate::{
     base::lock::lock_unpoisoned,
-    journal::{CallState, Conclusion, Decision, Durability, Failure, Outcome, Record, RunError, RunStatus},
+    journal::{Conclusion, Durability, Failure, Outcome, Record, RunError, RunStatus},
 };
 use rhai::Engine;
 use serde_json::Value;
@@ -93,7 +94,7 @@ fn begin_ending(context: &RunContext, conclusion: &Conclusion) -> Result<(), Sto
     // Clean-up resolves its own calls; an abandoned run has resolved every other.
     let unresolved = |call: &String| !call.starts_with(CLEAN_UP_PATH);
     if !matches!(conclusion, Conclusion::Abandoned) {
-        end_held_calls(context)?;
+        end_held_calls_of_ending_run(context)?;
         if context.run.open_calls().iter().any(unresolved) {
             return Err(StopReason::Interrupted);
         }
@@ -161,20 +162,6 @@ fn check_lost_cleanup(context: &RunContext) -> Result<(), StopReason> {
             named.join("\n  recorded  ")
         ),
     })
-}
-
-/// Ends held calls whose errors the script now handles, as an edited one may: they stay errors.
-fn end_held_calls(context: &RunContext) -> Result<(), StopReason> {
-    for call in context.run.open_calls() {
-        let past = context.run.call_state(&call).map_err(StopReason::Unreadable)?;
-        let CallState::Started { op, args, decision: Some(Decision::Hold { error }), .. } = past else {
-            continue;
-        };
-        let (at, outcome) = ("the end of the run".to_owned(), Outcome::Err(error.to_json()));
-        let end = Record::End { call, op, args, at, outcome };
-        context.run.append_record(end, Durability::Buffered).map_err(StopReason::Journal)?;
-    }
-    Ok(())
 }
 
 /// Records that a run stopped. If the journal cannot be written, the run reads as interrupted.

@@ -167,6 +167,12 @@ fn conclude_or_reevaluate(
     context: &Arc<RunContext>,
     failure: Failure,
 ) -> Result<Option<Conclusion>, StopReason> {
+    // Where a call is held, nothing that an edited script has not asked for by then is looked at any more.
+    let is_open =
+        failure.fault.call_name.as_ref().is_some_and(|call| context.run.open_calls().contains(call));
+    if let Some(stop) = find_calls_not_asked_for(context).filter(|_| is_open) {
+        return Err(stop);
+    }
     match decision::ask_about_failure(context, &failure) {
         Ok(FailureDecision::EndRun) => Ok(Some(Conclusion::Failed(Box::new(failure)))),
         Ok(FailureDecision::EvaluateAgain) => {
@@ -186,6 +192,10 @@ fn find_forgotten_calls(context: &RunContext, conclusion: &Conclusion) -> Option
     if context.run.is_ending() || matches!(conclusion, Conclusion::Abandoned) {
         return None;
     }
+    find_calls_not_asked_for(context)
+}
+
+fn find_calls_not_asked_for(context: &RunContext) -> Option<StopReason> {
     let message = context.edits.as_ref()?.describe_calls_not_asked_for()?;
     Some(StopReason::Mismatch { message })
 }

@@ -53,6 +53,7 @@ mod evaluate;
 mod events;
 mod frontier;
 mod git;
+mod held_calls;
 mod leave;
 mod lost_history;
 mod lost_target;

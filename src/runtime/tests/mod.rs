@@ -9,6 +9,7 @@ mod edit_gate_operators;
 mod edited_clean_up;
 mod edited_forks;
 mod edited_gates;
+mod edited_holds;
 mod edits;
 mod edits_on_trial;
 mod ends;
