@@ -1,6 +1,6 @@
 //! `runs decide`: a person says what came of a call that nobody else can know about.
 
-use super::{operations::perform_read, output, questions::current_user, run::require_journal};
+use super::{operations::perform_read_with_columns, output, questions::current_user, run::require_journal};
 use crate::{
     base::{shell, terminal, value},
     journal::{Decision, FoldedCall, Journal, RunFold, RunSummary, ScriptError, describe_landing_end},
@@ -331,7 +331,7 @@ fn read_created_item(runtime: &Runtime, op: &str, target: &Value, id: &str) -> R
     })?;
     let args =
         CallArgs::decode(lister, vec![target.clone()], Map::new()).map_err(CliError::from_provider_error)?;
-    let (all, _) = perform_read(runtime, lister, &args)?;
+    let (all, _) = perform_read_with_columns(runtime, lister, &args)?;
     let is_it = |item: &&Value| value::untag_value(item).map_or(*item, |(_, inner)| inner)["id"] == id;
     let found = all.as_array().into_iter().flatten().find(is_it).cloned();
     found.ok_or_else(|| {

@@ -281,7 +281,7 @@ impl RunObserver for ReadWatch {
 }
 
 /// Performs a read and returns its result, with the column order where it is a query.
-pub(super) fn perform_read(
+pub(super) fn perform_read_with_columns(
     runtime: &Runtime,
     op: &'static Operation,
     args: &CallArgs,
@@ -300,7 +300,7 @@ fn print_read(
     args: &CallArgs,
     format: DataFormat,
 ) -> Result<u8, CliError> {
-    let (value, columns) = perform_read(runtime, op, args)?;
+    let (value, columns) = perform_read_with_columns(runtime, op, args)?;
     let columns = if columns.is_empty() { field_names(op) } else { columns };
     print_result(op, &value, &columns, format)?;
     // `ok: false` is a failure to a shell script too: `backup verify … && rm old` must stop.

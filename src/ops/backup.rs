@@ -172,7 +172,7 @@ struct BackupMaking<'a> {
 
 #[async_trait]
 impl JobEffect for BackupMaking<'_> {
-    fn subject_for_messages(&self) -> String {
+    fn name_effect_for_messages(&self) -> String {
         "the backup".into()
     }
 
@@ -212,7 +212,7 @@ struct BackupRemoval<'a> {
 impl RemoveEffect for BackupRemoval<'_> {
     type Gone = BackupDeletion;
 
-    fn subject_for_messages(&self) -> String {
+    fn name_effect_for_messages(&self) -> String {
         format!("the backup `{}`", self.id)
     }
 

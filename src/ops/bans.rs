@@ -72,7 +72,7 @@ struct BanEffect<'a> {
 
 #[async_trait]
 impl SetEffect for BanEffect<'_> {
-    fn subject_for_messages(&self) -> &'static str {
+    fn name_effect_for_messages(&self) -> &'static str {
         "the removal of bans"
     }
 

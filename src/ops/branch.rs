@@ -216,7 +216,7 @@ struct GoneBranch {
 impl RemoveEffect for BranchRemoval<'_> {
     type Gone = GoneBranch;
 
-    fn subject_for_messages(&self) -> String {
+    fn name_effect_for_messages(&self) -> String {
         branch_name_for_left_behind(self.args)
     }
 
@@ -303,7 +303,7 @@ struct BranchWorkflow<'a> {
 
 #[async_trait]
 impl JobEffect for BranchWorkflow<'_> {
-    fn subject_for_messages(&self) -> String {
+    fn name_effect_for_messages(&self) -> String {
         match self.workflow {
             BranchChange::Reset => "the reset of the branch".into(),
             BranchChange::Promote => "the promotion of the branch".into(),

@@ -229,7 +229,7 @@ fn describe_override_losses(
 
 #[async_trait]
 impl SetEffect for SettingsEffect<'_> {
-    fn subject_for_messages(&self) -> &'static str {
+    fn name_effect_for_messages(&self) -> &'static str {
         "the override of settings"
     }
 

@@ -204,7 +204,7 @@ struct RestorePointMaking<'a> {
 
 #[async_trait]
 impl MakeEffect for RestorePointMaking<'_> {
-    fn subject_for_messages(&self) -> String {
+    fn name_effect_for_messages(&self) -> String {
         format!("the restore point `{}`", self.name)
     }
 

@@ -165,7 +165,7 @@ struct PowerSwitch<'a> {
 
 #[async_trait]
 impl JobEffect for PowerSwitch<'_> {
-    fn subject_for_messages(&self) -> String {
+    fn name_effect_for_messages(&self) -> String {
         (if self.on { "the resume" } else { "the pause" }).into()
     }
 

@@ -117,7 +117,7 @@ struct ReplicaMaking<'a> {
 
 #[async_trait]
 impl JobEffect for ReplicaMaking<'_> {
-    fn subject_for_messages(&self) -> String {
+    fn name_effect_for_messages(&self) -> String {
         "the replica".into()
     }
 
@@ -168,7 +168,7 @@ struct ReplicaRemoval<'a> {
 impl RemoveEffect for ReplicaRemoval<'_> {
     type Gone = Replica;
 
-    fn subject_for_messages(&self) -> String {
+    fn name_effect_for_messages(&self) -> String {
         format!("the replica `{}`", self.id)
     }
 

@@ -95,7 +95,7 @@ impl Restore<'_> {
 
 #[async_trait]
 impl JobEffect for Restore<'_> {
-    fn subject_for_messages(&self) -> String {
+    fn name_effect_for_messages(&self) -> String {
         match &self.request.into {
             Some(branch) => format!("the branch `{branch}`"),
             None => "the restore in place".into(),

@@ -164,7 +164,7 @@ impl RangeEffect<'_> {
 
 #[async_trait]
 impl SetEffect for RangeEffect<'_> {
-    fn subject_for_messages(&self) -> &'static str {
+    fn name_effect_for_messages(&self) -> &'static str {
         "the list of ranges"
     }
 

@@ -149,7 +149,7 @@ struct ScheduleMaking<'a> {
 
 #[async_trait]
 impl MakeEffect for ScheduleMaking<'_> {
-    fn subject_for_messages(&self) -> String {
+    fn name_effect_for_messages(&self) -> String {
         format!("the schedule at {}", self.request.at)
     }
 
@@ -206,7 +206,7 @@ fn schedule_value(every: Frequency, at: &str) -> Value {
 
 #[async_trait]
 impl SetEffect for ScheduleSetting<'_> {
-    fn subject_for_messages(&self) -> &'static str {
+    fn name_effect_for_messages(&self) -> &'static str {
         "the schedule of backups"
     }
 
@@ -265,7 +265,7 @@ struct ScheduleRemoval<'a> {
 impl RemoveEffect for ScheduleRemoval<'_> {
     type Gone = Schedule;
 
-    fn subject_for_messages(&self) -> String {
+    fn name_effect_for_messages(&self) -> String {
         format!("the schedule `{}`", self.id)
     }
 

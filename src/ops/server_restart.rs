@@ -84,7 +84,7 @@ struct ServerRestart<'a> {
 
 #[async_trait]
 impl MakeEffect for ServerRestart<'_> {
-    fn subject_for_messages(&self) -> String {
+    fn name_effect_for_messages(&self) -> String {
         "the restart of the server".into()
     }
 

@@ -81,7 +81,7 @@ struct TlsChange<'a> {
 
 #[async_trait]
 impl SetEffect for TlsChange<'_> {
-    fn subject_for_messages(&self) -> &'static str {
+    fn name_effect_for_messages(&self) -> &'static str {
         "the enforcement of TLS"
     }
 

@@ -294,7 +294,7 @@ fn step_at_held_call(run: &str, fold: &RunFold, consent: &str) -> Option<NextSte
 /// Returns the options without which a run does not go on, with a space before each: those that name the protected targets
 /// which it may change, and `--yes` where its last record is so old that a person is asked.
 pub fn write_consent_options(runtime: &Runtime, run: &str) -> String {
-    let Some(recorded) = RecordedRunbook::read(runtime, run) else { return String::new() };
+    let Some(recorded) = RecordedRunbook::read_for_run(runtime, run) else { return String::new() };
     let mut options: Vec<String> = recorded
         .list_targets_to_confirm(runtime)
         .iter()
@@ -310,7 +310,7 @@ pub fn write_consent_options(runtime: &Runtime, run: &str) -> String {
 /// Returns the protected targets that a run may change, each of which must be named to resume it. Where its text does not
 /// read there are none: that keeps it from being resumed, and is said then.
 pub fn list_targets_to_confirm(runtime: &Runtime, run: &str) -> Vec<String> {
-    RecordedRunbook::read(runtime, run)
+    RecordedRunbook::read_for_run(runtime, run)
         .map_or_else(Vec::new, |recorded| recorded.list_targets_to_confirm(runtime))
 }
 
@@ -323,7 +323,7 @@ struct RecordedRunbook {
 
 impl RecordedRunbook {
     /// Reads the runbook of a run; nothing where something of it does not read.
-    fn read(runtime: &Runtime, run: &str) -> Option<Self> {
+    fn read_for_run(runtime: &Runtime, run: &str) -> Option<Self> {
         let read = || -> Result<Option<Self>, Refusal> {
             let Some(journal) = runtime.open_existing_journal()? else { return Ok(None) };
             let summary = journal.summarize_run(run)?;

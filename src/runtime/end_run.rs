@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     base::lock::lock_unpoisoned,
-    journal::{Conclusion, Durability, Failure, Outcome, Record, RunError, RunStatus},
+    journal::{Conclusion, Durability, Failure, Record, RunError, RunStatus},
 };
 use rhai::Engine;
 use serde_json::Value;

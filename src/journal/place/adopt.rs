@@ -40,7 +40,7 @@ impl Journal {
         }
         let write = |db: &Db| -> rusqlite::Result<()> {
             let tx = db.begin_write()?;
-            rows::insert_place(&tx, &to, &by, rolled_back)?;
+            rows::insert_place_of_state(&tx, &to, &by, rolled_back)?;
             for (row_id, row) in &appended {
                 journal_rows::insert_record(&tx, *row_id, row)?;
             }

@@ -139,7 +139,7 @@ impl Journal {
             Some(note) => note.clone(),
             None => write_place_file(&self.state, self.clock.now()).map_err(|e| self.place_error(&e))?,
         };
-        self.with_db(|db| rows::insert_place(db, &note, "", false))
+        self.with_db(|db| rows::insert_place_of_state(db, &note, "", false))
     }
 
     fn elsewhere_error(&self, doubt: PlaceDoubt, written: Option<PlaceNote>) -> Error {

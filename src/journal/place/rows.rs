@@ -12,7 +12,12 @@ pub(super) fn select_last_place(db: &Db) -> rusqlite::Result<Option<PlaceNote>> 
 }
 
 /// Adds a place: the first one, or one that somebody has taken over.
-pub(super) fn insert_place(db: &Db, note: &PlaceNote, by: &str, rolled_back: bool) -> rusqlite::Result<()> {
+pub(super) fn insert_place_of_state(
+    db: &Db,
+    note: &PlaceNote,
+    by: &str,
+    rolled_back: bool,
+) -> rusqlite::Result<()> {
     let text = serde_json::to_string(note).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
     db.prepare("insert into places (note, by, rolled_back) values (?1, ?2, ?3)")?
         .execute(params![text, by, rolled_back])

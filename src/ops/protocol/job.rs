@@ -38,7 +38,7 @@ use serde_json::json;
 #[async_trait]
 pub(in crate::ops) trait JobEffect: Sync {
     /// What is asked for, for messages: `the backup`.
-    fn subject_for_messages(&self) -> String;
+    fn name_effect_for_messages(&self) -> String;
     /// What kind of request it is.
     fn kind(&self) -> EffectKind;
     /// The parts of the target that it changes; none for a new thing that only its key names.
@@ -86,7 +86,7 @@ pub(in crate::ops) async fn begin_or_continue_job(
     }
     if let Some(StateSwitch { before, wanted }) = effect.switched_state() {
         sending.values_before.push(before);
-        let subject = effect.subject_for_messages();
+        let subject = effect.name_effect_for_messages();
         let stale = sending.begin_stale_look_time(&subject, &[wanted], args.timeout()).await;
         stale.map_err(|e| planning_failure(cx, e))?;
     }
@@ -136,7 +136,7 @@ impl JobRequest<'_> {
 
     /// Returns the job of this call: the one that was accepted or is found, else the one that is asked for now.
     async fn find_or_send(&self, sending: &mut RequestTracker<'_>) -> EffectResult<Job> {
-        let lost = never_landed_error(&self.effect.subject_for_messages(), sending.landing);
+        let lost = never_landed_error(&self.effect.name_effect_for_messages(), sending.landing);
         let traces = match &self.cx.recorded {
             Some(Evidence::Accepted { job }) => {
                 self.check_recorded_job(RecordedJob::Accepted(job))?;
@@ -206,11 +206,11 @@ impl JobRequest<'_> {
     /// is planned when a look must show them.
     async fn plan(&self, sending: &RequestTracker<'_>) -> EffectResult<PlannedJob<'_>> {
         if !self.effect.does_job_name_its_own() {
-            let subject = self.effect.subject_for_messages();
+            let subject = self.effect.name_effect_for_messages();
             let current = sending.wait_until_list_is_current(self.provider, &subject, self.timeout).await;
             current.map_err(|e| sending.blame_earlier_attempt(e))?;
         }
-        let (subject, plan) = (self.effect.subject_for_messages(), || self.effect.plan());
+        let (subject, plan) = (self.effect.name_effect_for_messages(), || self.effect.plan());
         let planned =
             sending.plan_from_current_looks(self.provider, &subject, self.timeout, plan, || None).await;
         let planned = planned.and_then(|planned| match planned.believed_after {
@@ -223,7 +223,7 @@ impl JobRequest<'_> {
     fn unknowable_error(&self, lag: Span) -> Error {
         let what = format!(
             "{} was not asked for: how it ended is known when it was shown alike for {lag}, for which the call has no time",
-            self.effect.subject_for_messages()
+            self.effect.name_effect_for_messages()
         );
         Error::new(Code::Invalid, what).with_hint(format!("give it more than {lag} with `timeout:`"))
     }
@@ -272,7 +272,7 @@ impl JobRequest<'_> {
         let traces = Some(traces).filter(|traces| !traces.is_null());
         let look = || async {
             let found = self.provider.find_job(self.cx.key, traces).await?;
-            let phase = format!("looking whether {} was done before", self.effect.subject_for_messages());
+            let phase = format!("looking whether {} was done before", self.effect.name_effect_for_messages());
             Ok(match found {
                 None => Look::Seen(None),
                 job => Look::NotYet(job, Progress::with_phase(phase)),
@@ -303,8 +303,9 @@ impl JobRequest<'_> {
             }
             self.provider.find_job(self.cx.key, traces).await
         };
-        let job =
-            looking.await_lost_result(self.provider, &self.effect.subject_for_messages(), why, find).await?;
+        let job = looking
+            .await_lost_result(self.provider, &self.effect.name_effect_for_messages(), why, find)
+            .await?;
         self.record_accepted_job(sending, job).await
     }
 
@@ -342,7 +343,7 @@ impl JobRequest<'_> {
         {
             return Err(doubtful_call_failure(&format!(
                 "{} is not found now",
-                self.effect.subject_for_messages()
+                self.effect.name_effect_for_messages()
             )));
         }
         refuse_when_only_settling(self.cx).await?;

@@ -27,7 +27,7 @@ const SEEN_TIMEOUT: Span = Span::from_secs(300);
 #[async_trait]
 pub(in crate::ops) trait MakeEffect: Sync {
     /// What is made, for messages: `the schedule`.
-    fn subject_for_messages(&self) -> String;
+    fn name_effect_for_messages(&self) -> String;
     /// What kind of request it is.
     fn kind(&self) -> EffectKind;
     /// The parts of the target that it changes.
@@ -53,7 +53,7 @@ pub(in crate::ops) async fn begin_or_continue_make(
     let before = match &cx.recorded {
         None => {
             refuse_when_only_settling(cx).await?;
-            let subject = effect.subject_for_messages();
+            let subject = effect.name_effect_for_messages();
             let planned = sending
                 .plan_from_current_looks(provider, &subject, args.timeout(), || effect.plan(), || None)
                 .await;
@@ -85,7 +85,7 @@ struct Making<'a> {
 
 impl Making<'_> {
     async fn find_or_make(&self, sending: &mut RequestTracker<'_>) -> EffectResult<Value> {
-        let lost = never_landed_error(&self.effect.subject_for_messages(), sending.landing);
+        let lost = never_landed_error(&self.effect.name_effect_for_messages(), sending.landing);
         if sending.has_lost_request() {
             // What an earlier process asked for must not land beside what is asked for now.
             match self.await_lost_making(sending, lost.clone()).await {
@@ -116,19 +116,19 @@ impl Making<'_> {
     /// Looks for what was made until it is seen, after its request was answered; `None` when the time for that is over.
     async fn wait_until_made_is_seen(&self) -> EffectResult<Option<Value>> {
         let find = || self.effect.find(&self.before);
-        find_within(self.cx, self.provider, self.limit, &self.effect.subject_for_messages(), find).await
+        find_within(self.cx, self.provider, self.limit, &self.effect.name_effect_for_messages(), find).await
     }
 
     /// Looks for what a lost request makes until that cannot land any more; `why` is the error where it did not.
     async fn await_lost_making(&self, sending: &RequestTracker<'_>, why: Error) -> EffectResult<Value> {
         let find = || self.effect.find(&self.before);
-        sending.await_lost_result(self.provider, &self.effect.subject_for_messages(), why, find).await
+        sending.await_lost_result(self.provider, &self.effect.name_effect_for_messages(), why, find).await
     }
 
     /// Returns the error of what was answered and is not seen. It names it as left behind only while it may still
     /// appear.
     fn unseen_making_error(&self, sending: &RequestTracker<'_>) -> Error {
-        let what = self.effect.subject_for_messages();
+        let what = self.effect.name_effect_for_messages();
         let mut error =
             sending.unapplied_error(format!("{what} was asked for and answered, and is not there"));
         if error.side_effects != SideEffects::None {

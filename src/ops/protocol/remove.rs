@@ -41,7 +41,7 @@ pub(in crate::ops) trait RemoveEffect: Sync {
     type Gone: Serialize + DeserializeOwned + Send + Sync;
 
     /// What is removed, for messages: `the branch sandbox/look`.
-    fn subject_for_messages(&self) -> String;
+    fn name_effect_for_messages(&self) -> String;
     /// What kind of request it is.
     fn kind(&self) -> EffectKind;
     /// The parts of the target that it removes.
@@ -74,7 +74,7 @@ pub(in crate::ops) async fn begin_or_continue_removal<E: RemoveEffect>(
             refuse_when_only_settling(cx).await?;
             // What is there, by its own id, was not removed before.
             let (plan, planned_from) = (|| effect.plan(), || effect.planned_from());
-            let subject = effect.subject_for_messages();
+            let subject = effect.name_effect_for_messages();
             let planned =
                 sending.plan_from_current_looks(provider, &subject, args.timeout(), plan, planned_from).await;
             planned.map_err(|e| planning_failure(cx, sending.blame_earlier_attempt(e)))?
@@ -90,7 +90,7 @@ pub(in crate::ops) async fn begin_or_continue_removal<E: RemoveEffect>(
         things.iter().map(|thing| ElementValue::absent(thing.place.clone(), id)).collect();
     sending.values_before = things.into_iter().map(|thing| ElementValue::present(thing.place, id)).collect();
     if let Err(e) =
-        sending.begin_stale_look_time(&effect.subject_for_messages(), &absent, args.timeout()).await
+        sending.begin_stale_look_time(&effect.name_effect_for_messages(), &absent, args.timeout()).await
     {
         return Err(planning_failure(cx, e));
     }
@@ -113,7 +113,7 @@ impl<E: RemoveEffect> Removal<'_, E> {
     /// Removes what is still there: asks twice at most, the second time when the first got no answer and it is still there.
     async fn remove_until_gone(&self, sending: &mut RequestTracker<'_>) -> EffectResult<()> {
         let lost = never_landed_error(
-            &format!("the removal of {}", self.effect.subject_for_messages()),
+            &format!("the removal of {}", self.effect.name_effect_for_messages()),
             sending.landing,
         );
         if sending.has_lost_request()
@@ -151,7 +151,7 @@ impl<E: RemoveEffect> Removal<'_, E> {
 
     /// Looks until a lost removal cannot land any more; `why` is the error of one that did not.
     async fn await_lost_removal(&self, sending: &RequestTracker<'_>, why: Error) -> EffectResult<()> {
-        let subject = format!("the removal of {}", self.effect.subject_for_messages());
+        let subject = format!("the removal of {}", self.effect.name_effect_for_messages());
         let look = || async {
             Ok(match self.look().await? {
                 Look::Seen(gone) if !sending.is_past_landing() => {
@@ -170,7 +170,7 @@ impl<E: RemoveEffect> Removal<'_, E> {
         let look = || async {
             Ok(match self.look().await? {
                 Look::Seen(gone) if sending.stale_look_time_left() > Span::ZERO => {
-                    let subject = self.effect.subject_for_messages();
+                    let subject = self.effect.name_effect_for_messages();
                     let phase = format!("waiting until no look can show what was before {subject} was made");
                     Look::NotYet(gone, Progress::with_phase(phase))
                 }
@@ -185,7 +185,7 @@ impl<E: RemoveEffect> Removal<'_, E> {
         if !self.effect.is_any_left(self.gone).await? {
             return Ok(Look::Seen(true));
         }
-        let phase = format!("waiting until {} is gone", self.effect.subject_for_messages());
+        let phase = format!("waiting until {} is gone", self.effect.name_effect_for_messages());
         Ok(Look::NotYet(false, Progress::with_phase(phase)))
     }
 
@@ -203,7 +203,7 @@ impl<E: RemoveEffect> Removal<'_, E> {
             Ok(Watched::Seen(gone) | Watched::TimeUp(gone)) => Ok(gone),
             Err(e) => Err(EffectFailure::Undecided(format!(
                 "whether {} is still there cannot be looked at: {e}",
-                self.effect.subject_for_messages()
+                self.effect.name_effect_for_messages()
             ))),
         }
     }
@@ -211,7 +211,7 @@ impl<E: RemoveEffect> Removal<'_, E> {
     fn unapplied_error(&self, sending: &RequestTracker<'_>) -> Error {
         sending.unapplied_error(format!(
             "the removal of {} was answered, and it is still there",
-            self.effect.subject_for_messages()
+            self.effect.name_effect_for_messages()
         ))
     }
 }

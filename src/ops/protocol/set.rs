@@ -82,7 +82,8 @@ impl SetRequest<'_> {
         sending.values_before =
             self.list_values(|change| (change.before != change.wanted).then(|| change.before.clone()));
         let wanted = self.list_values(|change| Some(change.wanted.clone()));
-        let stale = sending.begin_stale_look_time(self.effect.subject_for_messages(), &wanted, self.timeout);
+        let stale =
+            sending.begin_stale_look_time(self.effect.name_effect_for_messages(), &wanted, self.timeout);
         stale.await.map_err(|e| planning_failure(self.cx, e))?;
         Ok(None)
     }
@@ -106,7 +107,7 @@ impl SetRequest<'_> {
 
     /// Plans the change, as the elements are now.
     async fn plan(&mut self, sending: &RequestTracker<'_>) -> EffectResult<()> {
-        let (subject, effect) = (self.effect.subject_for_messages(), self.effect);
+        let (subject, effect) = (self.effect.name_effect_for_messages(), self.effect);
         let (plan, planned_from) = (|| effect.plan(), || effect.planned_from());
         let planned =
             sending.plan_from_current_looks(self.provider, subject, self.timeout, plan, planned_from).await;
@@ -200,7 +201,7 @@ impl SetRequest<'_> {
     fn too_little_time_error(&self, names: &[String], bound: Span) -> Error {
         let message = format!(
             "{} was not asked for: a look calls {} done already, and may lag behind for {bound}, for which the call has no time",
-            self.effect.subject_for_messages(),
+            self.effect.name_effect_for_messages(),
             names.join(", ")
         );
         Error::new(Code::Timeout, message).with_hint("give it more with `timeout:`")
@@ -219,7 +220,7 @@ impl SetRequest<'_> {
     /// Looks what became of a change that was begun: its value, or nothing when it is to be asked for again.
     async fn resolve_begun_change(&self, sending: &RequestTracker<'_>) -> EffectResult<Option<Value>> {
         if self.cx.settles_only {
-            let lost = never_landed_error(self.effect.subject_for_messages(), sending.landing);
+            let lost = never_landed_error(self.effect.name_effect_for_messages(), sending.landing);
             return self.await_lost_change(sending, lost).await.map(Some);
         }
         let mut seen = self.watch_until_wanted(Span::ZERO, LookAfter::Loss).await?;
@@ -238,7 +239,7 @@ impl SetRequest<'_> {
 
     /// Asks for the change until it is seen: twice at most, the second time when the first got no answer and is not seen.
     async fn request_until_seen(&self, sending: &mut RequestTracker<'_>) -> EffectResult<Value> {
-        let never_landed = never_landed_error(self.effect.subject_for_messages(), sending.landing);
+        let never_landed = never_landed_error(self.effect.name_effect_for_messages(), sending.landing);
         let mut why = never_landed.clone();
         for is_second in [false, true] {
             let evidence = |sent_by| Evidence::Set { changes: self.changes.clone(), sent_by };
@@ -297,7 +298,7 @@ impl SetRequest<'_> {
             })
         };
         let seen =
-            sending.watch_lost_request(self.provider, self.effect.subject_for_messages(), look).await?;
+            sending.watch_lost_request(self.provider, self.effect.name_effect_for_messages(), look).await?;
         match seen.standing {
             ElementsStanding::AsBefore => Err(sending.never_landed_failure(why)),
             _ => self.conclude_lost_change(seen, sending).await,
@@ -348,7 +349,7 @@ impl SetRequest<'_> {
         let why = look.unapplied.as_ref().map_or_else(String::new, |doing| format!(" ({doing})"));
         let message = format!(
             "{} was asked for and is not as wanted{why}: {}",
-            self.effect.subject_for_messages(),
+            self.effect.name_effect_for_messages(),
             describe_elements(&self.changes, look)
         );
         let error = sending.unapplied_error(message);
@@ -360,7 +361,7 @@ impl SetRequest<'_> {
     fn changed_by_others_failure(&self, look: &SetLook) -> EffectFailure {
         EffectFailure::Undecided(format!(
             "{} is neither as before nor as wanted: {}",
-            self.effect.subject_for_messages(),
+            self.effect.name_effect_for_messages(),
             describe_elements(&self.changes, look)
         ))
     }

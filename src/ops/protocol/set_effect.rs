@@ -42,7 +42,7 @@ pub(super) struct SeenChange {
 #[async_trait]
 pub(in crate::ops) trait SetEffect: Sync {
     /// What is changed, for messages: `the enforcement of TLS`.
-    fn subject_for_messages(&self) -> &'static str;
+    fn name_effect_for_messages(&self) -> &'static str;
     /// What kind of request it is.
     fn kind(&self) -> EffectKind;
     /// The parts of the target that it changes: two calls at one of them are made one after the other.
@@ -111,7 +111,7 @@ impl SetRequest<'_> {
             if !names.iter().all(holds) {
                 return Ok(Look::Seen(None));
             }
-            let phase = format!("looking whether {} holds", self.effect.subject_for_messages());
+            let phase = format!("looking whether {} holds", self.effect.name_effect_for_messages());
             Ok(Look::NotYet(Some(seen), look_progress(phase)))
         };
         let (Watched::Seen(seen) | Watched::TimeUp(seen)) =
@@ -144,7 +144,7 @@ impl SetRequest<'_> {
         if seen.standing == ElementsStanding::AsWanted {
             return Ok(Look::Seen(seen));
         }
-        let phase = doing.unwrap_or_else(|| format!("looking at {}", self.effect.subject_for_messages()));
+        let phase = doing.unwrap_or_else(|| format!("looking at {}", self.effect.name_effect_for_messages()));
         Ok(Look::NotYet(seen, look_progress(phase)))
     }
 
@@ -163,7 +163,7 @@ impl SetRequest<'_> {
             Ok(Watched::Seen(seen) | Watched::TimeUp(seen)) => Ok(seen),
             Err(e) => Err(EffectFailure::Undecided(format!(
                 "{} cannot be looked at: {e}",
-                self.effect.subject_for_messages()
+                self.effect.name_effect_for_messages()
             ))),
         }
     }

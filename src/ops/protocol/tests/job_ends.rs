@@ -80,7 +80,7 @@ struct AcceptedBranch {
 
 #[async_trait]
 impl JobEffect for AcceptedBranch {
-    fn subject_for_messages(&self) -> String {
+    fn name_effect_for_messages(&self) -> String {
         "the branch".into()
     }
 

@@ -334,7 +334,7 @@ struct RefusedPause;
 
 #[async_trait]
 impl JobEffect for RefusedPause {
-    fn subject_for_messages(&self) -> String {
+    fn name_effect_for_messages(&self) -> String {
         "the pause".into()
     }
 

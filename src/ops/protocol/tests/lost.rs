@@ -64,7 +64,7 @@ struct LateMaking(Arc<AtomicBool>);
 
 #[async_trait]
 impl MakeEffect for LateMaking {
-    fn subject_for_messages(&self) -> String {
+    fn name_effect_for_messages(&self) -> String {
         "the restore point `weekly`".into()
     }
 

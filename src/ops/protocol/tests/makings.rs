@@ -21,7 +21,7 @@ impl UnseenMaking {
 
 #[async_trait]
 impl MakeEffect for UnseenMaking {
-    fn subject_for_messages(&self) -> String {
+    fn name_effect_for_messages(&self) -> String {
         "the restore point `weekly`".into()
     }
 

@@ -245,7 +245,7 @@ impl Switch {
 
 #[async_trait]
 impl SetEffect for Switch {
-    fn subject_for_messages(&self) -> &'static str {
+    fn name_effect_for_messages(&self) -> &'static str {
         "the switch"
     }
 

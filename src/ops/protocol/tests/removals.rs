@@ -46,7 +46,7 @@ impl Lagging {
 impl RemoveEffect for Lagging {
     type Gone = String;
 
-    fn subject_for_messages(&self) -> String {
+    fn name_effect_for_messages(&self) -> String {
         "the backup".into()
     }
 
@@ -136,7 +136,7 @@ struct Unseen {
 impl RemoveEffect for Unseen {
     type Gone = String;
 
-    fn subject_for_messages(&self) -> String {
+    fn name_effect_for_messages(&self) -> String {
         "the branch".into()
     }
 

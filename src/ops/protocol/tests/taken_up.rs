@@ -96,7 +96,7 @@ struct UnplannedBranch;
 
 #[async_trait]
 impl JobEffect for UnplannedBranch {
-    fn subject_for_messages(&self) -> String {
+    fn name_effect_for_messages(&self) -> String {
         "the branch".into()
     }
 

@@ -45,7 +45,7 @@ impl Override {
 
 #[async_trait]
 impl SetEffect for Override {
-    fn subject_for_messages(&self) -> &'static str {
+    fn name_effect_for_messages(&self) -> &'static str {
         "the override"
     }
 
