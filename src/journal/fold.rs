@@ -197,8 +197,9 @@ impl RunFold {
     /// which asks about it then.
     fn forget_dropped(&mut self, before: u32, dropped: Option<AddedRecords>) {
         if self.editions.in_force != before {
-            let is_asked_anew =
-                |call: &FoldedCall| call.op == EDIT_GATE && call.is_open() || call.is_withdrawn_gate();
+            let is_asked_anew = |call: &FoldedCall| {
+                call.op == EDIT_GATE && call.is_open() || call.op == APPROVE && call.is_withdrawn()
+            };
             self.calls.retain(|_, call| !is_asked_anew(call));
         }
         if let Some(dropped) = dropped {

@@ -1,6 +1,6 @@
 //! A call as its records leave it.
 
-use super::{APPROVE, Decision, Outcome, RecordedOutcome, ScriptError, script_error::WITHDRAWN};
+use super::{Decision, Outcome, RecordedOutcome, ScriptError, script_error::WITHDRAWN};
 use crate::base::moment::Moment;
 use serde_json::Value;
 use std::sync::Arc;
@@ -96,10 +96,9 @@ impl FoldedCall {
         self.attempts.last()?.outcome.as_ref()
     }
 
-    /// Returns whether it is a gate about which nobody was asked, because what it stood in had failed.
-    pub(super) fn is_withdrawn_gate(&self) -> bool {
-        let is_withdrawn = matches!(self.outcome(), Some(Outcome::Err(error)) if error[WITHDRAWN] == true);
-        self.op == APPROVE && is_withdrawn
+    /// Returns whether it ended, as a gate, because what it stood in had failed: nobody was asked about it.
+    pub(super) fn is_withdrawn(&self) -> bool {
+        matches!(self.outcome(), Some(Outcome::Err(error)) if error[WITHDRAWN] == true)
     }
 
     /// Returns whether a person has decided to keep it open.

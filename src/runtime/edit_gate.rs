@@ -81,7 +81,8 @@ fn await_approval_behind(scope: &CallScope, place: &str, at: &str) -> Result<(),
 fn describe_edit_for_approval<'g>(context: &RunContext, earlier: impl Iterator<Item = &'g str>) -> String {
     let (mut passed, mut failed) = (Vec::new(), Vec::new());
     for gate in earlier.filter_map(|gate| context.run.recorded_call(gate)) {
-        let message = format!("`{}`", gate.args["message"].as_str().unwrap_or_default());
+        let Some(message) = gate.args["message"].as_str() else { continue };
+        let message = format!("`{message}`");
         let is_passed = matches!(gate.outcome(), Some(Outcome::Ok(_)));
         (if is_passed { &mut passed } else { &mut failed }).push(message);
     }

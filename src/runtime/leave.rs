@@ -129,8 +129,8 @@ fn name_pending_request(run: &str, name: &str, call: Option<&FoldedCall>, until:
     if call.is_some_and(has_accepted_restore) {
         let end = format!("redrill runs decide {run} {} fail --anyway", quote_shell_word(name));
         return format!(
-            "the restore in place that {name} began, neither done nor undone as far as is known (where this machine does it, \
-             `{end}` undoes it)"
+            "what {name} began, a restore in place that is neither done nor undone as far as is known (where this machine \
+             does it, `{end}` undoes it)"
         );
     }
     let branch = call.and_then(find_branch_to_make);
