@@ -47,8 +47,8 @@ pub(crate) enum Mutant {
     NoEditGate,
 }
 
-/// The faults of the protocol of effects.
-pub(crate) const PROTOCOL_MUTANTS: [Mutant; 15] = [
+/// The faults of the protocol of effects, but for the one that a runbook of its own shows.
+pub(crate) const PROTOCOL_MUTANTS: [Mutant; 14] = [
     Mutant::LooksOnce,
     Mutant::NewKeyWhileOpen,
     Mutant::NoQuarantine,
@@ -61,7 +61,6 @@ pub(crate) const PROTOCOL_MUTANTS: [Mutant; 15] = [
     Mutant::LookTakenForLanding,
     Mutant::LaggingLookBelieved,
     Mutant::PastValueBelieved,
-    Mutant::PlanningLookBelieved,
     Mutant::BoundFromRecord,
     Mutant::WholeListCompared,
 ];

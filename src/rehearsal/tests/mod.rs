@@ -418,6 +418,21 @@ fn a_bound_that_is_counted_from_the_record_is_found() {
     assert_mutant_is_found(Mutant::BoundFromRecord, LATE, "tls", "api:1:enforce:sent-late: truth:");
 }
 
+/// No range would be left, and a look that lags behind shows another one.
+#[test]
+fn a_plan_that_is_made_from_a_lagging_look_is_found() {
+    let text = r#"const RUNBOOK = #{ title: "t", params: #{ db: #{ type: "target", preset: "sandbox" } },
+        needs: ["network.change"], leaves: ["ranges"] };
+    network::restrictions::add(params.db, ["203.0.113.0/24", "198.51.100.0/24"], #{ exclusive: true });
+    sleep("15m");
+    network::restrictions::remove(params.db, "203.0.113.0/24");
+    attempt(|| network::restrictions::remove(params.db, "198.51.100.0/24"));
+    "#;
+    assert_eq!(broken_by_faults(text, LATE, 0..0, None), Vec::<String>::new());
+    let found = broken_by_faults(text, LATE, 0..0, Some(Mutant::PlanningLookBelieved));
+    assert!(found.iter().any(|line| line.starts_with("api:4:allowed:lagging: same-world")), "{found:?}");
+}
+
 #[test]
 fn a_whole_list_that_is_compared_is_found() {
     for scenario in ["colleague-before", "colleague-after"] {

@@ -5,7 +5,6 @@ use super::*;
 use crate::base::mutant::PROTOCOL_MUTANTS;
 
 const BACK_AND_FORTH: &str = include_str!("../../../tests/good/back_and_forth.rhai");
-const TAKE_BACK: &str = include_str!("../../../tests/good/take_back.rhai");
 const EVERY_CHANGE: &str = include_str!("../../../tests/good/every_change.rhai");
 
 /// How many schedules of several faults the suite goes through in a good runbook, from the first.
@@ -15,7 +14,6 @@ const SUITE_SEEDS: Range<u64> = 1..25;
 fn revealing_runbook(mutant: Mutant) -> &'static str {
     match mutant {
         Mutant::CommitAnswerBelieved => EVERY_CHANGE,
-        Mutant::PlanningLookBelieved => TAKE_BACK,
         _ => BACK_AND_FORTH,
     }
 }
