@@ -12,7 +12,9 @@ use super::{
 use crate::{
     base::{shell, terminal},
     journal::{self, FoldedCall, Holder, Journal, Run, RunFold},
-    report::{CliError, RecordAge, exit_code, find_next_step, list_targets_to_confirm, write_resume_command},
+    report::{
+        CliError, RecordAge, exit_code, find_next_step, list_targets_to_confirm, write_command_to_go_on,
+    },
     runtime::{AskForTargets, LostTarget, OpenApproval, Runtime, is_gate, list_awaited_gates},
 };
 use serde_json::json;
@@ -111,7 +113,7 @@ struct RecordedDecision {
 impl RecordedDecision {
     fn find_next_command(&self, runtime: &Runtime) -> String {
         if self.goes_by_no {
-            write_resume_command(runtime, &self.run)
+            write_command_to_go_on(runtime, &self.run)
         } else {
             find_next_step(runtime, &self.run).command
         }
@@ -222,6 +224,10 @@ impl RetypedCommand<'_> {
         if part.is_none() && approvals.iter().any(is_current) {
             approvals.retain(is_current);
         }
+        let rejected = others.iter().find(|open| open.is_in_force && open.find_rejecter().is_some());
+        if let Some(rejected) = rejected.filter(|_| !approvals.is_empty()) {
+            return Err(self.rejection_beside_error(runtime, rejected, &approvals));
+        }
         if approvals.len() > 1 {
             return Err(self.several_approvals_error(&approvals));
         }
@@ -260,12 +266,29 @@ impl RetypedCommand<'_> {
         };
         CliError::usage(format!("{what}; nothing was decided"))
             .with_hint(hint)
-            .with_next_command(write_resume_command(runtime, self.run))
+            .with_next_command(write_command_to_go_on(runtime, self.run))
+    }
+
+    /// Returns the error of an approval that names none of those which stand beside a gate that was rejected: whoever types it may
+    /// not know of the no, by which the run may end.
+    fn rejection_beside_error(
+        &self,
+        runtime: &Runtime,
+        rejected: &OpenApproval,
+        approvals: &[OpenApproval],
+    ) -> CliError {
+        let who = rejected.find_rejecter().unwrap_or_default();
+        CliError::usage(format!("{who} has rejected the approval `{}`; nothing was decided", rejected.name))
+            .with_hint(format!(
+                "the run goes by that once it is resumed; to {} one beside it all the same, name it: {}",
+                self.word,
+                quote_approvals(approvals)
+            ))
+            .with_next_command(write_command_to_go_on(runtime, self.run))
     }
 
     /// Returns the error of a command that says of several approvals not which one is meant.
     fn several_approvals_error(&self, approvals: &[OpenApproval]) -> CliError {
-        let names: Vec<String> = approvals.iter().map(|open| shell::quote_shell_word(&open.name)).collect();
         let first = approvals.first().map(|open| open.name.as_str());
         CliError::usage(format!(
             "the run `{}` has {} approvals about which `{}` can decide; nothing was decided",
@@ -273,7 +296,7 @@ impl RetypedCommand<'_> {
             approvals.len(),
             self.word
         ))
-        .with_hint(format!("name one: {}", names.join(", ")))
+        .with_hint(format!("name one: {}", quote_approvals(approvals)))
         .with_next_command(self.render_for_approval(first, ""))
     }
 
@@ -378,6 +401,12 @@ impl RetypedCommand<'_> {
         .with_exit(exit_code::REFUSED)
         .with_next_command(self.render_as_typed_with(&words.join(" "))))
     }
+}
+
+/// Returns the names of approvals as words of a shell, with commas between them.
+fn quote_approvals(approvals: &[OpenApproval]) -> String {
+    let names: Vec<String> = approvals.iter().map(|open| shell::quote_shell_word(&open.name)).collect();
+    names.join(", ")
 }
 
 /// Says of a call that is no approval which the run waits for what it is.

@@ -10,7 +10,7 @@ use crate::{
         spec::{Evidence, Operation, ReturnShape, parse_target_ref},
     },
     provider::{Error, model::GivenUpJob},
-    report::{CliError, find_next_step, write_consent_options, write_resume_command},
+    report::{CliError, find_next_step, write_command_to_go_on, write_consent_options},
     runtime::{DecidableCall, DecisionRefusal, Runtime},
 };
 use clap::ValueEnum;
@@ -259,7 +259,7 @@ fn refusal_to_error(runtime: &Runtime, id: &str, given: &str, refusal: DecisionR
             let what = format!("the call `{call}` was cut short, and it is not known yet what came of it");
             return CliError::usage(format!("{what}; nothing was decided"))
                 .with_hint("a resume looks for that, until it is known")
-                .with_next_command(write_resume_command(runtime, id));
+                .with_next_command(write_command_to_go_on(runtime, id));
         }
         DecisionRefusal::IsGate { call, is_awaited } => {
             return approval_decided_elsewhere_error(runtime, id, &call, is_awaited);
@@ -270,7 +270,7 @@ fn refusal_to_error(runtime: &Runtime, id: &str, given: &str, refusal: DecisionR
                 "a request of the call `{call}` may still take effect, {until}: nothing that is decided now would stop it"
             ))
             .with_hint("a resume looks on; or decide all the same, with `--anyway`")
-            .with_next_command(write_resume_command(runtime, id));
+            .with_next_command(write_command_to_go_on(runtime, id));
         }
         DecisionRefusal::NotOne { open, is_none } => (open, is_none),
     };
@@ -295,8 +295,16 @@ fn approval_decided_elsewhere_error(runtime: &Runtime, id: &str, gate: &str, is_
         .with_hint("an approval that was given and not gone on from is taken back with `reject`")
         .with_next_command(format!("redrill runs show {id}"));
     }
+    let error = CliError::usage(format!(
+        "`{gate}` is an approval, which is approved or rejected; nothing was decided"
+    ));
+    let step = find_next_step(runtime, id);
+    // Whoever has said no to a gate beside it, say, is given no approval to type.
+    if !step.is_approval {
+        return CliError { hint: step.hint, ..error }.with_next_command(step.command);
+    }
     let (gate_word, confirm) = (shell::quote_shell_word(gate), write_consent_options(runtime, id));
-    CliError::usage(format!("`{gate}` is an approval, which is approved or rejected; nothing was decided"))
+    error
         .with_hint(format!("or `redrill reject {id} {gate_word} --resume{confirm}`"))
         .with_next_command(format!("redrill approve {id} {gate_word} --resume{confirm}"))
 }

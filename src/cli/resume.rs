@@ -16,7 +16,7 @@ use crate::{
     provider::{self, Code},
     report::{
         CliError, DataFormat, RecordAge, diff_sources, exit_code, failure_to_json, find_next_step,
-        write_resume_command,
+        is_given_up_before_its_end, write_command_to_go_on,
     },
     runtime::{Refusal, ResumeRequest, RunObserver, RunResult, Runbook, Runtime, StopReason},
 };
@@ -119,6 +119,9 @@ impl ResumeCommand {
         let age = RecordAge::of_run(runtime, run.last_record_before_acquisition());
         confirm_if_stale_and_destructive(age, &runbook.header.needs, self.yes, &again)?;
         let confirmed = self.ask_to_confirm(runtime, &journal, &summary.id, &fold, &runbook, confirmed)?;
+        if is_given_up_before_its_end(&fold) {
+            terminal::print_message(&carried_forward_note(&summary.id));
+        }
         let resume = ResumeRequest { run, runbook, confirmed, abandon: false };
         match runtime.resume_run(journal, resume, watch) {
             Err(Refusal::Target(error)) if error.code == Code::NotFound => {
@@ -173,7 +176,7 @@ impl ResumeCommand {
             }
         }
         if fold.is_ending() && edited.sources() != recorded.sources() {
-            return Err(edit_of_ending_run_error(write_resume_command(runtime, &summary.id)));
+            return Err(edit_of_ending_run_error(write_command_to_go_on(runtime, &summary.id)));
         }
         Ok(edited)
     }
@@ -275,6 +278,14 @@ pub(super) fn missing_target_error(error: provider::Error, run: &str, again: &st
              where the target is missing"
         ))
         .with_next_command(again)
+}
+
+/// Says that a run which somebody was giving up goes on with its script: whoever resumes it may not know.
+fn carried_forward_note(run: &str) -> String {
+    format!(
+        "the run was being given up, and now goes on with its script; to give it up all the same: Ctrl-C, and then \
+         `redrill runs abandon {run}`"
+    )
 }
 
 /// Returns the error of an edit of a run that is ending: what it undoes is what it did under the text that it has.

@@ -9,7 +9,7 @@ use crate::{
     base::{shell::with_location_options, terminal, value},
     journal::{FoldedCall, RunFold},
     report::{
-        CliError, exit_code, failure_to_json, find_next_step, write_consent_options, write_resume_command,
+        CliError, exit_code, failure_to_json, find_next_step, write_command_to_go_on, write_consent_options,
     },
     runtime::{RunObserver, RunResult, Runtime, StopReason, is_gate},
 };
@@ -203,7 +203,7 @@ fn final_event(runtime: &Runtime, ended: &RunResult, error: Option<&CliError>) -
             "event": "run.stopped", "run": run, "status": status, "head": head, "reason": name_stop_reason(stop),
             "message": error.map(|t| &t.message), "hint": error.and_then(CliError::hint_with_location_options),
             "call": match stop { StopReason::Undecided { call, .. } | StopReason::Waiting { call, .. } => Some(call), _ => None },
-            "next": error.and_then(CliError::next_command_with_location_options), "resume": with_location_options(&write_resume_command(runtime, run)),
+            "next": error.and_then(CliError::next_command_with_location_options), "resume": with_location_options(&write_command_to_go_on(runtime, run)),
             "left_behind": left_behind,
         }),
     }

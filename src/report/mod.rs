@@ -22,7 +22,8 @@ pub use diff::diff_sources;
 pub use error::CliError;
 pub use fault_text::{failure_to_json, render_place};
 pub use next_step::{
-    NextStep, find_next_step, list_targets_to_confirm, write_consent_options, write_resume_command,
+    NextStep, find_next_step, is_given_up_before_its_end, list_targets_to_confirm, write_command_to_go_on,
+    write_consent_options,
 };
 pub use quantities::{format_bytes, format_metric, format_moment, format_seconds};
 pub use record_age::RecordAge;

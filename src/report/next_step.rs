@@ -24,14 +24,13 @@ const SHOW: &str = "redrill runs show ";
 pub struct NextStep {
     pub command: String,
     pub hint: Option<String>,
-    /// Whether it decides about a call of which nobody knows what came of it: nothing else brings the run on, nor
-    /// ends it with a clean-up.
-    pub is_decision: bool,
+    /// Whether it approves: the run waits at a gate, and nobody has said no to another one.
+    pub is_approval: bool,
 }
 
 impl NextStep {
     fn with_command(command: String) -> Self {
-        Self { command, hint: None, is_decision: false }
+        Self { command, hint: None, is_approval: false }
     }
 
     /// Adds the options without which a command that acts is refused in this state folder: it is a copy, say.
@@ -85,25 +84,45 @@ fn step_from_records(summary: &RunSummary, is_under_way: bool, fold: &RunFold, c
     if fold.is_stopped_at_mismatch() {
         return step_at_mismatch(summary, fold, consent);
     }
-    if summary.runbook == SESSION {
-        return NextStep::with_command(format!("redrill runs abandon {run}"));
+    // Nobody asks a session, or a run that is given up and not at its clean-up yet, about anything that it would go on with.
+    if summary.runbook == SESSION || is_given_up_before_its_end(fold) {
+        return NextStep::with_command(render_going_on(summary, fold, consent));
     }
     // Whoever has said no is given no other approval to type: the run goes by the no first.
     let is_rejected = list_decided_gates(fold).iter().any(|gate| gate.find_rejecter().is_some());
-    if summary.status == RunStatus::Waiting && !is_rejected {
-        if let Some(step) = step_at_gate(run, fold, consent) {
-            return step;
-        }
-        if let Some(step) = step_at_held_call(run, fold, consent) {
-            return step;
-        }
-    }
-    NextStep::with_command(render_resume(run, consent))
+    let gate = || step_at_gate(run, fold, consent).filter(|_| summary.status == RunStatus::Waiting);
+    // A held call stays one where the run stopped for another reason since, and would be stopped at again. Where it is not
+    // known what came of another one, the run looks for that first.
+    let is_known = summary.status != RunStatus::Undecided;
+    let held = || step_at_held_call(run, fold, consent).filter(|_| is_known);
+    let step = if is_rejected { None } else { gate().or_else(held) };
+    step.unwrap_or_else(|| NextStep::with_command(render_going_on(summary, fold, consent)))
 }
 
-/// Returns the command that resumes a run, with what it needs.
-pub fn write_resume_command(runtime: &Runtime, run: &str) -> String {
-    render_resume(run, &write_consent_options(runtime, run))
+/// Returns the command that goes on with a run as it was gone on with last, with what that needs: nobody is given a line that
+/// carries forward what somebody has given up.
+pub fn write_command_to_go_on(runtime: &Runtime, run: &str) -> String {
+    let consent = write_consent_options(runtime, run);
+    let read = || -> Result<Option<String>, Refusal> {
+        let Some(journal) = runtime.open_existing_journal()? else { return Ok(None) };
+        let (fold, _) = RunFold::fold_until_illegal(&journal.read_intact_records(run)?.0);
+        Ok(Some(render_going_on(&journal.summarize_run(run)?, &fold, &consent)))
+    };
+    read().ok().flatten().unwrap_or_else(|| render_resume(run, &consent))
+}
+
+fn render_going_on(summary: &RunSummary, fold: &RunFold, consent: &str) -> String {
+    let run = &summary.id;
+    if summary.runbook == SESSION || fold.is_given_up() {
+        format!("redrill runs abandon {run}")
+    } else {
+        render_resume(run, consent)
+    }
+}
+
+/// Returns whether a run was last taken up to be given up, and could still be carried forward.
+pub fn is_given_up_before_its_end(fold: &RunFold) -> bool {
+    fold.is_given_up() && !fold.is_ending()
 }
 
 pub(super) fn render_resume(run: &str, consent: &str) -> String {
@@ -135,7 +154,7 @@ fn step_at_mismatch(summary: &RunSummary, fold: &RunFold, consent: &str) -> Next
         return NextStep {
             command: format!("redrill runs abandon {run} --leave"),
             hint: Some(hint_at_lost_cleanup(run)),
-            is_decision: false,
+            is_approval: false,
         };
     }
     // A gate of an edition is open where it was rejected, until that edition is another one's.
@@ -144,7 +163,7 @@ fn step_at_mismatch(summary: &RunSummary, fold: &RunFold, consent: &str) -> Next
         return NextStep {
             command: format!("redrill runs abandon {run}"),
             hint: Some(hint_at_rejected_edit(run, consent, false)),
-            is_decision: false,
+            is_approval: false,
         };
     }
     let (resume, edited) = (render_resume(run, consent), render_edited_resume(run, consent));
@@ -154,7 +173,7 @@ fn step_at_mismatch(summary: &RunSummary, fold: &RunFold, consent: &str) -> Next
             "give it up\n      or, where its text differs, give it one that asks for all that was done: `{edited}`\n      \
              or, where a target does, bring back the one that it began with: `{resume}`"
         )),
-        is_decision: false,
+        is_approval: false,
     }
 }
 
@@ -201,10 +220,7 @@ fn step_beyond_looking(
     consent: &str,
 ) -> Result<Option<NextStep>, journal::Error> {
     let run = &summary.id;
-    let go_on = match summary.runbook.as_str() {
-        SESSION => format!("redrill runs abandon {run}"),
-        _ => render_resume(run, consent),
-    };
+    let go_on = render_going_on(summary, fold, consent);
     let landings = journal.list_landing_ends(run)?;
     let untraced =
         list_untraced(summary, fold).find(|(name, _)| !matches!(landings.get(*name), Some(Some(_))));
@@ -224,14 +240,19 @@ fn step_beyond_looking(
     let anyway = if landings.contains_key(name) { " --anyway" } else { "" };
     let look = find_list_command(call)
         .map_or_else(|| "look at the target".to_owned(), |look| format!("look with `{look}`"));
+    let leave = if fold.is_given_up() {
+        format!("\n      or end the run as it is, without clean-up: `redrill runs abandon {run} --leave`")
+    } else {
+        String::new()
+    };
     Ok(Some(NextStep {
         command: format!("{decide} fail{anyway}"),
         hint: Some(format!(
             "{look}, and say what is so: `{decide} redo{anyway}` makes it (again), `fail` fails the call as it is, and \
              `done --id ID` or `done --result JSON` in their place say that it was made; then `{go_on}`\n      \
-             {again}"
+             {again}{leave}"
         )),
-        is_decision: true,
+        is_approval: false,
     }))
 }
 
@@ -274,7 +295,7 @@ fn step_at_gate(run: &str, fold: &RunFold, consent: &str) -> Option<NextStep> {
     Some(NextStep {
         command: format!("redrill approve {run}{which} --resume{consent}"),
         hint: Some(format!("or `redrill reject {run}{which} --resume{consent}`")),
-        is_decision: false,
+        is_approval: true,
     })
 }
 
@@ -287,7 +308,7 @@ fn step_at_held_call(run: &str, fold: &RunFold, consent: &str) -> Option<NextSte
             "or, in place of `redo`, `fail`, `done --id ID` or `done --result JSON`; and then `{}`",
             render_resume(run, consent)
         )),
-        is_decision: false,
+        is_approval: false,
     })
 }
 

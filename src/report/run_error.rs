@@ -4,7 +4,7 @@ use super::{
     error::CliError,
     exit_code::{FAILED, INTERRUPTED, MISMATCH, REFUSED, UNDECIDED, WAITING},
     fault_text::{explain_unknown_function, list_clean_up_lines, list_fault_facts},
-    next_step::{NextStep, hint_at_lost_cleanup, hint_at_mismatch, hint_at_rejected_edit, render_resume},
+    next_step::{NextStep, hint_at_mismatch, hint_at_rejected_edit, render_resume},
 };
 use crate::{
     base::shell::quote_shell_word,
@@ -25,11 +25,6 @@ impl CliError {
         error.facts.extend(ended.cleanup.iter().flat_map(list_clean_up_lines));
         let run = &ended.run;
         match (&ended.stop, ended.is_given_up) {
-            // The same would be met again: only its records can still end the run.
-            (Some(StopReason::Mismatch { .. }), true) => {
-                error.next = Some(format!("redrill runs abandon {run} --leave"));
-                error.hint = Some(hint_at_lost_cleanup(run));
-            }
             (Some(StopReason::Refused { .. } | StopReason::Unconfirmed { .. }), true) => {
                 let hint = error.hint.take().unwrap_or_default();
                 error.next = Some(format!("redrill runs abandon {run} --leave"));
@@ -66,20 +61,15 @@ impl CliError {
                     | StopReason::Leased(_)
             )
         );
-        // Whoever gives a run up comes to its clean-up, and a gate there is one like any other.
-        let is_at_gate = matches!(ended.stop, Some(StopReason::Waiting { .. }));
-        if goes_on && ended.is_given_up && step.is_decision {
-            self.hint = step.hint.map(|hint| {
-                let run = &ended.run;
-                format!(
-                    "{hint}\n      once it is decided, `redrill runs abandon {run}` goes on to give the run up; as it is, \
-                     without clean-up: `redrill runs abandon {run} --leave`"
-                )
-            });
+        // A target that keeps the run from being given up would do so again, and that it did is not recorded.
+        let is_kept = ended.is_given_up
+            && matches!(ended.stop, Some(StopReason::Refused { .. } | StopReason::Unconfirmed { .. }));
+        if goes_on && !is_kept {
             self.next = Some(step.command);
-        } else if goes_on && (is_at_gate || !ended.is_given_up) {
-            self.next = Some(step.command);
-            self.hint = step.hint.or(self.hint);
+            // What became of the edit is recorded nowhere else.
+            let told = self.hint.take_if(|_| step.hint.is_none() || is_edit_dropped(ended));
+            let hints: Vec<String> = told.into_iter().chain(step.hint).collect();
+            self.hint = Some(hints.join("\n      ")).filter(|hint| !hint.is_empty());
         }
         self
     }
@@ -133,6 +123,10 @@ impl CliError {
     }
 }
 
+fn is_edit_dropped(ended: &RunResult) -> bool {
+    matches!(ended.stop, Some(StopReason::EditRejected { is_dropped: true, .. }))
+}
+
 /// Returns the error of a session that stopped, without what would resume a run: a session is not resumed.
 fn error_from_stop_of_session(stop: &StopReason, run: &str) -> CliError {
     let error = CliError { next: None, ..error_from_stop(stop, run, "") };
@@ -153,7 +147,7 @@ fn error_from_stop(stop: &StopReason, run: &str, consent: &str) -> CliError {
         StopReason::TakenOver { by } => stopped(&format!("taken over by {by}"), INTERRUPTED),
         StopReason::Interrupted => stopped("interrupted", INTERRUPTED),
         StopReason::Undecided { call, reason } => stopped(reason, UNDECIDED).with_hint(format!(
-            "`resume` looks again where the target keeps a trace of it; or look yourself and say what is so: `redrill runs decide {run} {} redo` \
+            "the run looks again, where the target keeps a trace of it, once it is gone on with; or look yourself and say what is so: `redrill runs decide {run} {} redo` \
              makes it again, and `fail` and `done` stand in place of `redo`; while a request of it may still take \
              effect, add `--anyway`",
             quote_shell_word(call)

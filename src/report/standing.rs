@@ -6,30 +6,39 @@ use crate::{
     runtime::{OpenApproval, is_gate, list_awaited_gates},
 };
 
-/// Returns why a run stands still: what was decided about the call at which it stopped, or what it has recorded.
+/// Returns why a run stands still: what was decided that it has not gone on from, what is held, or what it has recorded.
 pub fn find_standing_reason(journal: &Journal, run: &RunSummary) -> Option<String> {
-    describe_decision_not_gone_on_from(journal, run).or_else(|| run.reason.clone())
+    describe_decisions_not_gone_on_from(journal, run).or_else(|| run.reason.clone())
 }
 
-fn describe_decision_not_gone_on_from(journal: &Journal, run: &RunSummary) -> Option<String> {
+fn describe_decisions_not_gone_on_from(journal: &Journal, run: &RunSummary) -> Option<String> {
     if run.status.is_final() || run.status == RunStatus::Running {
         return None;
     }
     // What does not read is said where the run is shown, and its recorded reason stays.
     let (fold, _) = RunFold::fold_until_illegal(&journal.read_intact_records(&run.id).ok()?.0);
     let gates = list_decided_gates(&fold);
-    let call = fold.stopped_at().filter(|name| fold.call(name).is_some_and(|call| !is_gate(&call.op)));
-    let names = call.into_iter().chain(gates.iter().map(|gate| gate.name.as_str()));
-    let said: Vec<String> = names.filter_map(|name| describe_decision(name, fold.call(name)?)).collect();
+    let calls: Vec<_> = fold.open_calls().filter(|(_, call)| !is_gate(&call.op)).collect();
+    let decided = calls.iter().filter_map(|(name, call)| describe_decision(name, call));
+    let decided_gates = gates.iter().filter_map(|gate| describe_decision(&gate.name, fold.call(&gate.name)?));
+    let said: Vec<String> = decided.chain(decided_gates).collect();
+    // Where the run stopped at the held call, its reason says so.
+    let is_told = |name: &str| said.is_empty() && fold.stopped_at() == Some(name);
+    let held = calls.iter().filter(|(name, call)| call.is_held() && !is_told(name));
+    let held: Vec<String> = held.map(|(name, _)| format!("{name} is held, and not decided about")).collect();
     // A process that has the run goes on with it.
-    if said.is_empty() || journal.is_run_held(&run.id) {
+    if said.is_empty() && held.is_empty() || journal.is_run_held(&run.id) {
         return None;
     }
     // By a no the run ends, whatever else it was asked about.
     let is_rejected = gates.iter().any(|gate| gate.find_rejecter().is_some());
     let awaited = list_awaited_gates(&fold).into_iter().next().filter(|_| !is_rejected);
-    let waits = awaited.map(|gate| format!("; an approval is waited for at {gate}"));
-    Some(format!("{}, and the run has not gone on yet{}", said.join(", "), waits.unwrap_or_default()))
+    let waits = awaited.map(|gate| format!("an approval is waited for at {gate}"));
+    let not_gone_on = format!("{}, and the run has not gone on yet", said.join(", "));
+    let parts = Some(not_gone_on).filter(|_| !said.is_empty()).into_iter().chain(held).chain(waits);
+    // What it stopped at before somebody decided about that is over.
+    let since = run.reason.clone().filter(|_| gates.is_empty() && fold.stopped_at().is_none());
+    Some(parts.chain(since).collect::<Vec<_>>().join("; "))
 }
 
 /// Returns the gates about which somebody has decided, and with which the run has not gone on. What does not read is said

@@ -180,6 +180,20 @@ fn beside_a_rejected_gate_nothing_is_waited_for() {
     }
     assert!(next_line(&shown).starts_with("redrill resume "), "{shown}");
     assert!(next_line(&listed).starts_with("redrill resume "), "{listed}");
+    let beside = "/parallel#0/1/approve#0";
+    for given in [
+        &["runs", "decide", "last", beside, "fail"][..],
+        &["approve", "last"],
+        &["approve", "last", "approve"],
+    ] {
+        let refused = env.run_cli(given);
+        assert!(refused.code == 2 && next_line(&refused).starts_with("redrill resume "), "{refused}");
+        assert_eq!(
+            refused.stderr.contains(&format!("name it: '{beside}'")),
+            given[0] == "approve",
+            "{refused}"
+        );
+    }
     assert_eq!(follow(&env, listed), "failed");
     assert!(!env.sandbox_effects().contains_key("backup.create"), "nothing was approved");
 }

@@ -1,6 +1,7 @@
 //! What is printed to be typed next, typed: whatever a run came to, the last line that it prints brings it on.
 
 mod gates;
+mod given_up;
 mod old_runs;
 mod sessions;
 mod targets;
@@ -92,6 +93,29 @@ fn a_held_call_is_brought_on_by_what_is_printed() {
     let decided = type_line(&env, &next_line(&held));
     assert!(next_line(&decided).starts_with("redrill resume "), "{decided}");
     assert_eq!(follow(&env, decided), "failed");
+}
+
+#[test]
+fn what_is_held_is_told_where_the_run_stopped_for_another_reason_since() {
+    let script = format!("backup::create(params.db, #{{ label: \"one\" }}); {FAILING}");
+    let env = env_with(&script);
+    let held = env.run_cli(&["run", "r.rhai", "--hold"]);
+    assert_eq!(held.code, 3, "{held}");
+    env.write_file("r.rhai", &sandbox_runbook(NEEDS, &script.replace("one", "two")));
+    let dropped = env.run_cli(&["resume", "last", "--edited"]);
+    assert_eq!(dropped.code, 5, "{dropped}");
+    let listed = env.run_cli(&["runs", "list"]);
+    for shown in [&dropped, &listed, &env.run_cli(&["runs", "show", "last"])] {
+        assert_eq!(next_line(shown), next_line(&held), "{shown}");
+    }
+    assert!(listed.stderr.contains("/db::execute#0 is held, and not decided about; the call "), "{listed}");
+    assert_eq!(env.run_cli(&["runs", "decide", "last", "execute", "fail"]).code, 0);
+    let listed = env.run_cli(&["runs", "list"]);
+    assert!(
+        listed.stderr.contains("it is decided that /db::execute#0 failed, and the run has not"),
+        "{listed}"
+    );
+    assert_eq!(follow(&env, listed), "failed");
 }
 
 #[test]
