@@ -234,7 +234,7 @@ fn after_a_rollback_what_only_a_person_knows_is_decided_and_lost_branches_are_na
     assert!(given_up.stderr.trim_end().ends_with(&next) && given_up.stderr.contains(lost), "{given_up}");
     assert!(given_up.stderr.contains(&format!("redrill runs abandon {id} --leave")), "{given_up}");
     let decided = env.run_cli(&["runs", "decide", "last", "/db::execute#0", "fail"]);
-    assert!(decided.stderr.trim_end().ends_with(&format!("redrill resume {id}")), "{decided}");
+    assert!(decided.stderr.trim_end().ends_with(&format!("redrill runs abandon {id}")), "{decided}");
     let ended = env.run_cli(&["runs", "abandon", "last"]);
     assert!(ended.code == 0 && ended.stderr.contains(lost), "{ended}");
     assert_eq!(env.list_runs()[0]["left_behind"][0], lost);
