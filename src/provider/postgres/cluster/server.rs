@@ -8,7 +8,7 @@ use crate::{
         Code, Error, Result,
         host::{
             process::{self, TrackedProcess},
-            programs::Programs,
+            programs::{self, Programs},
         },
     },
 };
@@ -23,6 +23,8 @@ use std::{
 const START_POLLS_MAX: u32 = 1200;
 /// How often a server is polled before its shutdown is waited for no longer.
 const STOP_POLLS_MAX: u32 = 600;
+/// What was told to stop at once and is still there after so many polls, ten seconds, does not stop by itself.
+const KILL_AFTER_POLLS: u32 = 200;
 /// The time between two polls.
 const POLL_INTERVAL: Span = Span::from_millis(50);
 
@@ -140,6 +142,23 @@ fn describe_processes(left: &[TrackedProcess]) -> Option<String> {
     (!numbers.is_empty()).then(|| format!("still there: process {}", numbers.join(", ")))
 }
 
+/// Stops the server of `data` at once, as [`stop_server`] does, also one that is only starting and was given this `log`: until
+/// it runs its program and works in its folder, nothing else tells that it is there, and it would come up in what is removed.
+///
+/// # Errors
+/// As [`stop_server`].
+pub(in super::super) async fn stop_server_at_once(clock: &dyn Clock, data: &Path, log: &Path) -> Result<()> {
+    for _ in 0..KILL_AFTER_POLLS {
+        match process::find_program_started_with(data.as_os_str()) {
+            Some(server) => server.signal(Signal::QUIT),
+            None if programs::is_log_in_use(log) => {}
+            None => break,
+        }
+        clock.sleep(POLL_INTERVAL).await;
+    }
+    stop_server(clock, data, ShutdownMode::Immediate).await
+}
+
 /// Stops the server of `data` and returns when no process of it is left; stopping what does not run is no error.
 ///
 /// # Errors
@@ -151,8 +170,7 @@ pub(in super::super) async fn stop_server(clock: &dyn Clock, data: &Path, mode: 
         if left.is_empty() {
             return Ok(());
         }
-        // What was told to stop at once and is still there after ten seconds does not stop by itself.
-        if mode == ShutdownMode::Immediate && step >= 200 {
+        if mode == ShutdownMode::Immediate && step >= KILL_AFTER_POLLS {
             for child in &left {
                 child.signal(Signal::KILL);
             }
@@ -162,4 +180,25 @@ pub(in super::super) async fn stop_server(clock: &dyn Clock, data: &Path, mode: 
     let left = describe_processes(&list_server_processes(data)).unwrap_or_else(|| "gone only now".into());
     let message = format!("the server in `{}` was told to stop, and does not yet: {left}", data.display());
     Err(Error::new(Code::Timeout, message).with_hint("look at its log, and end what holds it"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::SystemClock;
+    use rustix::fs::{FlockOperation, flock};
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_server_that_does_not_run_its_program_yet_is_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (data, log) = (folder.path().join("data"), folder.path().join("server-1.log"));
+        let begun = fs::File::create(&log).expect("a log");
+        flock(&begun, FlockOperation::LockExclusive).expect("locked as by one that was begun");
+        let mut stopping = Box::pin(stop_server_at_once(&SystemClock, &data, &log));
+        let early = tokio::time::timeout(Duration::from_millis(60), &mut stopping).await;
+        assert!(early.is_err(), "it is told to be stopped: {early:?}");
+        drop(begun);
+        stopping.await.expect("nothing is left");
+    }
 }

@@ -71,6 +71,10 @@ impl LabLocation {
         self.folder.join("data")
     }
 
+    fn server_log_path(&self) -> PathBuf {
+        self.folder.join("server.log")
+    }
+
     /// Where the data is while it is being made.
     fn unfinished_data_folder(&self) -> PathBuf {
         self.folder.join("data.partial")
@@ -139,10 +143,8 @@ pub async fn remove_lab(state: &Path) -> Result<LabStatus> {
     }
     disk::remove_folder(records.target_folder())?;
     if let Some(location) = record_file::read_record::<LabLocation>(&LabLocation::record_path(state))? {
-        if let Some(starting) = process::find_program_started_with(location.data_folder().as_os_str()) {
-            starting.signal(rustix::process::Signal::QUIT);
-        }
-        server::stop_server(&SystemClock, &location.data_folder(), server::ShutdownMode::Immediate).await?;
+        server::stop_server_at_once(&SystemClock, &location.data_folder(), &location.server_log_path())
+            .await?;
         kill_processes_below_and_wait(&location.folder).await;
         // What `initdb` had started is not named after the folder, and works in it.
         server::stop_server(
@@ -278,7 +280,7 @@ fn render_settings(programs: &Programs, location: &LabLocation) -> String {
 }
 
 async fn start_server(programs: &Programs, location: &LabLocation) -> Result<()> {
-    let (data, log) = (location.data_folder(), location.folder.join("server.log"));
+    let (data, log) = (location.data_folder(), location.server_log_path());
     for step in 0..START_POLLS_MAX {
         if server::find_server(&data).is_some() {
             if location.address().connect().await.is_ok() {

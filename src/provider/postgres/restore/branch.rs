@@ -86,13 +86,14 @@ pub(in super::super) async fn poll_branch(cluster: &Cluster, job: &Job) -> Resul
     }
     match advance_branch(cluster, record.clone()).await {
         Ok(observed) => Ok(observed),
-        Err(error) => match remove_branch(cluster, record).await {
-            Ok(()) => Ok(JobStatus::Failed(error)),
-            Err(left) => {
-                let left_behind = left.left_behind;
-                Ok(JobStatus::Failed(Error { left_behind, ..error }.with_side_effects()))
-            }
-        },
+        Err(error) => {
+            // What was begun before it failed is in its record as it was saved last.
+            let saved = find_branch_of_job(cluster, job).ok().flatten().unwrap_or(record);
+            Ok(JobStatus::Failed(match remove_branch(cluster, saved).await {
+                Ok(()) => error,
+                Err(left) => Error { left_behind: left.left_behind, ..error }.with_side_effects(),
+            }))
+        }
     }
 }
 
@@ -260,7 +261,7 @@ async fn remove_own_branch(cluster: &Cluster, mut record: BranchRecord) -> Resul
     record.phase = BranchPhase::Removing;
     cluster.records.save_branch(&record)?;
     copying::kill_copy(cluster, &record.copy).await;
-    restored_copy::stop_recovering_server(cluster, &record.copy.data_folder()).await?;
+    restored_copy::stop_recovering_server(cluster, &record.copy, &record.copy.data_folder()).await?;
     disk::remove_folder(&record.copy.folder)?;
     disk::remove_folder(&record.copy.socket)?;
     cluster.records.remove_branch_record(&record.name)

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::provider::{
     Result,
-    host::{disk, process, programs::Programs},
+    host::{disk, programs::Programs},
     model::{JobStatus, Progress},
     postgres::{
         cluster::{Cluster, server},
@@ -23,7 +23,6 @@ use crate::provider::{
     },
 };
 use async_trait::async_trait;
-use rustix::process::Signal;
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -160,13 +159,10 @@ pub(super) async fn poll_recovery(
     }
 }
 
-/// Stops at once the server that recovers in `data`, also one that is only starting.
+/// Stops at once the server that recovers a copy in `data`, also one that is only starting.
 ///
 /// # Errors
 /// [`crate::provider::Code::Timeout`] when it does not end.
-pub(super) async fn stop_recovering_server(cluster: &Cluster, data: &Path) -> Result<()> {
-    if let Some(starting) = process::find_program_started_with(data.as_os_str()) {
-        starting.signal(Signal::QUIT);
-    }
-    server::stop_server(cluster.clock.as_ref(), data, server::ShutdownMode::Immediate).await
+pub(super) async fn stop_recovering_server(cluster: &Cluster, copy: &CopyRecord, data: &Path) -> Result<()> {
+    server::stop_server_at_once(cluster.clock.as_ref(), data, &copy.recovery_log_path()).await
 }

@@ -41,7 +41,7 @@ async fn put_old_data_back(cluster: &Cluster, record: &RestoreRecord) -> Result<
     copying::kill_copy(cluster, &record.copy).await;
     checksums::kill_verification_and_wait(cluster.clock.as_ref(), &record.copy.data_folder()).await;
     if record.aside.is_dir() {
-        restored_copy::stop_recovering_server(cluster, &record.data).await?;
+        restored_copy::stop_recovering_server(cluster, &record.copy, &record.data).await?;
         exchange::move_old_data_back(&record.data, &record.aside, &record.copy.data_folder())?;
     }
     cluster_server::restart_old_server(cluster, &programs, record).await

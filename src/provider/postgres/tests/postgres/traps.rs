@@ -160,7 +160,8 @@ async fn t9_a_branch_that_leads_out_is_never_ready() {
     assert_eq!(error.code, Code::Refused, "{error:?}");
     assert!(error.message.contains("99999"), "{error:?}");
     assert!(outside.join("rows").exists());
-    assert!(lab.branches().expect("branches").list().await.expect("lists").is_empty());
+    let left = lab.branches().expect("branches").list().await.expect("lists");
+    assert!(left.is_empty(), "{left:?} {error:?}");
 }
 
 #[tokio::test]
