@@ -25,13 +25,21 @@ pub(super) fn draw_faults(seed: u64, process: u32, point: &Point) -> impl Iterat
     hash.update(process.to_be_bytes());
     hash.update(format!("{point:?}"));
     let dice: [u8; 32] = hash.finalize().into();
-    draw_fault(seed, point, &dice)
+    draw_held_refusal(point, &dice)
         .into_iter()
+        .chain(draw_fault(seed, point, &dice))
         .chain(draw_take_over_fault(point, &dice))
         .chain(draw_clock_jump_fault(point, &dice))
         .chain(draw_colleague_fault(point, &dice))
         .chain(draw_gate_fault(point, &dice))
         .chain(draw_lag(point, &dice))
+}
+
+/// Returns the fault of a request that is refused, and whose call a person holds, if other dice than those of a request's fault
+/// have it.
+fn draw_held_refusal(point: &Point, dice: &[u8; 32]) -> Option<Fault> {
+    let is_drawn = matches!(point.at, PointKind::Acts(_)) && dice[12].is_multiple_of(24);
+    is_drawn.then_some(Fault::HeldRefusal)
 }
 
 /// Returns the fault of a read that is answered from an old world, if the dice have it: only in a call that changes

@@ -2,7 +2,7 @@
 
 use super::{
     invariants::{Violation, count_effects},
-    operators::OperatorAct,
+    operators::{OperatorAct, TrueDecision},
     points::Fault,
     scenario_result::ScenarioResult,
 };
@@ -37,12 +37,12 @@ pub(super) fn check_edited_run(undisturbed: &[&ScenarioResult], result: &Scenari
     found.into_iter().map(|what| Violation::new(EDITED, what)).collect()
 }
 
-/// Returns whether nothing happened to a run but that it stood still and its text was edited.
+/// Returns whether nothing happened to a run but that it stood still, its text was edited, and a call that failed made anew.
 fn is_only_edited(result: &ScenarioResult) -> bool {
-    let stands_still = |fault: Fault| matches!(fault, Fault::Crash | Fault::Absence);
+    let stands_still = |fault: Fault| matches!(fault, Fault::Crash | Fault::Absence | Fault::HeldRefusal);
     let mut acts = result.acts.iter().map(|(_, act)| act);
     !result.acts.is_empty()
-        && acts.all(|act| matches!(act, OperatorAct::Edit(_)))
+        && acts.all(|act| matches!(act, OperatorAct::Edit(_) | OperatorAct::Decide(TrueDecision::Redo)))
         && result.faults.iter().all(|struck| stands_still(struck.fault))
 }
 

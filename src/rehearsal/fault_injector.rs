@@ -101,6 +101,8 @@ enum Aftermath {
     Rejection,
     /// Nobody is there to be asked.
     Absence,
+    /// The call that failed is held, where a person is asked about it.
+    Hold,
 }
 
 impl FaultInjector {
@@ -214,6 +216,10 @@ impl FaultInjector {
                     state.aftermath = Some(Aftermath::Rejection);
                     state.failed += 1;
                 }
+                Some(Fault::HeldRefusal) => {
+                    state.aftermath = Some(Aftermath::Hold);
+                    state.failed += 1;
+                }
                 Some(fault) if fault.fails_request() => state.failed += 1,
                 Some(_) | None => {}
             }
@@ -235,6 +241,7 @@ impl FaultInjector {
                 drop(self.stop_requester.request_stop("another process"));
                 outcome
             }
+            Some(Fault::HeldRefusal) => RequestOutcome::Refused,
             Some(Fault::Rejection | Fault::Absence) | None => RequestOutcome::Served,
         }
     }
@@ -384,17 +391,18 @@ impl RunObserver for FaultInjector {
         (forks.path == path).then_some(forks.order)
     }
 
-    /// Approves, unless a fault has something else in store. Whatever else is asked, nobody is there.
+    /// Approves, unless a fault has something else in store, and holds a failed call where that is. About anything else, nobody is there.
     fn ask_person(&self, question: &Question, _: &Withdrawal) -> Option<Answer> {
-        let Question::Approval { .. } = question else { return None };
         let mut state = self.lock_state();
-        let choice = match state.aftermath {
-            Some(Aftermath::Absence) => return None,
-            Some(Aftermath::Rejection) => {
+        let choice = match (question, state.aftermath) {
+            (Question::FailedCall { .. }, Some(Aftermath::Hold)) => Choice::Hold,
+            (Question::Approval { .. }, Some(Aftermath::Absence)) => return None,
+            (Question::Approval { .. }, Some(Aftermath::Rejection)) => {
                 state.aftermath = None;
                 Choice::Reject
             }
-            _ => Choice::Approve,
+            (Question::Approval { .. }, _) => Choice::Approve,
+            _ => return None,
         };
         Some(Answer { choice, by: PERSON.into() })
     }

@@ -31,7 +31,7 @@ pub(super) enum OperatorAct {
     Abandon,
     /// `runs abandon --leave`.
     Leave,
-    /// `runs decide`, if the run is undecided, then `resume`.
+    /// `runs decide`, if the run is undecided or a call is held, then `resume`.
     Decide(TrueDecision),
     /// The clock is set back, then `resume`.
     ClockBack,
@@ -87,6 +87,14 @@ pub(super) const ACTS_AT_GATE: &[(&str, OperatorAct)] = &[
     ("leave", OperatorAct::Leave),
 ];
 
+/// What an operator does with a run of which a failed call is held, as scenarios name it.
+pub(super) const ACTS_AT_HELD_CALL: &[(&str, OperatorAct)] = &[
+    ("decide-redo", OperatorAct::Decide(TrueDecision::Redo)),
+    ("decide-fail", OperatorAct::Decide(TrueDecision::Fail)),
+    ("abandon", OperatorAct::Abandon),
+    ("leave", OperatorAct::Leave),
+];
+
 /// What goes wrong where a person is asked about an edited text: the word for it in the names of scenarios, the fault,
 /// and the fault in words.
 pub(super) const FAULTS_AT_EDIT_GATE: &[(&str, Fault, &str)] = &[
@@ -119,9 +127,9 @@ impl OperatorAct {
             Self::RejectLate => "after three days, `reject`",
             Self::Abandon => "it is given up: `runs abandon`",
             Self::Leave => "it is given up as it is: `runs abandon --leave`",
-            Self::Decide(TrueDecision::Redo) => "where it is undecided, `runs decide … redo`",
-            Self::Decide(TrueDecision::Fail) => "where it is undecided, `runs decide … fail`",
-            Self::Decide(TrueDecision::Done(_)) => "where it is undecided, `runs decide … done`",
+            Self::Decide(TrueDecision::Redo) => "where it is undecided or held, `runs decide … redo`",
+            Self::Decide(TrueDecision::Fail) => "where it is undecided or held, `runs decide … fail`",
+            Self::Decide(TrueDecision::Done(_)) => "where it is undecided or held, `runs decide … done`",
             Self::ClockBack => "the clock is set 30 minutes back",
             Self::ClockForward => "the clock is set 3 hours forward",
             Self::Reboot => "the machine is booted anew",

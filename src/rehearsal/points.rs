@@ -125,6 +125,7 @@ impl Fault {
             | Fault::ClockJump(_)
             | Fault::Rejection
             | Fault::Absence
+            | Fault::HeldRefusal
             | Fault::Request(RequestOutcome::BesideColleague(_)) => FaultFamily::Operators,
             Fault::Request(_) if self.makes_answer_untrue() => FaultFamily::Late,
             Fault::Request(_) => FaultFamily::Api,
@@ -141,6 +142,7 @@ impl Fault {
             }
             Fault::Rejection => "rejected",
             Fault::Absence => "nobody there to be asked",
+            Fault::HeldRefusal => "refused, and held by the person who is asked,",
             Fault::Silence(RequestOutcome::Lost) => "lost, and nothing answered after that,",
             Fault::Silence(_) => "served, no answer, and nothing answered after that,",
             Fault::Request(RequestOutcome::Served) => "served",
@@ -173,7 +175,7 @@ impl Fault {
     /// otherwise for it.
     pub(super) fn fails_request(self) -> bool {
         match self {
-            Fault::Rejection => true,
+            Fault::Rejection | Fault::HeldRefusal => true,
             Fault::Crash | Fault::TakeOver(_) | Fault::Silence(_) | Fault::ClockJump(_) | Fault::Absence => {
                 false
             }
@@ -224,6 +226,8 @@ pub(super) enum Fault {
     Rejection,
     /// Nobody is there whom the process could ask for an approval.
     Absence,
+    /// A request is refused, and a person who is asked about the failed call holds it.
+    HeldRefusal,
 }
 
 /// A fault that struck.

@@ -3,7 +3,7 @@
 use super::{
     fault_plan::FaultPlan,
     limits::ProcessLimits,
-    operators::{EditAct, OperatorAct},
+    operators::{EditAct, OperatorAct, TrueDecision},
     points::{Fault, Point, PointKind, Visit},
     runbook_rules::RunbookRules,
     scenario_result::ScenarioResult,
@@ -170,7 +170,9 @@ impl<'a> ScenarioRunner<'a> {
             act.move_clock(&scene.clock);
             match &act {
                 OperatorAct::Abandon => scene.is_given_up = true,
-                OperatorAct::Decide(decision) if status == RunStatus::Undecided => {
+                OperatorAct::Decide(decision)
+                    if matches!(status, RunStatus::Undecided | RunStatus::Waiting) =>
+                {
                     scene.decide_call(decision)?;
                 }
                 OperatorAct::ApproveLate | OperatorAct::RejectLate => {
@@ -196,6 +198,9 @@ impl<'a> ScenarioRunner<'a> {
                 _ => {}
             }
             scene.acts.push((process as usize, act));
+        } else if status == RunStatus::Waiting && scene.decide_call(&TrueDecision::Redo)? {
+            // Whoever holds a call decides in the end, whatever came of the edit meanwhile.
+            scene.acts.push((process as usize, OperatorAct::Decide(TrueDecision::Redo)));
         }
         if scene.is_given_up {
             let edited = scene.edited_to_give_up()?;

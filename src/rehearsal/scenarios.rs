@@ -6,8 +6,8 @@ use super::{
     forks::list_fork_scenarios,
     lags::{lagging_scenarios, may_lag},
     operators::{
-        ACTS_AFTER_DEATH, ACTS_AT_GATE, EditAct, FAULTS_AT_EDIT_GATE, OperatorAct, clock_jump_fault_at,
-        outage_outcomes_at, take_over_fault_at,
+        ACTS_AFTER_DEATH, ACTS_AT_GATE, ACTS_AT_HELD_CALL, EditAct, FAULTS_AT_EDIT_GATE, OperatorAct,
+        clock_jump_fault_at, outage_outcomes_at, take_over_fault_at,
     },
     points::{
         DELAY_PAST_TIMEOUT, DELAY_WITHIN_TIMEOUT, Fault, FaultFamily, FaultSelection, HELD_BACK,
@@ -103,18 +103,19 @@ impl ScenarioSet {
     ) -> Result<Self, (String, &'static str)> {
         let calls = list_rehearsed_calls(visits);
         let mut scenarios = vec![undisturbed_scenario()];
-        let mut deaths = Vec::new();
+        let mut standstills = Vec::new();
         for (number, call) in calls.iter().enumerate() {
             let own: Vec<&Point> = visits.iter().map(|p| &p.point).filter(|p| p.call == call.name).collect();
             let crashes: Vec<_> =
                 own.iter().filter_map(|point| crash_scenario(number, point, &own)).collect();
-            let died: Vec<_> =
-                crashes.iter().filter_map(|crash| ProcessDeath::from_crash(number, crash, &own)).collect();
+            let died = crashes.iter().filter_map(|crash| Standstill::from_crash(number, crash, &own));
+            let held = own.iter().filter_map(|point| Standstill::from_refusal(number, point));
+            let stopped: Vec<_> = died.chain(held).collect();
             scenarios.extend(crashes);
             scenarios.extend(own.iter().flat_map(|point| request_fault_scenarios(number, point, &own)));
             scenarios.extend(lagging_scenarios(number, &own));
-            scenarios.extend(died.iter().flat_map(ProcessDeath::list_operator_scenarios));
-            deaths.extend(died);
+            scenarios.extend(stopped.iter().flat_map(Standstill::list_operator_scenarios));
+            standstills.extend(stopped);
             let result = visits.iter().find_map(|v| v.result.as_ref().filter(|_| v.point.call == call.name));
             scenarios.extend(own.iter().flat_map(|point| {
                 operator_scenarios(number, point, result.filter(|_| is_last_act(point, &own)))
@@ -123,8 +124,8 @@ impl ScenarioSet {
             scenarios.extend(gate.into_iter().flat_map(|gate| gate_scenarios(number, gate, edits)));
         }
         scenarios.extend(list_fork_scenarios(&calls));
-        scenarios.extend(edit_scenarios(&deaths, edits));
-        scenarios.extend(edit_gate_scenarios(&calls, &deaths, edits));
+        scenarios.extend(edit_scenarios(&standstills, edits));
+        scenarios.extend(edit_gate_scenarios(&calls, &standstills, edits));
         let mut set = Self { calls, scenarios };
         if let Some(only) = &request.only {
             set.select_scenario(only, request.faults, edits)?;
@@ -228,37 +229,47 @@ fn request_fault_scenarios(number: usize, point: &Point, own: &[&Point]) -> Vec<
 /// The deaths after which an operator does something else than resume: each leaves the call in another state.
 const OPERATED_DEATHS: &[&str] = &["after-begin", "after-effect", "after-accepted", "after-record"];
 
-/// A death of the process after which an operator does something else than resume.
-struct ProcessDeath<'a> {
-    /// The number of its call.
+/// A run that stands still, and of which an operator does something else than resume it.
+struct Standstill<'a> {
+    /// The number of the call in which it stopped.
     number: usize,
     point: &'a Point,
+    /// What happened there: the process died, or a failed call is held.
+    fault: Fault,
     /// The word for it, in the names of scenarios.
     word: String,
 }
 
-impl<'a> ProcessDeath<'a> {
+impl<'a> Standstill<'a> {
     fn from_crash(number: usize, crash: &Scenario, own: &[&'a Point]) -> Option<Self> {
-        let (FaultPlan::One(at, _), Some((_, death))) = (&crash.plan, crash.cell) else { return None };
+        let (FaultPlan::One(at, fault), Some((_, death))) = (&crash.plan, crash.cell) else { return None };
         let point = own.iter().copied().find(|point| *point == at)?;
         let word = crash.id.rsplit(':').next().filter(|_| OPERATED_DEATHS.contains(&death))?.to_owned();
-        Some(Self { number, point, word })
+        Some(Self { number, point, fault: *fault, word })
     }
 
-    /// Returns the scenarios in which an operator gives the run up after the death, or the clock is another.
+    /// Returns the run of which a call is held that failed at the first request of its kind.
+    fn from_refusal(number: usize, point: &'a Point) -> Option<Self> {
+        let PointKind::Acts(request) = point.at else { return None };
+        let word = format!("{request}-held");
+        (point.nth == 0).then_some(Self { number, point, fault: Fault::HeldRefusal, word })
+    }
+
+    /// Returns the scenarios in which an operator gives the run up, or decides, or the clock is another.
     fn list_operator_scenarios(&self) -> Vec<Scenario> {
+        let acts = if self.fault == Fault::HeldRefusal { ACTS_AT_HELD_CALL } else { ACTS_AFTER_DEATH };
         let operator_scenario =
             |(word, act): &(&'static str, OperatorAct)| self.operator_scenario(word, word, act.clone());
-        ACTS_AFTER_DEATH.iter().map(operator_scenario).collect()
+        acts.iter().map(operator_scenario).collect()
     }
 
-    /// Returns the scenario in which an operator does this after the death.
+    /// Returns the scenario in which an operator does this.
     fn operator_scenario(&self, word: &str, kind: &'static str, act: OperatorAct) -> Scenario {
-        let Self { number, point, word: death } = self;
+        let Self { number, point, fault, word: stop } = self;
         Scenario {
-            id: format!("operator:{number}:{death}:{word}"),
+            id: format!("operator:{number}:{stop}:{word}"),
             cell: Some((*number, kind)),
-            plan: FaultPlan::Operated(Point::clone(point), Fault::Crash, act),
+            plan: FaultPlan::Operated(Point::clone(point), *fault, act),
         }
     }
 }
@@ -266,27 +277,27 @@ impl<'a> ProcessDeath<'a> {
 /// How many scenarios an edit of each kind is played in: some of everywhere in the text, and of everywhere in the run.
 const SCENARIOS_PER_EDIT_KIND: usize = 16;
 
-/// Returns the scenarios in which the text is edited after a death: few of all pairs there are, spread over both.
-fn edit_scenarios(deaths: &[ProcessDeath<'_>], edits: &[Arc<EditedRunbook>]) -> Vec<Scenario> {
+/// Returns the scenarios in which the text is edited of a run that stands still: few of all pairs there are, spread over both.
+fn edit_scenarios(standstills: &[Standstill<'_>], edits: &[Arc<EditedRunbook>]) -> Vec<Scenario> {
     // A run that has ended is not taken up any more.
-    let deaths: Vec<_> =
-        deaths.iter().filter(|death| death.point.at != PointKind::Added("finished")).collect();
+    let open: Vec<_> =
+        standstills.iter().filter(|stop| stop.point.at != PointKind::Added("finished")).collect();
     let mut scenarios: Vec<Scenario> = Vec::new();
     for (turn, kind) in EDIT_KINDS.into_iter().enumerate() {
         let own: Vec<_> = edits.iter().filter(|edited| edited.edit.kind == kind).collect();
-        if own.is_empty() || deaths.is_empty() {
+        if own.is_empty() || open.is_empty() {
             continue;
         }
         for nth in 0..SCENARIOS_PER_EDIT_KIND {
             let edited = own[nth * own.len() / SCENARIOS_PER_EDIT_KIND];
-            let death = deaths[spread_index(nth * EDIT_KINDS.len() + turn, deaths.len())];
+            let stop = open[spread_index(nth * EDIT_KINDS.len() + turn, open.len())];
             let act = EditAct {
                 edited: Arc::clone(edited),
                 approves: false,
                 gives_up: nth % 4 == 3,
                 at_gate: None,
             };
-            let scenario = death.operator_scenario(&edited.edit.name, kind.word(), OperatorAct::Edit(act));
+            let scenario = stop.operator_scenario(&edited.edit.name, kind.word(), OperatorAct::Edit(act));
             if scenarios.iter().all(|known| known.id != scenario.id) {
                 scenarios.push(scenario);
             }
@@ -299,26 +310,26 @@ fn edit_scenarios(deaths: &[ProcessDeath<'_>], edits: &[Arc<EditedRunbook>]) -> 
 const SCENARIOS_PER_EDIT_GATE_FAULT: usize = 6;
 
 /// Returns the scenarios in which the text is edited behind a gate that was passed, and is not simply approved where that is
-/// asked: by edits that put something in, after deaths that are spread over what comes behind the gate.
+/// asked: by edits that put something in, of runs that stand still at places spread over what comes behind the gate.
 fn edit_gate_scenarios(
     calls: &[RehearsedCall],
-    deaths: &[ProcessDeath<'_>],
+    standstills: &[Standstill<'_>],
     edits: &[Arc<EditedRunbook>],
 ) -> Vec<Scenario> {
     let Some(gate) = calls.iter().position(|call| call.op == APPROVE) else { return Vec::new() };
-    let behind: Vec<_> = deaths.iter().filter(|death| death.number > gate).collect();
+    let behind: Vec<_> = standstills.iter().filter(|stop| stop.number > gate).collect();
     let own: Vec<_> = edits.iter().filter(|edited| edited.edit.kind == EditKind::Add).collect();
     let mut scenarios: Vec<Scenario> = Vec::new();
     for (turn, (word, fault, _)) in FAULTS_AT_EDIT_GATE.iter().enumerate() {
         for nth in 0..SCENARIOS_PER_EDIT_GATE_FAULT {
             // Edits near the end of the text come after most of what was done.
             let edited = own.get((own.len() * (nth + 1) / SCENARIOS_PER_EDIT_GATE_FAULT).saturating_sub(1));
-            let death = behind.get(spread_index(nth * FAULTS_AT_EDIT_GATE.len() + turn, behind.len()));
-            let (Some(edited), Some(death)) = (edited, death) else { continue };
+            let stop = behind.get(spread_index(nth * FAULTS_AT_EDIT_GATE.len() + turn, behind.len()));
+            let (Some(edited), Some(stop)) = (edited, stop) else { continue };
             let edited = Arc::clone(edited);
             let id = format!("gate-of-{}:{word}", edited.edit.name);
             let act = EditAct { edited, approves: false, gives_up: false, at_gate: Some(*fault) };
-            let scenario = death.operator_scenario(&id, EditKind::Add.word(), OperatorAct::Edit(act));
+            let scenario = stop.operator_scenario(&id, EditKind::Add.word(), OperatorAct::Edit(act));
             if scenarios.iter().all(|known| known.id != scenario.id) {
                 scenarios.push(scenario);
             }

@@ -243,13 +243,16 @@ impl<'a> RunningScenario<'a> {
         }
     }
 
-    /// Decides, as a person, about the call at which the run stopped.
-    pub(super) fn decide_call(&self, decision: &TrueDecision) -> Result<(), Refusal> {
+    /// Decides, as a person, about the call at which the run stopped, and returns whether there is one.
+    pub(super) fn decide_call(&self, decision: &TrueDecision) -> Result<bool, Refusal> {
         let journal = &self.resources.journal;
         match DecidableCall::acquire(journal, RUN_ID, "", true) {
-            Ok(call) => Ok(call.record_decision(journal, &decision.to_decision(), "the rehearsal".into())?),
+            Ok(call) => {
+                call.record_decision(journal, &decision.to_decision(), PERSON.into())?;
+                Ok(true)
+            }
             Err(DecisionRefusal::Journal(error)) => Err(error.into()),
-            Err(_) => Ok(()),
+            Err(_) => Ok(false),
         }
     }
 }
