@@ -173,7 +173,10 @@ impl<'a> ScenarioRunner<'a> {
                 OperatorAct::Decide(decision)
                     if matches!(status, RunStatus::Undecided | RunStatus::Waiting) =>
                 {
-                    scene.decide_call(decision)?;
+                    if let Err(killed) = scene.decide_call(decision)? {
+                        scene.acts.push((process as usize, act));
+                        return Ok(Err(killed));
+                    }
                 }
                 OperatorAct::ApproveLate | OperatorAct::RejectLate => {
                     let approves = matches!(act, OperatorAct::ApproveLate);
@@ -198,9 +201,13 @@ impl<'a> ScenarioRunner<'a> {
                 _ => {}
             }
             scene.acts.push((process as usize, act));
-        } else if status == RunStatus::Waiting && scene.decide_call(&TrueDecision::Redo)? {
+        } else if status == RunStatus::Waiting {
             // Whoever holds a call decides in the end, whatever came of the edit meanwhile.
-            scene.acts.push((process as usize, OperatorAct::Decide(TrueDecision::Redo)));
+            match scene.decide_call(&TrueDecision::Redo)? {
+                Ok(true) => scene.acts.push((process as usize, OperatorAct::Decide(TrueDecision::Redo))),
+                Ok(false) => {}
+                Err(killed) => return Ok(Err(killed)),
+            }
         }
         if scene.is_given_up {
             let edited = scene.edited_to_give_up()?;

@@ -243,16 +243,24 @@ impl<'a> RunningScenario<'a> {
         }
     }
 
-    /// Decides, as a person, about the call at which the run stopped, and returns whether there is one.
-    pub(super) fn decide_call(&self, decision: &TrueDecision) -> Result<bool, Refusal> {
+    /// Decides, as a person, about the call at which the run stopped, and returns whether there is one. The process that records
+    /// that may die, too.
+    pub(super) fn decide_call(
+        &self,
+        decision: &TrueDecision,
+    ) -> Result<Result<bool, ProcessKilled>, Refusal> {
         let journal = &self.resources.journal;
-        match DecidableCall::acquire(journal, RUN_ID, "", true) {
+        let decide = || match DecidableCall::acquire(journal, RUN_ID, "", true) {
             Ok(call) => {
                 call.record_decision(journal, &decision.to_decision(), PERSON.into())?;
                 Ok(true)
             }
-            Err(DecisionRefusal::Journal(error)) => Err(error.into()),
+            Err(DecisionRefusal::Journal(error)) => Err(error),
             Err(_) => Ok(false),
+        };
+        match catch_unwind(AssertUnwindSafe(decide)) {
+            Ok(decided) => Ok(Ok(decided?)),
+            Err(_) => Ok(Err(ProcessKilled)),
         }
     }
 }
