@@ -2,7 +2,7 @@
 
 use super::{Decision, FoldedCall, Record, RunStatus};
 use serde_json::{Map, Value};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The gates of a text: a person approves what stands behind one.
 pub const APPROVE: &str = "approve";
@@ -85,6 +85,8 @@ pub(super) struct AddedRecords {
     pub(super) calls: BTreeSet<String>,
     /// The names of targets.
     pub(super) targets: BTreeSet<String>,
+    /// The gates that were withdrawn under a text before, and are asked about under this one, as they were.
+    pub(super) asked_anew: BTreeMap<String, FoldedCall>,
 }
 
 impl Editions {
@@ -115,7 +117,7 @@ impl Editions {
             Record::Resumed { .. } => self.is_stopped_at_mismatch = false,
             Record::EditAllowed { missing, .. } => self.allowance.add(missing),
             Record::EditReached { name } => drop(self.allowance.reached.insert(name.clone())),
-            Record::Begin { call, op, .. } => self.follow_begin(call, op, is_first),
+            Record::Begin { call: name, op, .. } => self.follow_begin(name, op, call, is_first),
             Record::End { call: name, op, .. } => self.follow_end(name, op, call, is_first),
             Record::Ending { .. } => self.trial = None,
             Record::Decided { call: name, decision, .. } => self.follow_decision(name, decision, call),
@@ -133,14 +135,18 @@ impl Editions {
 
     /// Follows the begin of a call: the edition in force counts from its first new effect. What had begun before, and is
     /// made again, is no effect of it; nothing has happened while it waits for a person.
-    fn follow_begin(&mut self, call: &str, op: &str, is_first: bool) {
+    fn follow_begin(&mut self, name: &str, op: &str, call: Option<&FoldedCall>, is_first: bool) {
         let Some(trial) = &mut self.trial else { return };
-        let is_new = is_first || trial.added.calls.contains(call);
-        match op {
-            EDIT_GATE => {}
-            APPROVE if is_new => {
+        let is_new = is_first || trial.added.calls.contains(name);
+        match (op, call) {
+            (EDIT_GATE, _) => {}
+            (APPROVE, _) if is_new => {
                 trial.has_asked = true;
-                trial.added.calls.insert(call.to_owned());
+                trial.added.calls.insert(name.to_owned());
+            }
+            (APPROVE, Some(withdrawn)) if withdrawn.is_withdrawn() => {
+                trial.has_asked = true;
+                trial.added.asked_anew.insert(name.to_owned(), withdrawn.clone());
             }
             _ if is_new => self.trial = None,
             _ => {}
@@ -165,6 +171,7 @@ impl Editions {
     fn follow_decision(&mut self, name: &str, decision: &Value, call: Option<&FoldedCall>) {
         let Some(trial) = &mut self.trial else { return };
         let is_own = trial.added.calls.contains(name)
+            || trial.added.asked_anew.contains_key(name)
             || call.is_some_and(|call| call.op == EDIT_GATE && call.edition == self.in_force);
         if !matches!(Decision::decode(decision), Ok(Decision::Approve { .. })) {
             self.take_approval_back(name);

@@ -192,20 +192,17 @@ impl RunFold {
     }
 
     /// Forgets what is dropped with an edition, where another one than `before` is in force now. With an edition that
-    /// is dropped goes its gate. With one that is only replaced goes its gate while that is open: one that is over
-    /// counts again once the replacing edition is dropped. What a gate was withdrawn for may not fail under another text,
-    /// which asks about it then.
+    /// is dropped goes its gate, and a gate of an earlier text that it asked about anew is withdrawn as before. With one that
+    /// is only replaced goes its gate while that is open: one that is over counts again once the replacing edition is dropped.
     fn forget_dropped(&mut self, before: u32, dropped: Option<AddedRecords>) {
         if self.editions.in_force != before {
-            let is_asked_anew = |call: &FoldedCall| {
-                call.op == EDIT_GATE && call.is_open() || call.op == APPROVE && call.is_withdrawn()
-            };
-            self.calls.retain(|_, call| !is_asked_anew(call));
+            self.calls.retain(|_, call| call.op != EDIT_GATE || !call.is_open());
         }
         if let Some(dropped) = dropped {
             let is_its_gate = |call: &FoldedCall| call.op == EDIT_GATE && call.edition == before;
             self.calls.retain(|name, call| !dropped.calls.contains(name) && !is_its_gate(call));
             self.targets.retain(|name, _| !dropped.targets.contains(name));
+            self.calls.extend(dropped.asked_anew);
         }
     }
 
@@ -469,9 +466,17 @@ impl RunFold {
         started.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Returns the script's own gates that are over, in the order of their names, each with how it ended.
+    /// Returns whether a gate was withdrawn under another text than the one in force: what it was withdrawn for may not fail
+    /// under this one, which asks about it then.
+    pub(super) fn is_gate_withdrawn_under_other_text(&self, name: &str) -> bool {
+        self.call(name).is_some_and(|gate| gate.is_withdrawn() && gate.edition != self.editions.in_force)
+    }
+
+    /// Returns the script's own gates that are over, in the order of their names, each with how it ended; not those that were
+    /// withdrawn, about which nobody was asked.
     pub fn ended_gates(&self) -> BTreeMap<String, GateEnd> {
-        let ended = self.calls.iter().filter(|(_, call)| call.op == APPROVE && !call.is_open());
+        let is_over = |call: &FoldedCall| !call.is_open() && !call.is_withdrawn();
+        let ended = self.calls.iter().filter(|(_, call)| call.op == APPROVE && is_over(call));
         let end_of = |call: &FoldedCall| match call.outcome() {
             _ if call.edition != self.editions.in_force => GateEnd::UnderEarlierText,
             Some(Outcome::Ok(_)) => GateEnd::Approved,

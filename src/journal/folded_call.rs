@@ -67,7 +67,7 @@ pub struct Attempt {
 
 impl FoldedCall {
     /// Returns whether the call was about to take effect, or to wait for somebody, at least once.
-    pub(super) fn may_have_effect(&self) -> bool {
+    pub fn may_have_effect(&self) -> bool {
         self.attempts.iter().any(|attempt| attempt.key.is_some())
     }
 

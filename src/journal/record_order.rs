@@ -90,9 +90,11 @@ fn check_decidable(name: &str, call: Option<&FoldedCall>) -> Result<(), IllegalR
     }
 }
 
-/// Checks that a call may be begun: it is new, or somebody decided that it is done again.
+/// Checks that a call may be begun: it is new, or somebody decided that it is done again, or it is a gate about which nobody was
+/// asked, and an edited text asks.
 fn check_startable(name: &str, call: Option<&FoldedCall>) -> Result<(), IllegalRecord> {
     match call {
+        Some(call) if call.is_withdrawn() => Ok(()),
         Some(call) if !call.is_open() => Err(IllegalRecord::CallFinished("begin", name.into())),
         Some(FoldedCall { decision: None, .. }) => Err(IllegalRecord::CallStartedTwice(name.into())),
         None | Some(_) => Ok(()),

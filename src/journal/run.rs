@@ -186,7 +186,13 @@ impl Run {
         self.read_fold(|fold| fold.call_names_of_operation(op))
     }
 
-    /// Returns the script's own gates that are over, in the order of their names, each with how it ended.
+    /// Returns whether a gate was withdrawn under another text than the one in force.
+    pub fn is_gate_withdrawn_under_other_text(&self, name: &str) -> bool {
+        self.read_fold(|fold| fold.is_gate_withdrawn_under_other_text(name))
+    }
+
+    /// Returns the script's own gates that are over, in the order of their names, each with how it ended; not those that were
+    /// withdrawn, about which nobody was asked.
     pub fn ended_gates(&self) -> BTreeMap<String, GateEnd> {
         self.read_fold(RunFold::ended_gates)
     }

@@ -10,7 +10,7 @@
 use super::{
     decision::{ask_observer, waiting_since},
     edit_barrier::Frontier,
-    frontier::wait_at_frontier,
+    frontier::{wait_at_frontier, wait_at_frontier_unless_withdrawn},
     held_calls::end_handled_calls,
     observer::{Answer, Choice, Question},
     open_approval::ApprovalCover,
@@ -71,6 +71,9 @@ impl Approval<'_> {
         match self.context.call_state(self.name)? {
             CallState::Finished { op, args, outcome } => {
                 self.stop_unless_matches_record(&op, &args)?;
+                if self.may_be_withdrawn_no_more() && !self.wait_until_withdrawn()? {
+                    return self.ask_first();
+                }
                 self.deliver_outcome(outcome)
             }
             CallState::Started { .. } | CallState::NotStarted if self.context.is_settling() => {
@@ -86,6 +89,27 @@ impl Approval<'_> {
                 self.ask_first()
             }
         }
+    }
+
+    /// Returns whether the gate was withdrawn under another text than this one, which may handle what it was withdrawn for.
+    fn may_be_withdrawn_no_more(&self) -> bool {
+        !self.context.is_settling() && self.context.run.is_gate_withdrawn_under_other_text(self.name)
+    }
+
+    /// Waits until the rejection beside the gate has ended what both are in; returns false where the script has handled that.
+    fn wait_until_withdrawn(&self) -> Result<bool, NativeError> {
+        // The barrier is part of the run that it would keep.
+        let (context, name) = (Arc::downgrade(self.context), self.name.to_owned());
+        let is_withdrawn = move || {
+            let outlook =
+                context.upgrade().map(|run| run.rejections.gate_outlook(&name, &run.run.copy_fold()));
+            matches!(outlook, Some(GateOutlook::Withdrawn(_)))
+        };
+        if !is_withdrawn() {
+            let check = Box::new(is_withdrawn.clone());
+            wait_at_frontier_unless_withdrawn(self.context, || self.frontier(), Some(check))?;
+        }
+        Ok(is_withdrawn())
     }
 
     /// Goes by what was decided about exactly this, or asks.
@@ -136,12 +160,16 @@ impl Approval<'_> {
         if self.op == EDIT_GATE {
             return Ok(());
         }
-        wait_at_frontier(self.context, || Frontier {
+        wait_at_frontier(self.context, || self.frontier())
+    }
+
+    fn frontier(&self) -> Frontier {
+        Frontier {
             call: self.name.to_owned(),
             op: APPROVE.to_owned(),
             args: self.recorded_args(),
             at: self.at.to_owned(),
-        })
+        }
     }
 
     /// Returns the targets that an approval asked for now covers: those that the run has used, and those that its

@@ -42,6 +42,9 @@ pub(super) struct WaitingBranch {
     pub(super) rounds: watch::Receiver<u64>,
 }
 
+/// Tells, of a gate at a frontier, whether it is withdrawn: its branch goes on with that, and asks nothing.
+pub(super) type IsGateWithdrawn = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// What an edited script has not asked for when it comes to something new.
 pub(super) struct MissingCalls {
     pub(super) names: Vec<String>,
@@ -85,6 +88,8 @@ struct BarrierState {
     replaying: usize,
     /// The frontiers at which the other branches wait, each with the number of its branch.
     waiting: Vec<(u64, Frontier)>,
+    /// Of the gates among them that may be withdrawn meanwhile, by the number of its branch.
+    withdrawals: BTreeMap<u64, IsGateWithdrawn>,
     /// The number of the next branch that waits.
     next: u64,
     /// The branches that were let go on and have not yet.
@@ -213,6 +218,7 @@ impl EditBarrier {
         state.unstarted.clear();
         state.acting.clear();
         state.waiting.clear();
+        state.withdrawals.clear();
         state.replaying = 1;
     }
 
@@ -249,6 +255,7 @@ impl EditBarrier {
     pub(super) fn count_as_waiting(
         &self,
         frontier: Frontier,
+        withdrawal: Option<IsGateWithdrawn>,
     ) -> Option<(WaitingBranch, Option<MissingCalls>)> {
         let rounds = self.round.subscribe();
         let mut state = self.lock_state();
@@ -258,6 +265,7 @@ impl EditBarrier {
         let number = state.next;
         state.next += 1;
         state.waiting.push((number, frontier));
+        state.withdrawals.extend(withdrawal.map(|is_withdrawn| (number, is_withdrawn)));
         let missing = self.count_one_less_replaying(&mut state);
         Some((WaitingBranch { number, rounds }, missing))
     }
@@ -278,7 +286,7 @@ impl EditBarrier {
             return None;
         }
         state.replaying = state.replaying.saturating_sub(1);
-        if state.replaying > 0 || state.waiting.is_empty() {
+        if state.replaying > 0 || state.waiting.is_empty() || self.release_withdrawn(state) {
             return None;
         }
         let missing = self.find_missing_calls(state);
@@ -298,6 +306,25 @@ impl EditBarrier {
         self.release_script_branches(&mut state);
     }
 
+    /// Lets the branches go on whose gate is withdrawn; returns whether there are any.
+    fn release_withdrawn(&self, state: &mut BarrierState) -> bool {
+        let is_withdrawn = |number: &u64| state.withdrawals.get(number).is_some_and(|check| check());
+        let (go, stay): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut state.waiting).into_iter().partition(|(number, _)| is_withdrawn(number));
+        state.waiting = stay;
+        self.let_go_on(state, go)
+    }
+
+    fn let_go_on(&self, state: &mut BarrierState, go: Vec<(u64, Frontier)>) -> bool {
+        state.replaying = go.len();
+        for (number, _) in go {
+            state.withdrawals.remove(&number);
+            state.released.insert(number);
+        }
+        self.round.send_modify(|round| *round += 1);
+        state.replaying > 0
+    }
+
     /// Lets branches go on: first those at something that had begun, a gate above all, while what is new waits for what
     /// comes of it; then all of them, but no more of a fork than its limit. One that went on before always may, so that
     /// never all have to stay.
@@ -310,9 +337,12 @@ impl EditBarrier {
         });
         state.waiting = stay;
         state.is_open = state.waiting.is_empty() && self.find_missing_calls(state).is_empty();
-        state.replaying = go.len();
-        state.released.extend(go.into_iter().map(|(number, _)| number));
-        self.round.send_modify(|round| *round += 1);
+        self.let_go_on(state, go);
+    }
+
+    /// Notes that the script has asked for all that it asks for: what is settled by its records waits for nothing.
+    pub(super) fn open(&self) {
+        self.lock_state().is_open = true;
     }
 
     /// Returns what had begun and was not asked for, but for what is over and waits for a thread. What is open is never

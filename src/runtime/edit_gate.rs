@@ -9,6 +9,7 @@ use super::{
     call_path::{CLEAN_UP_PATH, are_in_different_forks, name_edit_gate},
     run_context::RunContext,
     scope::CallScope,
+    script_error::codes,
     stop::{NativeError, StopReason},
 };
 use crate::{
@@ -79,16 +80,22 @@ fn await_approval_behind(scope: &CallScope, place: &str, at: &str) -> Result<(),
 
 /// Says what an edited text asks to be approved, by the gates that were over before the edit.
 fn describe_edit_for_approval<'g>(context: &RunContext, earlier: impl Iterator<Item = &'g str>) -> String {
-    let (mut passed, mut failed) = (Vec::new(), Vec::new());
+    let (mut passed, mut rejected, mut failed) = (Vec::new(), Vec::new(), Vec::new());
     for gate in earlier.filter_map(|gate| context.run.recorded_call(gate)) {
         let Some(message) = gate.args["message"].as_str() else { continue };
         let message = format!("`{message}`");
-        let is_passed = matches!(gate.outcome(), Some(Outcome::Ok(_)));
-        (if is_passed { &mut passed } else { &mut failed }).push(message);
+        match gate.outcome() {
+            Some(Outcome::Ok(_)) => passed.push(message),
+            Some(Outcome::Err(error)) if error["code"] == codes::REJECTED => rejected.push(message),
+            _ => failed.push(message),
+        }
     }
     let mut ends = Vec::new();
     if !passed.is_empty() {
         ends.push(format!("it came past {}", passed.join(" and ")));
+    }
+    if !rejected.is_empty() {
+        ends.push(format!("somebody rejected {}", rejected.join(" and ")));
     }
     if !failed.is_empty() {
         ends.push(format!("nobody approved {}", failed.join(" or ")));

@@ -2,7 +2,7 @@
 
 use super::{
     decision::ask_observer,
-    edit_barrier::{EditBarrier, Frontier, MissingCalls},
+    edit_barrier::{EditBarrier, Frontier, IsGateWithdrawn, MissingCalls},
     observer::{Answer, Choice, Question},
     run_context::RunContext,
     stop::{NativeError, StopReason},
@@ -19,12 +19,24 @@ pub(super) fn wait_at_frontier(
     context: &Arc<RunContext>,
     frontier: impl FnOnce() -> Frontier,
 ) -> Result<(), NativeError> {
+    wait_at_frontier_unless_withdrawn(context, frontier, None)
+}
+
+/// Waits at the frontier of a gate, as [`wait_at_frontier`] does, or until the gate is withdrawn.
+///
+/// # Errors
+/// As [`wait_at_frontier`].
+pub(super) fn wait_at_frontier_unless_withdrawn(
+    context: &Arc<RunContext>,
+    frontier: impl FnOnce() -> Frontier,
+    withdrawal: Option<IsGateWithdrawn>,
+) -> Result<(), NativeError> {
     #[cfg(test)]
     if super::mutant::passes_frontier() {
         return Ok(());
     }
     let Some(edits) = context.edits.as_ref().filter(|_| !context.run.is_ending()) else { return Ok(()) };
-    let Some((mut branch, missing)) = edits.count_as_waiting(frontier()) else { return Ok(()) };
+    let Some((mut branch, missing)) = edits.count_as_waiting(frontier(), withdrawal) else { return Ok(()) };
     if let Some(missing) = missing {
         ask_about_missing(context, missing)?;
     }

@@ -29,6 +29,9 @@ pub(super) fn defer_cleanup_of_missing_calls(scope: &CallScope) -> Result<(), St
 /// Resolves every open call of a run, and defers the removal of its temporary branches, where its text has not.
 pub(super) fn resolve_open_calls(scope: &CallScope, entries: &[JournalEntry]) -> Result<(), StopReason> {
     let context = scope.run_context();
+    if let Some(edits) = &context.edits {
+        edits.open();
+    }
     for JournalEntry { record, .. } in entries {
         match record {
             Record::End { call, args, outcome: Outcome::Ok(value), .. }

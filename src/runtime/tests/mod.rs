@@ -21,6 +21,7 @@ mod postgres;
 mod quarantines;
 mod sequences;
 mod unreadable;
+mod withdrawn_gates;
 mod worlds;
 
 use super::{
