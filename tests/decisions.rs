@@ -337,3 +337,26 @@ fn whoever_waits_for_a_call_without_a_known_end_can_be_let_go_on() {
         assert_eq!((journal.list_quarantines().unwrap(), records()), (vec![], before));
     }
 }
+
+/// A resume goes on behind the call: whoever types what is printed has it neither made again nor the text dropped.
+#[test]
+fn a_held_call_that_an_approved_text_handles_is_gone_on_behind() {
+    let env = CliEnv::new();
+    env.write_file(
+        "r.rhai",
+        &sandbox_runbook(NEEDS, "backup::create(params.db); db::execute(params.db, \"drop table nosuch\");"),
+    );
+    assert_eq!(env.run_cli(&["run", "r.rhai", "--hold"]).code, 3);
+    let handled = "backup::create(params.db); attempt(|| db::execute(params.db, \"drop table nosuch\")); approve(\"go?\"); \
+        backup::create(params.db);";
+    env.write_file("r.rhai", &sandbox_runbook(NEEDS, handled));
+    assert_eq!(env.run_cli(&["resume", "last", "--edited"]).code, 3);
+    let approved = env.run_cli(&["approve", "last"]);
+    let redone = env.run_cli(&["runs", "decide", "last", "execute", "redo"]);
+    assert_refused(&redone, "would not be made again", "redrill resume ");
+    for shown in [&approved, &env.run_cli(&["runs", "list"]), &env.run_cli(&["runs", "show", "last"])] {
+        assert!(next_line(shown).starts_with("redrill resume "), "{shown}");
+    }
+    assert_eq!(follow(&env, approved), "succeeded");
+    assert_eq!(env.sandbox_effects()["backup.create"], 2);
+}

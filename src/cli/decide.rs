@@ -11,7 +11,7 @@ use crate::{
     },
     provider::{Error, model::GivenUpJob},
     report::{CliError, find_next_step, write_command_to_go_on, write_consent_options},
-    runtime::{DecidableCall, DecisionRefusal, Runtime},
+    runtime::{DecidableCall, DecisionRefusal, NeverMadeAgain, Runtime},
 };
 use clap::ValueEnum;
 use serde_json::{Map, Value};
@@ -127,6 +127,9 @@ fn acquire_and_end_job(
     };
     if !ends_attempt {
         return Ok(open);
+    }
+    if matches!(resolution, CallResolution::Redo) {
+        open.check_is_made_again().map_err(DecisionObstacle::Refusal)?;
     }
     let stopped =
         |error: CliError| DecisionObstacle::Job(error.with_next_command(find_next_step(runtime, id).command));
@@ -272,6 +275,9 @@ fn refusal_to_error(runtime: &Runtime, id: &str, given: &str, refusal: DecisionR
             .with_hint("a resume looks on; or decide all the same, with `--anyway`")
             .with_next_command(write_command_to_go_on(runtime, id));
         }
+        DecisionRefusal::NeverMadeAgain { call, why } => {
+            return not_made_again_error(runtime, id, &call, why);
+        }
         DecisionRefusal::NotOne { open, is_none } => (open, is_none),
     };
     let known: Vec<String> = open.iter().map(|name| shell::quote_shell_word(name)).collect();
@@ -284,6 +290,23 @@ fn refusal_to_error(runtime: &Runtime, id: &str, given: &str, refusal: DecisionR
     CliError::usage(format!("the run `{id}` has {what} `{given}`; nothing was decided"))
         .with_hint(hint)
         .with_next_command(format!("redrill runs show {id}"))
+}
+
+/// Returns the error for a call that nobody would make again.
+fn not_made_again_error(runtime: &Runtime, id: &str, call: &str, why: NeverMadeAgain) -> CliError {
+    let (what, hint) = match why {
+        NeverMadeAgain::GivenUp => (
+            "its run is given up, in which nothing is made again",
+            "decide `fail`, or `done` where it was made; or give the run up as it stands",
+        ),
+        NeverMadeAgain::GonePast => (
+            "the text handles its error, and the run has gone on behind it",
+            "go on from there; or edit the text, so that it makes the call again under another name",
+        ),
+    };
+    CliError::usage(format!("the call `{call}` would not be made again: {what}; nothing was decided"))
+        .with_hint(hint)
+        .with_next_command(find_next_step(runtime, id).command)
 }
 
 /// Returns the error for a gate: it has commands of its own.

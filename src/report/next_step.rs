@@ -10,7 +10,9 @@ use crate::{
         self,
         spec::{Evidence, parse_target_ref},
     },
-    runtime::{Refusal, Runbook, Runtime, SESSION, is_gate, list_awaited_gates},
+    runtime::{
+        NeverMadeAgain, Refusal, Runbook, Runtime, SESSION, is_gate, is_gone_past, list_awaited_gates,
+    },
 };
 
 /// The jobs that a platform without keys lists, and of which its list does not say which is whose.
@@ -92,9 +94,9 @@ fn step_from_records(summary: &RunSummary, is_under_way: bool, fold: &RunFold, c
     let is_rejected = list_decided_gates(fold).iter().any(|gate| gate.find_rejecter().is_some());
     let gate = || step_at_gate(run, fold, consent).filter(|_| summary.status == RunStatus::Waiting);
     // A held call stays one where the run stopped for another reason since, and would be stopped at again. Where it is not
-    // known what came of another one, the run looks for that first.
-    let is_known = summary.status != RunStatus::Undecided;
-    let held = || step_at_held_call(run, fold, consent).filter(|_| is_known);
+    // known what came of another one, the run looks for that first; and with a gate that was approved it goes on behind that.
+    let goes_on_first = summary.status == RunStatus::Undecided || !list_decided_gates(fold).is_empty();
+    let held = || step_at_held_call(run, fold, consent).filter(|_| !goes_on_first);
     let step = if is_rejected { None } else { gate().or_else(held) };
     step.unwrap_or_else(|| NextStep::with_command(render_going_on(summary, fold, consent)))
 }
@@ -245,12 +247,15 @@ fn step_beyond_looking(
     } else {
         String::new()
     };
+    let redo = match NeverMadeAgain::find(fold, &summary.runbook, name) {
+        None => format!("`{decide} redo{anyway}` makes it (again), "),
+        Some(_) => String::new(),
+    };
     Ok(Some(NextStep {
         command: format!("{decide} fail{anyway}"),
         hint: Some(format!(
-            "{look}, and say what is so: `{decide} redo{anyway}` makes it (again), `fail` fails the call as it is, and \
-             `done --id ID` or `done --result JSON` in their place say that it was made; then `{go_on}`\n      \
-             {again}{leave}"
+            "{look}, and say what is so: {redo}`fail` fails the call as it is, and `done --id ID` or `done --result JSON` in \
+             its place say that it was made; then `{go_on}`\n      {again}{leave}"
         )),
         is_approval: false,
     }))
@@ -301,7 +306,9 @@ fn step_at_gate(run: &str, fold: &RunFold, consent: &str) -> Option<NextStep> {
 
 /// Returns what to type about a call that is held.
 fn step_at_held_call(run: &str, fold: &RunFold, consent: &str) -> Option<NextStep> {
-    let (name, _) = fold.decidable_calls().find(|(_, call)| !is_gate(&call.op) && call.is_held())?;
+    let is_stopped_at =
+        |name: &str, call: &FoldedCall| !is_gate(&call.op) && call.is_held() && !is_gone_past(fold, name);
+    let (name, _) = fold.decidable_calls().find(|(name, call)| is_stopped_at(name, call))?;
     Some(NextStep {
         command: format!("redrill runs decide {run} {} redo", quote_shell_word(name)),
         hint: Some(format!(

@@ -35,6 +35,10 @@ impl CliError {
             (Some(StopReason::Unreadable(_)), true) => {
                 error.next = Some(format!("redrill runs abandon {run} --leave"));
             }
+            (Some(StopReason::Undecided { call, .. }), true) => {
+                error.hint = Some(hint_at_undecided(run, call, false));
+                error.next = Some(format!("redrill runs abandon {run}"));
+            }
             (Some(_), true) => error.next = Some(format!("redrill runs abandon {run}")),
             (_, _) => {}
         }
@@ -123,6 +127,17 @@ impl CliError {
     }
 }
 
+/// Returns what can be typed about a call of which nobody knows whether it took effect.
+fn hint_at_undecided(run: &str, call: &str, may_be_made_again: bool) -> String {
+    let call = quote_shell_word(call);
+    let redo = if may_be_made_again { ", `redo` in its place makes it again," } else { "" };
+    format!(
+        "the run looks again, where the target keeps a trace of it, once it is gone on with; or look yourself and say what is \
+         so: `redrill runs decide {run} {call} fail`{redo} and `done --id ID` or `done --result JSON` say that it was made; \
+         while a request of it may still take effect, add `--anyway`"
+    )
+}
+
 fn is_edit_dropped(ended: &RunResult) -> bool {
     matches!(ended.stop, Some(StopReason::EditRejected { is_dropped: true, .. }))
 }
@@ -146,12 +161,9 @@ fn error_from_stop(stop: &StopReason, run: &str, consent: &str) -> CliError {
         StopReason::Waiting { reason, .. } => stopped(reason, WAITING),
         StopReason::TakenOver { by } => stopped(&format!("taken over by {by}"), INTERRUPTED),
         StopReason::Interrupted => stopped("interrupted", INTERRUPTED),
-        StopReason::Undecided { call, reason } => stopped(reason, UNDECIDED).with_hint(format!(
-            "the run looks again, where the target keeps a trace of it, once it is gone on with; or look yourself and say what is so: `redrill runs decide {run} {} redo` \
-             makes it again, and `fail` and `done` stand in place of `redo`; while a request of it may still take \
-             effect, add `--anyway`",
-            quote_shell_word(call)
-        )),
+        StopReason::Undecided { call, reason } => {
+            stopped(reason, UNDECIDED).with_hint(hint_at_undecided(run, call, true))
+        }
         StopReason::Mismatch { message } => stopped(message, MISMATCH)
             .with_hint(hint_at_mismatch(run, consent))
             .with_next_command(format!("redrill runs show {run}")),
@@ -170,7 +182,9 @@ fn error_from_stop(stop: &StopReason, run: &str, consent: &str) -> CliError {
         }
         StopReason::Refused { message, hint } => stopped(message, REFUSED).with_hint(hint.clone()),
         StopReason::Leased(error) => CliError { next: Some(resume.clone()), ..CliError::from(error.clone()) },
-        StopReason::Journal(error) => CliError { next: Some(resume.clone()), exit: FAILED, ..CliError::from(error.clone()) },
+        StopReason::Journal(error) => {
+            CliError { next: Some(resume.clone()), exit: FAILED, ..CliError::from(error.clone()) }
+        }
         StopReason::Abandoned => stopped("the run was given up", FAILED),
     }
 }

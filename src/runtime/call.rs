@@ -128,7 +128,7 @@ impl Call<'_> {
     }
 
     /// Resumes a call that was begun. While its target does not answer, the call is undecided. What is held has its error until
-    /// somebody decides about it: the script goes by that as by a call that has ended.
+    /// somebody decides about it: the script goes by that, and by what was decided, as by a call that has ended.
     fn resume_call(
         &self,
         key: Option<&CallKey>,
@@ -136,10 +136,15 @@ impl Call<'_> {
         decision: Option<Decision>,
     ) -> Result<Value, NativeError> {
         match decision {
-            Some(Decision::Redo { .. } | Decision::Hold { .. }) if self.context.is_settling() => {
+            // It is not made again; what stands behind its error, in a text that handles that, is settled all the same.
+            Some(Decision::Redo { error: Some(error) }) if self.context.is_settling() => {
+                return self.deliver_outcome(Outcome::Err(error));
+            }
+            Some(Decision::Redo { .. }) if self.context.is_settling() => {
                 return Err(self.scope.abandon_fork());
             }
-            Some(held @ Decision::Hold { .. }) => return self.apply_decision(held),
+            // Nothing new happens: an edited text goes by it before it has asked for what is recorded behind.
+            Some(over) if !matches!(over, Decision::Redo { .. }) => return self.apply_decision(over),
             _ => {}
         }
         self.wait_at_frontier()?;

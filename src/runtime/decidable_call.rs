@@ -1,6 +1,9 @@
 //! A call that a person decides about: which one it is, what is known of it, and the record of the decision.
 
-use super::{awaited_gates::list_awaited_gates, open_approval::is_gate};
+use super::{
+    awaited_gates::list_awaited_gates, call_path::CLEAN_UP_PATH, held_calls::is_gone_past,
+    open_approval::is_gate, session::SESSION_NAME,
+};
 use crate::base::moment::Moment;
 use crate::journal::{self, Decision, Durability, FoldedCall, Journal, Record, Run, RunFold, ScriptError};
 use serde_json::Value;
@@ -15,6 +18,29 @@ pub struct DecidableCall {
     pub known_error: Option<ScriptError>,
     /// What its last attempt was given to wait on, as it was recorded.
     pub accepted: Option<Value>,
+    /// Why nobody makes it again, if nobody does.
+    never_made_again: Option<NeverMadeAgain>,
+}
+
+/// Why a call is not made again, whoever says that it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NeverMadeAgain {
+    /// Its run is given up, or is a session.
+    GivenUp,
+    /// The text of its run handles its error, and something has happened behind it.
+    GonePast,
+}
+
+impl NeverMadeAgain {
+    /// Returns why a call of a run is not made again; nothing where it would be. Clean-up is done to its end.
+    pub fn find(fold: &RunFold, runbook: &str, call: &str) -> Option<Self> {
+        let is_settled = fold.is_given_up() || runbook == SESSION_NAME;
+        if is_settled && !call.starts_with(CLEAN_UP_PATH) {
+            Some(Self::GivenUp)
+        } else {
+            is_gone_past(fold, call).then_some(Self::GonePast)
+        }
+    }
 }
 
 /// Why nobody can decide about a call.
@@ -30,6 +56,8 @@ pub enum DecisionRefusal {
         /// Whether the run waits at it.
         is_awaited: bool,
     },
+    /// It would not be made again.
+    NeverMadeAgain { call: String, why: NeverMadeAgain },
     /// A request of it may still take effect: until a moment, or until nobody knows when.
     MayLand { call: String, until: Option<Moment> },
     /// Not exactly one open call has such a name.
@@ -68,7 +96,19 @@ impl DecidableCall {
         if let Some(until) = journal.list_landing_ends(id)?.remove(&name).filter(|_| !anyway) {
             return Err(DecisionRefusal::MayLand { call: name, until });
         }
-        Ok(Self { run, name, op, args, known_error, accepted })
+        let never_made_again = NeverMadeAgain::find(&fold, &journal.summarize_run(id)?.runbook, &name);
+        Ok(Self { run, name, op, args, known_error, accepted, never_made_again })
+    }
+
+    /// Checks that the call is made again when somebody says so.
+    ///
+    /// # Errors
+    /// [`DecisionRefusal::NeverMadeAgain`].
+    pub fn check_is_made_again(&self) -> Result<(), DecisionRefusal> {
+        match self.never_made_again {
+            Some(why) => Err(DecisionRefusal::NeverMadeAgain { call: self.name.clone(), why }),
+            None => Ok(()),
+        }
     }
 
     /// Ends the quarantines of the call's job, of which nothing is left that could take effect.

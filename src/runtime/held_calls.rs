@@ -2,8 +2,26 @@
 //!
 //! An edited text may handle the error of such a call, and go on. What it does then rests on the error, so the call ends with it.
 
-use super::{call_path::are_in_different_forks, run_context::RunContext, stop::StopReason};
-use crate::journal::{CallState, Decision, Durability, Outcome, Record};
+use super::{
+    call_path::{CLEAN_UP_PATH, are_in_different_forks},
+    edit_barrier::DEFER,
+    run_context::RunContext,
+    stop::StopReason,
+};
+use crate::journal::{CallState, Decision, Durability, EDIT_GATE, FoldedCall, Outcome, Record, RunFold};
+
+/// Returns whether the text of a run went on behind a call that is held, because it handles its error: the run did not stop at
+/// the call, and something is recorded behind it. A resume goes on from there.
+pub fn is_gone_past(fold: &RunFold, held: &str) -> bool {
+    let Some(ended) = fold.call(held).map(|call| call.last) else { return false };
+    let has_happened =
+        |call: &FoldedCall| call.op != EDIT_GATE && (call.op == DEFER || call.may_have_effect());
+    let is_behind = |(name, call): (&str, &FoldedCall)| {
+        let is_elsewhere = name.starts_with(CLEAN_UP_PATH) || are_in_different_forks(name, held);
+        !is_elsewhere && call.last > ended && has_happened(call)
+    };
+    fold.stopped_at() != Some(held) && fold.calls().any(is_behind)
+}
 
 /// Ends the held calls whose errors the script has handled on its way to `place`: they stay errors.
 ///

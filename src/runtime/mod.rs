@@ -82,12 +82,13 @@ mod tests;
 
 pub use awaited_gates::list_awaited_gates;
 pub use call_path::{CLEAN_UP_PATH, are_in_different_forks};
-pub use decidable_call::{DecidableCall, DecisionRefusal};
+pub use decidable_call::{DecidableCall, DecisionRefusal, NeverMadeAgain};
 pub use deferred_cleanup::names_missed_clean_up;
 pub use end_run::RunResult;
 pub use events::Event;
 pub use fixture::run_fixture;
 pub use flow::NATIVES;
+pub use held_calls::is_gone_past;
 pub use leave::end_as_abandoned;
 pub use lost_target::{AskForTargets, LostTarget};
 pub use observer::{Answer, Choice, ForkOrder, Question, RunObserver, Withdrawal};

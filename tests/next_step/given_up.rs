@@ -29,6 +29,10 @@ fn a_call_that_is_decided_about_while_its_run_is_given_up_is_gone_on_from_by_giv
     for shown in [env.run_cli(&["runs", "list"]), env.run_cli(&["runs", "show", "last"])] {
         assert_eq!(next_line(&shown), next_line(&stopped), "{shown}");
     }
+    // Nothing is made again in a run that is given up, and nobody is told that it would be.
+    assert!(!stopped.stderr.contains("redo"), "{stopped}");
+    let redone = env.run_cli(&["runs", "decide", "last", "api", "redo", "--anyway"]);
+    assert!(redone.code == 2 && redone.stderr.contains("nothing was decided"), "{redone}");
     let decided = type_line(env, &next_line(&stopped));
     assert!(decided.code == 0 && next_line(&decided).starts_with("redrill runs abandon "), "{decided}");
     assert_eq!(follow(env, decided), "abandoned");
