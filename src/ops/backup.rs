@@ -3,7 +3,7 @@
 use super::{
     args::CallArgs,
     branch::BRANCH_FIELDS,
-    protocol::{JobEffect, RemoveEffect, begin_or_continue_job, begin_or_continue_removal},
+    protocol::{JobEffect, PlannedFrom, RemoveEffect, begin_or_continue_job, begin_or_continue_removal},
     restore::{INTO, TEMPORARY, restore_permission, restore_to_point},
     spec::{
         CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Permission,
@@ -17,6 +17,7 @@ use crate::provider::{
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const BACKUP: Param = Param {
     name: "backup",
@@ -197,7 +198,9 @@ async fn delete_backup(cx: &CallContext<'_>, args: &CallArgs) -> EffectResult<Va
     }
     // One at a time: what goes with a backup depends on which others are there.
     let thing = Thing::named(args, "backups")?;
-    begin_or_continue_removal(cx, args, &*target, &BackupRemoval { thing, backups, id, key: cx.key }).await
+    let is_seen = AtomicBool::new(false);
+    begin_or_continue_removal(cx, args, &*target, &BackupRemoval { thing, backups, id, key: cx.key, is_seen })
+        .await
 }
 
 /// Deletes a backup and what depends on it.
@@ -206,6 +209,8 @@ struct BackupRemoval<'a> {
     backups: &'a dyn Backups,
     id: &'a str,
     key: &'a CallKey,
+    /// Whether the last plan has seen it.
+    is_seen: AtomicBool,
 }
 
 #[async_trait]
@@ -229,7 +234,13 @@ impl RemoveEffect for BackupRemoval<'_> {
     }
 
     async fn plan(&self) -> Result<BackupDeletion> {
-        self.backups.plan_delete(self.id).await
+        let planned = self.backups.plan_delete(self.id).await;
+        self.is_seen.store(planned.is_ok(), Ordering::Relaxed);
+        planned
+    }
+
+    fn planned_from(&self) -> Option<PlannedFrom> {
+        Some(PlannedFrom::id(&self.thing, self.id, self.is_seen.load(Ordering::Relaxed)))
     }
 
     async fn is_any_left(&self, gone: &BackupDeletion) -> Result<bool> {

@@ -189,7 +189,7 @@ struct BranchRemoval<'a> {
     args: &'a CallArgs,
     branches: &'a dyn Branches,
     landing: LandingLimit,
-    /// From what the last plan was made, where the branch is meant by its name.
+    /// From what the last plan was made or refused; of one that was made, only where the branch is meant by its name.
     seen: Mutex<Option<PlannedFrom>>,
 }
 
@@ -235,17 +235,17 @@ impl RemoveEffect for BranchRemoval<'_> {
     async fn plan(&self) -> Result<GoneBranch> {
         let found = find_branch(self.cx, self.args).await;
         let is_named = value::untag_as(self.args.get("branch"), value::BRANCH_TAG).is_none();
-        let shown = found.iter().map(|branch| (branch.id.clone(), true.into())).collect();
-        let seen = PlannedFrom { prefix: String::new(), shown, absent: Value::Null };
-        *lock_unpoisoned(&self.seen) = Some(seen).filter(|_| is_named);
-        match found {
+        let seen = branch_planned_from(&self.thing, &found);
+        let planned = match found {
             Ok(branch) => Ok(GoneBranch { name: branch.name, id: branch.id, target: branch.target }),
             // The id of one that no look shows is enough to ask for its removal: the look may lag behind.
             Err(e) if e.code == Code::NotFound && !self.landing.cannot_land_late() => {
                 self.decode_handle_or(e)
             }
             Err(e) => Err(e),
-        }
+        };
+        *lock_unpoisoned(&self.seen) = Some(seen).filter(|_| is_named || planned.is_err());
+        planned
     }
 
     fn planned_from(&self) -> Option<PlannedFrom> {
@@ -329,6 +329,21 @@ impl JobEffect for BranchWorkflow<'_> {
             BranchChange::Reset => self.branches.plan_reset(branch, self.cx.key).await,
             BranchChange::Promote => self.branches.plan_promotion(branch, self.cx.key).await,
         }
+    }
+
+    fn refused_from(&self, refusal: &Error) -> Vec<PlannedFrom> {
+        let Some(thing) = self.things.last() else { return Vec::new() };
+        // A handle's branch is not there also where an earlier one of its name is shown.
+        vec![branch_planned_from(thing, &Err(refusal.clone())), PlannedFrom::unknown_id(thing)]
+    }
+}
+
+/// Returns of what a look speaks that looked for a branch: one that is not unique is not the only one of its name.
+fn branch_planned_from(thing: &Thing, found: &Result<Branch>) -> PlannedFrom {
+    match found {
+        Ok(branch) => PlannedFrom::ids(thing, Some(&branch.id)),
+        Err(e) if e.code == Code::NotFound => PlannedFrom::ids(thing, None),
+        Err(_) => PlannedFrom::unknown_id(thing),
     }
 }
 

@@ -283,7 +283,7 @@ impl SetEffect for SettingsEffect<'_> {
             (format!("{}/{name}", setting_part(name)), setting_to_text(value))
         };
         let shown = seen.as_ref()?.iter().map(element).collect();
-        Some(PlannedFrom { prefix: SETTING_PREFIX.into(), shown, absent: Value::Null })
+        Some(PlannedFrom::elements(self.things.first()?, SETTING_PREFIX, shown, Value::Null))
     }
 
     async fn look(&self, changes: &ElementChanges) -> Result<SetLook> {

@@ -52,26 +52,34 @@ pub trait CallHost: Send + Sync {
     }
 }
 
+/// How the name of an element begins that is something with an id.
+pub(super) const ID_PREFIX: &str = "id:";
+
 /// A value of an element of a target or branch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ElementValue {
     /// The target or branch, as a [`Thing`] has it.
     pub place: String,
-    /// The element, unique there: `tls/tls`, `ranges/10.0.0.0/8`; the id of what can be made and removed.
+    /// The element, unique there: `tls/tls`, `ranges/10.0.0.0/8`, `id:b1` for what can be made and removed.
     pub element: String,
     /// Its value; `None` where nobody knows. What is not there is null.
     pub value: Option<Value>,
 }
 
 impl ElementValue {
+    /// Returns the name of the element that has this id.
+    pub(super) fn name_of_id(id: &str) -> String {
+        format!("{ID_PREFIX}{id}")
+    }
+
     /// Returns that what has this id is not there.
     pub(super) fn absent(place: String, id: &str) -> Self {
-        Self { place, element: id.to_owned(), value: Some(Value::Null) }
+        Self { place, element: Self::name_of_id(id), value: Some(Value::Null) }
     }
 
     /// Returns that what has this id is there.
     pub(super) fn present(place: String, id: &str) -> Self {
-        Self { place, element: id.to_owned(), value: Some(true.into()) }
+        Self { place, element: Self::name_of_id(id), value: Some(true.into()) }
     }
 
     /// Returns whether a look that shows this value can be taken for one that shows another: what is not known may be any.

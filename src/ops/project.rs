@@ -3,7 +3,7 @@
 use super::{
     args::CallArgs,
     context::ElementValue,
-    protocol::{JobEffect, StateSwitch, begin_or_continue_job},
+    protocol::{JobEffect, POWER, PlannedFrom, StateSwitch, begin_or_continue_job},
     spec::{CallContext, Effect, EffectResult, Field, Operation, Protocol, ReturnShape, TARGET, field},
     thing::Thing,
 };
@@ -13,6 +13,7 @@ use crate::provider::{
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 const PROJECT_FIELDS: &[Field] = &[
     field("name", "text", "the target's name"),
@@ -180,7 +181,7 @@ impl JobEffect for PowerSwitch<'_> {
     fn switched_state(&self) -> Option<StateSwitch> {
         let power = |on: bool| ElementValue {
             place: self.thing.place.clone(),
-            element: "power".into(),
+            element: POWER.into(),
             value: Some(json!(on)),
         };
         Some(StateSwitch { before: power(!self.on), wanted: power(self.on) })
@@ -192,6 +193,11 @@ impl JobEffect for PowerSwitch<'_> {
         } else {
             self.lifecycle.plan_pause(self.key).await
         }
+    }
+
+    /// It is so already.
+    fn refused_from(&self, _: &Error) -> Vec<PlannedFrom> {
+        vec![PlannedFrom::elements(&self.thing, POWER, BTreeMap::new(), self.on.into())]
     }
 }
 

@@ -195,7 +195,7 @@ impl RemoveEffect for ReplicaRemoval<'_> {
     }
 
     fn planned_from(&self) -> Option<PlannedFrom> {
-        Some(PlannedFrom::of_id(self.id, self.is_seen.load(Ordering::Relaxed)))
+        Some(PlannedFrom::id(&self.thing, self.id, self.is_seen.load(Ordering::Relaxed)))
     }
 
     async fn is_any_left(&self, gone: &Replica) -> Result<bool> {

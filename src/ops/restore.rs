@@ -2,7 +2,7 @@
 
 use super::{
     args::CallArgs,
-    protocol::{JobEffect, begin_or_continue_job},
+    protocol::{JobEffect, PlannedFrom, begin_or_continue_job},
     spec::{CallContext, Effect, EffectResult, Param, ParamKind, ParamSlot, Permission},
     thing::Thing,
 };
@@ -119,6 +119,15 @@ impl JobEffect for Restore<'_> {
             self.end_forsaken_restore().await?;
         }
         self.backups.plan_restore(&self.request, self.cx.key).await
+    }
+
+    /// The backup is not there; else there is something that prevents it: a replica of the target, a branch of the name.
+    fn refused_from(&self, refusal: &Error) -> Vec<PlannedFrom> {
+        if refusal.code != Code::NotFound {
+            return self.things.iter().map(PlannedFrom::unknown_id).collect();
+        }
+        let target = self.things.last().zip(self.request.backup.as_deref());
+        target.map(|(target, id)| PlannedFrom::id(target, id, false)).into_iter().collect()
     }
 }
 

@@ -205,7 +205,7 @@ impl SetEffect for RangeEffect<'_> {
         let RangeChange::Remove { .. } = self.change else { return None };
         let seen = lock_unpoisoned(&self.seen);
         let shown = seen.iter().map(|net| (format!("ranges/{net}"), true.into())).collect();
-        Some(PlannedFrom { prefix: "ranges/".into(), shown, absent: false.into() })
+        Some(PlannedFrom::elements(&self.thing, "ranges/", shown, false.into()))
     }
 
     async fn look(&self, changes: &ElementChanges) -> Result<SetLook> {

@@ -292,7 +292,7 @@ impl RemoveEffect for ScheduleRemoval<'_> {
     }
 
     fn planned_from(&self) -> Option<PlannedFrom> {
-        Some(PlannedFrom::of_id(self.id, self.is_seen.load(Ordering::Relaxed)))
+        Some(PlannedFrom::id(&self.thing, self.id, self.is_seen.load(Ordering::Relaxed)))
     }
 
     async fn is_any_left(&self, gone: &Schedule) -> Result<bool> {

@@ -65,6 +65,24 @@ fn a_promotion_whose_end_could_never_be_known_in_its_time_is_not_asked_for() {
     assert!(entries.iter().all(|entry| !entry.endpoint.ends_with("/merge")), "nothing was asked for");
 }
 
+/// What another command has changed right before is nothing on which the refusal rests.
+#[test]
+fn a_refusal_waits_for_no_change_that_has_nothing_to_do_with_it() {
+    let platform = FakePlatform::start_simulated("");
+    platform.set_landing_time("10m");
+    let set = platform.type_command("network ssl set -t shop true");
+    assert_eq!(set.code, 0, "{set}");
+    for refused in [
+        "backup restore -t shop nosuch --confirm shop --timeout 10s",
+        "backup restore -t shop nosuch --into drill --timeout 10s",
+        "branch reset -t shop nosuch --confirm shop/nosuch --timeout 10s",
+    ] {
+        let refused = platform.type_command(refused);
+        assert_eq!(refused.code, 1, "{refused}");
+        assert!(refused.stderr.contains("NOT_FOUND"), "{refused}");
+    }
+}
+
 #[test]
 fn somebody_elses_replica_is_not_taken_for_one_that_may_still_come() {
     let fate = "{ lands-later = { after = \"4s\", status = 504 } }";

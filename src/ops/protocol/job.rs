@@ -10,6 +10,7 @@ use super::{
         prefer_own_error, refuse_when_only_settling, refused_after_loss_error, unasked_after_loss_error,
         wrong_evidence_failure,
     },
+    planned_from::PlannedFrom,
     sending::{RequestAnswer, RequestTracker},
     watch::{Look, Watched, watch},
 };
@@ -64,6 +65,11 @@ pub(in crate::ops) trait JobEffect: Sync {
     }
     /// Plans it. Every refusal that can be known comes from here.
     async fn plan(&self) -> Result<PlannedJob<'_>>;
+    /// Returns what a refusal of the last plan rests on, beside whether the target is on: nothing that other calls change, if
+    /// nothing is said.
+    fn refused_from(&self, _refusal: &Error) -> Vec<PlannedFrom> {
+        Vec::new()
+    }
 }
 
 /// A state of the target that a job switches from one value to the other.
@@ -204,15 +210,18 @@ impl JobRequest<'_> {
 
     /// Plans the job. One whose end the call could never know within its time is refused. What is told from others by what was there before
     /// is planned when a look must show them.
-    async fn plan(&self, sending: &RequestTracker<'_>) -> EffectResult<PlannedJob<'_>> {
+    async fn plan(&self, sending: &mut RequestTracker<'_>) -> EffectResult<PlannedJob<'_>> {
         if !self.effect.does_job_name_its_own() {
             let subject = self.effect.name_effect_for_messages();
             let current = sending.wait_until_list_is_current(self.provider, &subject, self.timeout).await;
             current.map_err(|e| sending.blame_earlier_attempt(e))?;
         }
         let (subject, plan) = (self.effect.name_effect_for_messages(), || self.effect.plan());
+        let refused_from = |refusal: Option<&Error>| {
+            refusal.map_or_else(Vec::new, |refusal| self.effect.refused_from(refusal))
+        };
         let planned =
-            sending.plan_from_current_looks(self.provider, &subject, self.timeout, plan, || None).await;
+            sending.plan_from_current_looks(self.provider, &subject, self.timeout, plan, refused_from).await;
         let planned = planned.and_then(|planned| match planned.believed_after {
             lag if lag >= self.timeout && lag > Span::ZERO => Err(self.unknowable_error(lag)),
             _ => Ok(planned),

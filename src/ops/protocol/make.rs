@@ -32,7 +32,8 @@ pub(in crate::ops) trait MakeEffect: Sync {
     fn kind(&self) -> EffectKind;
     /// The parts of the target that it changes.
     fn changed_things(&self) -> Vec<Thing>;
-    /// Returns how it was before; null where the platform keeps a key. Every refusal comes from here.
+    /// Returns how it was before; null where the platform keeps a key. Every refusal comes from here, and none of them rests on
+    /// what other calls of a state folder change there, but for whether the target is on.
     async fn plan(&self) -> Result<Value>;
     /// Looks for what the call has made, fresh.
     async fn find(&self, before: &Value) -> Result<Option<Value>>;
@@ -55,7 +56,7 @@ pub(in crate::ops) async fn begin_or_continue_make(
             refuse_when_only_settling(cx).await?;
             let subject = effect.name_effect_for_messages();
             let planned = sending
-                .plan_from_current_looks(provider, &subject, args.timeout(), || effect.plan(), || None)
+                .plan_from_current_looks(provider, &subject, args.timeout(), || effect.plan(), |_| Vec::new())
                 .await;
             planned.map_err(|e| sending.blame_earlier_attempt(e))?
         }

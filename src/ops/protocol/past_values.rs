@@ -7,6 +7,7 @@
 
 use super::{
     plan::plan_in_time,
+    planned_from::{PlannedFrom, may_refuse_everything},
     sending::{RequestTracker, StaleLooks},
     watch::{Look, watch},
 };
@@ -24,88 +25,76 @@ use crate::{
     provider::{Code, Error, Provider, Result, model::Progress},
 };
 use serde_json::Value;
-use std::collections::BTreeMap;
-
-/// What a look has shown from which a call was planned, at the places of its things.
-pub(in crate::ops) struct PlannedFrom {
-    /// How the names of the elements begin that it was planned from.
-    pub(in crate::ops) prefix: String,
-    /// All of them that the look has shown, with their values.
-    pub(in crate::ops) shown: BTreeMap<String, Value>,
-    /// The value of one that it has not shown.
-    pub(in crate::ops) absent: Value,
-}
-
-impl PlannedFrom {
-    /// Returns that the look has shown what has an id, or that it has not.
-    pub(in crate::ops) fn of_id(id: &str, is_shown: bool) -> Self {
-        let shown = is_shown.then(|| (id.to_owned(), true.into())).into_iter().collect();
-        Self { prefix: id.to_owned(), shown, absent: Value::Null }
-    }
-
-    /// Returns whether what the look has shown may be what an element was before.
-    fn may_have_shown(&self, past: &ElementValue) -> bool {
-        let shown = || self.shown.get(&past.element).unwrap_or(&self.absent);
-        past.element.starts_with(&self.prefix) && past.value.as_ref().is_none_or(|value| value == shown())
-    }
-}
 
 impl RequestTracker<'_> {
     /// Plans a call, and plans it again while what it was planned from, or what refuses it, may be from before the last change
-    /// that another call made. `planned_from` says what the last plan was made from, where the effect knows that; else
-    /// only a refusal is doubted.
+    /// that another call made. `planned_from` says of what the look of the last plan speaks, given what refused it.
+    ///
+    /// A look shows how it was when it began, or before: what counts is which past values it could show then, also those that no
+    /// look shows any more when it is answered.
     ///
     /// # Errors
     /// What the plan refuses; [`Code::Timeout`] where the call has no time to find out. Nothing was asked for.
     pub(super) async fn plan_from_current_looks<T, F: Future<Output = Result<T>>>(
-        &self,
+        &mut self,
         provider: &dyn Provider,
         subject: &str,
         timeout: Span,
         plan: impl Fn() -> F,
-        planned_from: impl Fn() -> Option<PlannedFrom>,
+        planned_from: impl Fn(Option<&Error>) -> Vec<PlannedFrom>,
     ) -> Result<T> {
-        let clock = self.cx.fleet.clock();
-        let (stopwatch, mut waited) = (Stopwatch::start(clock.as_ref()), Span::ZERO);
+        let cx = self.cx;
+        let (clock, mut waited, mut last_refusal) = (cx.fleet.clock(), Span::ZERO, None);
+        let stopwatch = Stopwatch::start(clock.as_ref());
         loop {
+            let past_at_start = self.list_past_values().await?;
             let planned = plan_in_time(plan()).await;
-            let doubt = self.find_plan_doubt(planned.as_ref().err(), planned_from()).await?;
-            if doubt == Span::ZERO {
-                return planned;
-            }
+            self.past_at_plan = self.list_past_values().await?;
+            self.past_at_plan.extend(past_at_start.into_iter().map(|(past, _)| (past, Span::ZERO)));
+            let refusal = planned.as_ref().err();
+            let Some(doubt) = self.find_plan_doubt(refusal, &planned_from(refusal)) else {
+                return planned.map_err(|e| tell_last_refusal(e, last_refusal.as_ref()));
+            };
+            last_refusal = planned.err();
             if doubt > stopwatch.remaining_of(timeout) && !self.has_lost_request() {
-                return Err(unaskable_error(
-                    subject,
-                    "a look may not show what was changed right before",
-                    doubt,
-                ));
+                let why = "a look may not show what was changed right before";
+                return Err(tell_last_refusal(unaskable_error(subject, why, doubt), last_refusal.as_ref()));
             }
-            let phase = format!("waiting until a look shows what was changed right before {subject}");
-            self.cx.host.report_progress(&Progress::with_phase(phase));
-            let pause = next_poll_delay(waited).min(doubt);
-            provider.let_time_pass(clock.as_ref(), pause).await;
-            waited = Span(waited.0.saturating_add(pause.0));
+            // What no look shows any more needs no waiting: the call is planned again at once.
+            if doubt > Span::ZERO {
+                let phase = format!("waiting until a look shows what was changed right before {subject}");
+                cx.host.report_progress(&Progress::with_phase(phase));
+                let pause = next_poll_delay(waited).min(doubt);
+                provider.let_time_pass(clock.as_ref(), pause).await;
+                waited = Span(waited.0.saturating_add(pause.0));
+            }
         }
     }
 
-    /// Returns how long a look may still show what a plan was made from because it was so before another call's change.
-    async fn find_plan_doubt(&self, refusal: Option<&Error>, from: Option<PlannedFrom>) -> Result<Span> {
-        let is_refused = refusal.is_some_and(|e| e.code.may_come_from_look());
-        if self.landing.cannot_land_late()
-            || refusal.is_some() && !is_refused
-            || from.is_none() && !is_refused
-        {
-            return Ok(Span::ZERO);
-        }
-        #[cfg(test)]
-        if super::mutant::believes_planning_look() {
-            return Ok(Span::ZERO);
+    /// Lists what elements were before other calls changed them, and how long a look may still show that, at the places of the
+    /// call's things; nothing where no look lags behind.
+    async fn list_past_values(&self) -> Result<Vec<(ElementValue, Span)>> {
+        if self.landing.cannot_land_late() {
+            return Ok(Vec::new());
         }
         let places: Vec<String> = self.things.iter().map(|thing| thing.place.clone()).collect();
-        let past = self.cx.host.list_past_values(&places).await?;
-        let is_doubtful =
-            |(past, _): &&(ElementValue, Span)| from.as_ref().is_none_or(|from| from.may_have_shown(past));
-        Ok(past.iter().filter(is_doubtful).map(|(_, left)| *left).max().unwrap_or(Span::ZERO))
+        self.cx.host.list_past_values(&places).await
+    }
+
+    /// Returns how long a look may still show what the last plan was made from, because it was so before another call's change:
+    /// zero where none does any more and that of the plan did; `None` where it did not.
+    fn find_plan_doubt(&self, refusal: Option<&Error>, from: &[PlannedFrom]) -> Option<Span> {
+        #[cfg(test)]
+        if super::mutant::believes_planning_look() {
+            return None;
+        }
+        let is_doubtful = |past: &ElementValue| {
+            from.iter().any(|from| from.may_have_shown(past))
+                || refusal.is_some_and(|refusal| may_refuse_everything(past, refusal))
+        };
+        let may_come_from_look = refusal.is_none_or(|e| e.code.may_come_from_look());
+        let past = self.past_at_plan.iter().filter(|_| may_come_from_look);
+        past.filter(|(past, _)| is_doubtful(past)).map(|(_, left)| *left).max()
     }
 
     /// Returns how long a look may still show one of these values because an element had it before another call changed it.
@@ -120,10 +109,9 @@ impl RequestTracker<'_> {
     /// Forgets what elements of the call were before it where that may be what they were before another call changed them: the
     /// look that showed it may have lagged behind.
     async fn doubt_values_before(&mut self) -> Result<()> {
-        let places: Vec<String> = self.values_before.iter().map(|one| one.place.clone()).collect();
-        let past = self.cx.host.list_past_values(&places).await?;
+        let now = self.list_past_values().await?;
         for one in &mut self.values_before {
-            if past.iter().any(|(past, _)| past.may_be_taken_for(one)) {
+            if self.past_at_plan.iter().chain(&now).any(|(past, _)| past.may_be_taken_for(one)) {
                 one.value = None;
             }
         }
@@ -167,7 +155,8 @@ impl RequestTracker<'_> {
     fn list_before_addition(&self) -> Option<ElementValue> {
         let thing = self.things.first()?;
         let ThingPart::Named(list) = &thing.part else { return None };
-        Some(ElementValue::absent(thing.place.clone(), &format!("list:{list}")))
+        let (place, element) = (thing.place.clone(), format!("list:{list}"));
+        Some(ElementValue { place, element, value: Some(Value::Null) })
     }
 
     /// Waits until no look can show the call's list from before the last call that added to it: what that one made would be
@@ -247,6 +236,17 @@ impl RequestTracker<'_> {
 fn unaskable_error(subject: &str, why: &str, span: Span) -> Error {
     let what = format!("{subject} was not asked for: {why} for {span} more, for which the call has no time");
     Error::new(Code::Timeout, what).with_hint(format!("give it more than {span} with `timeout:`"))
+}
+
+/// Returns the error of a call whose time is too short to look again, with what refused it before.
+fn tell_last_refusal(error: Error, refusal: Option<&Error>) -> Error {
+    match refusal {
+        Some(refusal) if error.code == Code::Timeout => {
+            let said = format!("{}: {}", refusal.code, refusal.message_with_hint());
+            Error { message: format!("{}; the last look said: {said}", error.message), ..error }
+        }
+        _ => error,
+    }
 }
 
 /// Lets time pass, and says for what.

@@ -8,7 +8,7 @@ use super::{
         EffectFailure, EffectResult, never_landed_error, planning_failure, prefer_own_error,
         refuse_when_only_settling, refused_after_loss_error, wrong_evidence_failure,
     },
-    past_values::PlannedFrom,
+    planned_from::PlannedFrom,
     sending::{RequestAnswer, RequestTracker},
     watch::{Look, Watched, watch},
 };
@@ -50,10 +50,8 @@ pub(in crate::ops) trait RemoveEffect: Sync {
     fn gone_id<'g>(&self, gone: &'g Self::Gone) -> &'g str;
     /// Finds out what exactly goes. Every refusal comes from here.
     async fn plan(&self) -> Result<Self::Gone>;
-    /// Returns from what the last plan was made, where another thing than what is meant may be found.
-    fn planned_from(&self) -> Option<PlannedFrom> {
-        None
-    }
+    /// Returns from what the last plan was made or refused: `None` where no call can have changed that just before.
+    fn planned_from(&self) -> Option<PlannedFrom>;
     /// Looks whether any of it is still there, fresh.
     async fn is_any_left(&self, gone: &Self::Gone) -> Result<bool>;
     /// Asks for the removal.
@@ -73,7 +71,8 @@ pub(in crate::ops) async fn begin_or_continue_removal<E: RemoveEffect>(
         None => {
             refuse_when_only_settling(cx).await?;
             // What is there, by its own id, was not removed before.
-            let (plan, planned_from) = (|| effect.plan(), || effect.planned_from());
+            let plan = || effect.plan();
+            let planned_from = |_: Option<&Error>| effect.planned_from().into_iter().collect();
             let subject = effect.name_effect_for_messages();
             let planned =
                 sending.plan_from_current_looks(provider, &subject, args.timeout(), plan, planned_from).await;

@@ -42,6 +42,9 @@ pub(super) struct RequestTracker<'a> {
     unproven: Vec<Thing>,
     /// How long a look that shows what is wanted may be showing what was before the last change.
     pub(super) stale_looks: Option<StaleLooks>,
+    /// What elements were that the look of the last plan could show though another call had changed them, and how long a look
+    /// could still show that when it was answered.
+    pub(super) past_at_plan: Vec<(ElementValue, Span)>,
     /// What each element that the call changes was before.
     pub(super) values_before: Vec<ElementValue>,
     #[expect(dead_code, reason = "it is held, not looked at")]
@@ -96,6 +99,7 @@ impl<'a> RequestTracker<'a> {
             is_earlier_at_work,
             unproven: Vec::new(),
             stale_looks: None,
+            past_at_plan: Vec::new(),
             values_before: Vec::new(),
             hold,
         })

@@ -89,7 +89,7 @@ impl SetRequest<'_> {
     }
 
     /// Plans the change, and returns its value where it is certain that all of it is done already.
-    async fn plan_unless_done(&mut self, sending: &RequestTracker<'_>) -> EffectResult<Option<Value>> {
+    async fn plan_unless_done(&mut self, sending: &mut RequestTracker<'_>) -> EffectResult<Option<Value>> {
         self.plan(sending).await?;
         #[cfg(test)]
         super::mutant::note_planned_list(self.effect).await?;
@@ -106,9 +106,10 @@ impl SetRequest<'_> {
     }
 
     /// Plans the change, as the elements are now.
-    async fn plan(&mut self, sending: &RequestTracker<'_>) -> EffectResult<()> {
+    async fn plan(&mut self, sending: &mut RequestTracker<'_>) -> EffectResult<()> {
         let (subject, effect) = (self.effect.name_effect_for_messages(), self.effect);
-        let (plan, planned_from) = (|| effect.plan(), || effect.planned_from());
+        let plan = || effect.plan();
+        let planned_from = |_: Option<&Error>| effect.planned_from().into_iter().collect();
         let planned =
             sending.plan_from_current_looks(self.provider, subject, self.timeout, plan, planned_from).await;
         self.changes = planned.map_err(|e| planning_failure(self.cx, sending.blame_earlier_attempt(e)))?;
@@ -165,7 +166,7 @@ impl SetRequest<'_> {
     /// ask for.
     async fn confirm_elements_not_requested(
         &mut self,
-        sending: &RequestTracker<'_>,
+        sending: &mut RequestTracker<'_>,
     ) -> EffectResult<Option<Value>> {
         let cx = self.cx;
         let stopwatch = Stopwatch::start(cx.fleet.clock().as_ref());

@@ -3,7 +3,7 @@
 use super::{
     elements::{ElementsStanding, SetLook, compare_elements},
     failure::{EffectFailure, EffectResult},
-    past_values::PlannedFrom,
+    planned_from::PlannedFrom,
     sending::RequestTracker,
     watch::{Look, Watched, watch},
 };
@@ -53,7 +53,7 @@ pub(in crate::ops) trait SetEffect: Sync {
     }
     /// Plans the change: every element that the call is about, as it is and as it is to be. Every refusal comes from here.
     async fn plan(&self) -> Result<ElementChanges>;
-    /// Returns from what the last plan was made, where it depends on more than the elements of the call.
+    /// Returns from what the last plan was made or refused, where it depends on more than the elements of the call.
     fn planned_from(&self) -> Option<PlannedFrom> {
         None
     }

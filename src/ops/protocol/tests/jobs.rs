@@ -218,7 +218,8 @@ async fn create_replica(
 ) -> (EffectResult<Value>, MemoryHost, Option<Span>) {
     let (fleet, _) = slow_sandbox();
     let (host, began) = (MemoryHost::default(), fleet.clock().uptime());
-    let before = ElementValue::absent(SANDBOX.into(), "list:replicas");
+    let (place, element) = (SANDBOX.into(), "list:replicas".into());
+    let before = ElementValue { place, element, value: Some(Value::Null) };
     let past = was_one_made.then_some((before, LANDING_BOUND));
     *lock_unpoisoned(&host.past_values) = past.into_iter().collect();
     let options = json!({ "timeout": timeout });
@@ -238,7 +239,7 @@ async fn what_is_found_as_what_is_new_is_planned_when_every_look_shows_what_was_
     assert!(asked_after >= Some(LANDING_BOUND), "a look may not show the other one yet: {asked_after:?}");
     let past = host.past_values.into_inner().expect("nobody panicked");
     let id = made["id"].as_str().expect("an id");
-    for element in ["list:replicas", id] {
+    for element in ["list:replicas", &ElementValue::name_of_id(id)] {
         assert!(past.iter().any(|(one, _)| one.element == element), "{element}: {past:?}");
     }
 

@@ -5,6 +5,7 @@ mod jobs;
 mod looks;
 mod lost;
 mod makings;
+mod planning;
 mod postgres;
 mod recorded_jobs;
 mod removals;

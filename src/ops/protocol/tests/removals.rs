@@ -1,7 +1,7 @@
 //! A removal that gets no answer, on a platform where a look may lag behind.
 
 use super::{
-    super::{RemoveEffect, begin_or_continue_removal},
+    super::{PlannedFrom, RemoveEffect, begin_or_continue_removal},
     *,
 };
 
@@ -64,6 +64,10 @@ impl RemoveEffect for Lagging {
 
     async fn plan(&self) -> Result<String> {
         Ok("b1".into())
+    }
+
+    fn planned_from(&self) -> Option<PlannedFrom> {
+        None
     }
 
     async fn is_any_left(&self, _: &String) -> Result<bool> {
@@ -157,6 +161,12 @@ impl RemoveEffect for Unseen {
         if is_shown { Ok("b1".into()) } else { Err(Error::new(Code::NotFound, "there is none")) }
     }
 
+    fn planned_from(&self) -> Option<PlannedFrom> {
+        let is_shown = self.looks.load(Ordering::Relaxed) > self.shown_after;
+        let whole = Thing { place: SANDBOX.into(), part: ThingPart::Whole };
+        Some(PlannedFrom::ids(&whole, Some("b1").filter(|_| is_shown)))
+    }
+
     async fn is_any_left(&self, _: &String) -> Result<bool> {
         Ok(false)
     }
@@ -166,7 +176,7 @@ impl RemoveEffect for Unseen {
     }
 }
 
-/// Removes what the first looks do not show, after something else was made or not; returns how it went, how often it was
+/// Removes what the first looks do not show, after it was made just before or not; returns how it went, how often it was
 /// planned, and what is kept of it.
 async fn remove_unseen(
     past: Option<ElementValue>,
@@ -184,7 +194,7 @@ async fn remove_unseen(
 
 #[tokio::test]
 async fn that_something_is_not_there_is_believed_when_no_look_can_show_the_time_before_it_was_made() {
-    let made = ElementValue::absent(SANDBOX.into(), "b2");
+    let made = ElementValue::absent(SANDBOX.into(), "b1");
     let (taken, planned, kept) = remove_unseen(Some(made.clone()), "10m").await;
     assert_eq!((taken, planned), (Ok(json!("b1")), 4));
     assert_eq!(
