@@ -9,7 +9,10 @@ use crate::{
         args::CallArgs,
         spec::{Evidence, Operation, ReturnShape, parse_target_ref},
     },
-    provider::{Error, model::GivenUpJob},
+    provider::{
+        Error,
+        model::{GivenUpJob, Job},
+    },
     report::{CliError, find_next_step, write_command_to_go_on, write_consent_options},
     runtime::{DecidableCall, DecisionRefusal, NeverMadeAgain, Runtime},
 };
@@ -91,6 +94,9 @@ pub(super) fn record_call_decision(
     };
     let DecidableCall { name, op, args, known_error, .. } = &open;
     let decision = resolution_to_decision(runtime, op, args, resolution, known_error.clone())?;
+    if matches!(decision, Decision::Done { .. }) {
+        settle_recorded_job(runtime, &open)?;
+    }
     let by = current_user();
     open.record_decision(&journal, &decision, if anyway { format!("{by}, with --anyway") } else { by })?;
     terminal::print_message(&format!("decided about {op} ({name}); the run goes on with"));
@@ -138,7 +144,7 @@ fn acquire_and_end_job(
         (Ok(GivenUpJob::OfPlatform), Some(why)) => Err(DecisionObstacle::Refusal(why)),
         (Ok(GivenUpJob::OfPlatform), None) => Ok(open),
         (Ok(GivenUpJob::Done), _) if !anyway => Err(stopped(done_job_error(&open.name))),
-        (Ok(GivenUpJob::Done | GivenUpJob::Undone), _) => {
+        (Ok(GivenUpJob::Done | GivenUpJob::Undone(_)), _) => {
             open.note_job_given_up(journal).map_err(|e| DecisionObstacle::Refusal(e.into()))?;
             Ok(open)
         }
@@ -180,12 +186,33 @@ fn give_up_recorded_job(
     args: &Value,
     accepted: Option<&Value>,
 ) -> Result<GivenUpJob, Error> {
-    let Some(Ok(Evidence::Accepted { job })) = accepted.map(Evidence::decode) else {
-        return Ok(GivenUpJob::OfPlatform);
-    };
+    let Some(job) = accepted_job(accepted) else { return Ok(GivenUpJob::OfPlatform) };
     let target = parse_target_ref(&args["target"]).and_then(|place| runtime.fleet.open_target(&place.target));
     let Ok(target) = target else { return Ok(GivenUpJob::OfPlatform) };
     runtime.block_on(target.give_job_up(&job))
+}
+
+/// Writes down for the machine, too, that the job of a call is done: no later restore undoes it then.
+///
+/// # Errors
+/// Why it cannot be done.
+fn settle_recorded_job(runtime: &Runtime, open: &DecidableCall) -> Result<(), CliError> {
+    let Some(job) = accepted_job(open.accepted.as_ref()) else { return Ok(()) };
+    let place = parse_target_ref(&open.args["target"]);
+    let Ok(target) = place.and_then(|place| runtime.fleet.open_target(&place.target)) else { return Ok(()) };
+    runtime.block_on(target.settle_job_as_done(&job)).map_err(|why| {
+        let what = format!("what the call `{}` began cannot be done; nothing was decided", open.name);
+        CliError::usage(format!("{what}: {}", why.message))
+            .with_hint("a resume goes on with it")
+            .with_next_command(find_next_step(runtime, open.run_id()).command)
+    })
+}
+
+fn accepted_job(accepted: Option<&Value>) -> Option<Job> {
+    match accepted.map(Evidence::decode) {
+        Some(Ok(Evidence::Accepted { job })) => Some(job),
+        _ => None,
+    }
 }
 
 /// Returns whether one call of a run has this name of which a request may still take effect.
@@ -230,7 +257,11 @@ fn end_call_quarantine(
     journal.lift_quarantines(id, call)?;
     drop(run);
     let what = match given_up {
-        GivenUpJob::Undone => format!("what {call} began on this machine is undone"),
+        GivenUpJob::Undone(undone) if !undone.left_behind.is_empty() => {
+            let kept = undone.left_behind.join(", ");
+            format!("what {call} began on this machine is undone; left behind: {kept}")
+        }
+        GivenUpJob::Undone(_) => format!("what {call} began on this machine is undone"),
         GivenUpJob::Done => format!("what {call} began on this machine is done"),
         GivenUpJob::OfPlatform => {
             format!("nothing waits any more for what {call} asked for, which may still take effect, {until}")

@@ -100,6 +100,14 @@ pub trait Provider: Send + Sync {
         Ok(GivenUpJob::OfPlatform)
     }
 
+    /// Writes down that a job of this machine is done, because a person says so: nobody undoes it afterwards.
+    ///
+    /// # Errors
+    /// Why it cannot be over; nothing was written down.
+    async fn settle_job_as_done(&self, _job: &Job) -> Result<()> {
+        Ok(())
+    }
+
     /// Returns whether a job is still shown, or what it is making; takes it no further. Of one that was cancelled, the answer
     /// to that is no proof.
     async fn is_job_shown(&self, job: &Job) -> Result<bool> {

@@ -111,6 +111,11 @@ impl DecidableCall {
         }
     }
 
+    /// Returns the id of its run.
+    pub fn run_id(&self) -> &str {
+        self.run.id()
+    }
+
     /// Ends the quarantines of the call's job, of which nothing is left that could take effect.
     ///
     /// # Errors

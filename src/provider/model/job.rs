@@ -2,7 +2,7 @@
 
 use crate::{
     base::moment::Span,
-    provider::error::{Code, Error, Result},
+    provider::error::{Code, Error, Result, SideEffects},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -60,14 +60,21 @@ pub enum RecordedJob<'a> {
 }
 
 /// What came of a job that was given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GivenUpJob {
-    /// Nothing is left of it.
-    Undone,
+    /// Nothing is left of it but what is named.
+    Undone(UndoneJob),
     /// It had been done already, and stays so.
     Done,
     /// It is the platform's, and goes on there.
     OfPlatform,
+}
+
+/// What a job that was undone has changed meanwhile, and what of it stays.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UndoneJob {
+    pub side_effects: SideEffects,
+    pub left_behind: Vec<String>,
 }
 
 /// A restore in place that was begun and is neither done nor undone.

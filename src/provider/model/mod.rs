@@ -21,7 +21,7 @@ pub use environment::{
     Addon, AllowedRange, Ban, Frequency, NetworkRestrictions, Replica, ReplicaRequest, Schedule,
     ScheduleRequest, Setting, SslEnforcement,
 };
-pub use job::{CallKey, GivenUpJob, Job, JobStatus, Progress, RecordedJob, UnfinishedRestore};
+pub use job::{CallKey, GivenUpJob, Job, JobStatus, Progress, RecordedJob, UndoneJob, UnfinishedRestore};
 pub use landing::{EffectKind, LandingLimit};
 pub use recovery::{
     BackupUsability, RecoveryPoint, RecoveryTarget, RecoveryWindow, RestoreOutcome, RestorePoint,

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::provider::{
     Code, Error, Result,
-    model::{CallKey, GivenUpJob, Job, JobStatus, RecordedJob},
+    model::{CallKey, GivenUpJob, Job, JobStatus, RecordedJob, UndoneJob},
 };
 use serde_json::Value;
 
@@ -82,18 +82,39 @@ pub(super) async fn give_job_up(cluster: &Cluster, job: &Job) -> Result<GivenUpJ
     if job.kind != in_place::RESTORE_JOB {
         match poll_job(cluster, job).await {
             Ok(JobStatus::Done(_)) => return Ok(GivenUpJob::Done),
-            Err(e) if e.code == Code::NotFound => return Ok(GivenUpJob::Undone),
+            Err(e) if e.code == Code::NotFound => return Ok(GivenUpJob::Undone(UndoneJob::default())),
             _ => {}
         }
     }
     match cancel_job(cluster, job).await {
-        Ok(()) => Ok(GivenUpJob::Undone),
+        Ok(()) => Ok(GivenUpJob::Undone(read_undone_job(cluster, job).await)),
         // The next poll writes down that it is done.
         Err(e) if e.code == Code::Refused => match poll_job(cluster, job).await? {
             JobStatus::Done(_) => Ok(GivenUpJob::Done),
             _ => Err(e),
         },
         Err(e) => Err(e),
+    }
+}
+
+/// Returns what a job that was cancelled has changed, and what of it stays: a restore in place says so in its own end.
+async fn read_undone_job(cluster: &Cluster, job: &Job) -> UndoneJob {
+    match poll_job(cluster, job).await {
+        Ok(JobStatus::Failed(end)) => {
+            UndoneJob { side_effects: end.side_effects, left_behind: end.left_behind }
+        }
+        _ => UndoneJob::default(),
+    }
+}
+
+/// Writes down that a job is done, because somebody says so. Only a restore in place has a record that later ones go by.
+///
+/// # Errors
+/// Why it cannot be over.
+pub(super) async fn settle_job_as_done(cluster: &Cluster, job: &Job) -> Result<()> {
+    match job.kind.as_str() {
+        in_place::RESTORE_JOB => in_place::settle_restore_as_done(cluster, job).await,
+        _ => Ok(()),
     }
 }
 

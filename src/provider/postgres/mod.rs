@@ -154,6 +154,10 @@ impl Provider for Postgres {
         jobs::give_job_up(self.local_cluster()?, job).await
     }
 
+    async fn settle_job_as_done(&self, job: &Job) -> Result<()> {
+        jobs::settle_job_as_done(self.local_cluster()?, job).await
+    }
+
     fn landing_limit(&self, kind: EffectKind) -> LandingLimit {
         landing::landing_limit_of_kind(kind)
     }

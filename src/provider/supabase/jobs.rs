@@ -11,7 +11,7 @@ use super::{
 use crate::base::{clock::Stopwatch, moment::Span};
 use crate::provider::{
     Code, Error, Result,
-    model::{CallKey, GivenUpJob, Job, JobStatus, RecordedJob},
+    model::{CallKey, GivenUpJob, Job, JobStatus, RecordedJob, UndoneJob},
 };
 use serde_json::Value;
 
@@ -128,8 +128,10 @@ impl Supabase {
         }
         match self.poll_dump(&job.id).await {
             Ok(JobStatus::Done(_)) => Ok(GivenUpJob::Done),
-            Err(e) if e.code == Code::NotFound => Ok(GivenUpJob::Undone),
-            _ => self.dump_store().stop_and_delete(&job.id).map(|()| GivenUpJob::Undone),
+            Err(e) if e.code == Code::NotFound => Ok(GivenUpJob::Undone(UndoneJob::default())),
+            _ => {
+                self.dump_store().stop_and_delete(&job.id).map(|()| GivenUpJob::Undone(UndoneJob::default()))
+            }
         }
     }
 

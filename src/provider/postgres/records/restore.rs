@@ -62,6 +62,9 @@ pub(in super::super) struct RestoreRecord {
     /// The server that was told to stop, recorded before it was: nothing takes that back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopping: Option<TrackedProcess>,
+    /// Where an undo keeps the new data, once a server that is not the private one has used that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served: Option<PathBuf>,
 }
 
 /// Why a restore in place failed.

@@ -61,7 +61,7 @@ async fn read_how_server_was_started(programs: &Programs, record: &mut RestoreRe
 pub(super) async fn restart_old_server(
     cluster: &Cluster,
     programs: &Programs,
-    record: &RestoreRecord,
+    record: &mut RestoreRecord,
 ) -> Result<()> {
     let stopped_it = record.failure.as_ref().is_some_and(|failure| failure.stopped);
     let found = server::find_server(&record.data);
@@ -72,18 +72,19 @@ pub(super) async fn restart_old_server(
     Ok(())
 }
 
-/// Starts the server as it was started last, and returns when it serves.
+/// Starts the server as it was started last, notes that it is our own, and returns when it serves.
 ///
 /// # Errors
 /// Why it does not, in its own words.
 pub(super) async fn start_server_as_before(
     cluster: &Cluster,
     programs: &Programs,
-    record: &RestoreRecord,
+    record: &mut RestoreRecord,
 ) -> Result<()> {
     let options: Vec<OsString> = record.options.iter().map(OsString::from).collect();
     let said_before = fs::metadata(&record.log).map_or(0, |log| log.len());
-    server::start_server(programs, &record.data, &options, &record.log)?;
+    record.copy.child = Some(server::start_server(programs, &record.data, &options, &record.log)?);
+    cluster.records.save_restore(record)?;
     server::wait_until_ready(cluster.clock.as_ref(), &record.data).await.map_err(|error| {
         let said = fs::read(&record.log).unwrap_or_default();
         let new = said.get(usize::try_from(said_before).unwrap_or_default()..).unwrap_or(&said);

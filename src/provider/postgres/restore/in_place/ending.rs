@@ -27,7 +27,18 @@ pub(super) fn end_restore(record: &RestoreRecord) -> JobStatus {
     if record.phase == RestorePhase::Done {
         return JobStatus::Done(restored_to_json(record, left));
     }
-    JobStatus::Failed(left.into_iter().fold(restore_failed_error(record), Error::with_left_behind))
+    let error = match record.served.as_ref().filter(|served| served.is_dir()) {
+        Some(served) => keep_served_data(restore_failed_error(record), &served.display().to_string()),
+        None => restore_failed_error(record),
+    };
+    JobStatus::Failed(left.into_iter().fold(error, Error::with_left_behind))
+}
+
+/// Adds to the error where the restored data is that somebody may have committed to.
+fn keep_served_data(error: Error, served: &str) -> Error {
+    let hint =
+        format!("a server ran on the restored data: what was committed there is in `{served}`, and stays");
+    error.with_hint(hint).with_left_behind(served).with_side_effects()
 }
 
 fn remove_remains(record: &RestoreRecord) -> Vec<String> {

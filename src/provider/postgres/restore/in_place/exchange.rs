@@ -2,11 +2,12 @@
 //!
 //! The folders show the state at any time: `aside` exists exactly while the data folder is not the old one.
 
+use super::server_owner;
 use crate::provider::{
     Code, Error, Result,
-    host::{disk, process::TrackedProcess, programs::Programs, record_file},
+    host::{disk, programs::Programs, record_file},
     postgres::{
-        cluster::{control_file::ControlFile, server, server_log},
+        cluster::{control_file::ControlFile, server_log},
         engine, records,
         restore::recovery,
     },
@@ -97,7 +98,6 @@ pub(super) fn move_new_data_in(data: &Path, aside: &Path, new: &Path) -> Result<
 pub(super) fn move_old_data_back(data: &Path, aside: &Path, new: &Path) -> Result<()> {
     if aside.exists() {
         if data.exists() {
-            disk::remove_folder(new)?;
             rename_and_sync(data, new)?;
         }
         rename_and_sync(aside, data)?;
@@ -124,44 +124,6 @@ pub(super) fn make_private_folders(programs: &Programs, folder: &Path, socket: &
     write_owned_file(programs, &socket.join("pg_hba.conf"), "local all all trust\n")
 }
 
-/// Returns whether the server on `data` is the private one.
-pub(super) fn is_private_server(data: &Path, socket: &Path) -> bool {
-    let text = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
-    text.lines().nth(4).is_some_and(|used| Path::new(used) == socket)
-}
-
-/// Fails while a server other than the private one uses the data: waiting for it would never end, and it is
-/// not ours to stop.
-///
-/// # Errors
-/// [`Code::Unknown`].
-pub(super) fn check_no_foreign_server(
-    data: &Path,
-    socket: &Path,
-    child: Option<&TrackedProcess>,
-) -> Result<()> {
-    let Some(found) = server::find_server(data).filter(|_| !is_private_server(data, socket)) else {
-        return Ok(());
-    };
-    // A server that has only begun has not yet written down its socket.
-    let is_ours = |child: &TrackedProcess| child.pid == found.pid;
-    let text = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
-    let says = text.lines().nth(4).is_some_and(|used| !used.trim().is_empty());
-    if child.map_or(!says, is_ours) {
-        return Ok(());
-    }
-    Err(Error::new(
-        Code::Unknown,
-        format!(
-            "somebody else has started a server (process {}) on `{}` in the middle of its recovery",
-            found.pid,
-            data.display()
-        ),
-    )
-    .with_hint("stop it, and take the run up again")
-    .with_side_effects())
-}
-
 fn write_owned_file(programs: &Programs, path: &Path, text: &str) -> Result<()> {
     crate::base::file::write_atomic(path, text.as_bytes())
         .map_err(|e| Error::new(Code::Tool, format!("`{}` cannot be written: {e}", path.display())))?;
@@ -177,7 +139,6 @@ pub(super) fn private_recovery_options(
     let mut settings: Vec<(&str, String)> = vec![
         ("listen_addresses", String::new()),
         ("port", PRIVATE_PORT.to_string()),
-        ("unix_socket_directories", private.display().to_string()),
         ("unix_socket_permissions", "0700".into()),
         ("hba_file", private.join("pg_hba.conf").display().to_string()),
         ("hot_standby", "on".into()),
@@ -202,5 +163,7 @@ pub(super) fn private_recovery_options(
     settings.retain(|(name, _)| targets.iter().all(|(target, _)| target != name));
     settings.extend(targets);
     settings.extend(control.minima.iter().map(|(name, value)| (name.as_str(), value.to_string())));
-    settings.iter().flat_map(|(name, value)| ["-c".into(), format!("{name}={value}").into()]).collect()
+    let settings = settings.iter().map(|(name, value)| format!("{name}={value}"));
+    let settings = std::iter::once(server_owner::private_socket_setting(private)).chain(settings);
+    settings.flat_map(|setting| ["-c".into(), setting.into()]).collect()
 }

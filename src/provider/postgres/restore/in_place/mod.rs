@@ -17,11 +17,12 @@ mod lock;
 mod new_data;
 mod refusal;
 mod running_server;
+mod server_owner;
 mod unarchived_wal;
 mod undo;
 
 use super::{
-    plan,
+    copying, plan,
     restored_copy::{self, RestoredCopy as _},
 };
 use crate::provider::{
@@ -34,6 +35,7 @@ use crate::provider::{
     },
 };
 use serde_json::Value;
+use std::path::{Path, PathBuf};
 
 /// The kind of job that restores in place.
 pub(in super::super) const RESTORE_JOB: &str = "restore";
@@ -71,19 +73,14 @@ pub(in super::super) async fn plan_and_record_restore(
     // Found first: whatever is started from here on is another one than it was planned for.
     let server = server::find_server(&cluster.data);
     let current = data_folder::DataFolder::load_replaceable(cluster).await?;
-    let suffix = key.0.to_lowercase();
-    let beside = |what: &str| {
-        let mut name = current.data.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{what}-{suffix}"));
-        current.data.with_file_name(name)
-    };
+    let beside = |what: &str| folder_beside(&current.data, what, key);
     unarchived_wal::ensure_wal_archived(cluster, &current).await?;
     let folder = beside("restoring");
     let plan = plan::plan_restore(cluster, request, &folder).await?;
     if current.running.is_none() {
         unarchived_wal::check_no_unarchived_wal(&current.data, &plan.recovery.archive)?;
     }
-    let socket = server::choose_socket_folder(&folder, &cluster.records.unique_name(&suffix));
+    let socket = server::choose_socket_folder(&folder, &cluster.records.unique_name(&key.0.to_lowercase()));
     let record = RestoreRecord {
         key: key.clone(),
         target: cluster.name.clone(),
@@ -101,6 +98,7 @@ pub(in super::super) async fn plan_and_record_restore(
         phase: RestorePhase::Copying,
         failure: None,
         stopping: None,
+        served: None,
     };
     // The record comes first: nobody could release a lock without a record.
     cluster.records.save_restore(&record)?;
@@ -109,6 +107,13 @@ pub(in super::super) async fn plan_and_record_restore(
         return Err(error);
     }
     Ok(restore_job(&record))
+}
+
+/// Returns the path of what a restore keeps beside the data.
+fn folder_beside(data: &Path, what: &str, key: &CallKey) -> PathBuf {
+    let mut name = data.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{what}-{}", key.0.to_lowercase()));
+    data.with_file_name(name)
 }
 
 /// Returns whether the server of a cluster, which is not running, crashed instead of being stopped.
@@ -123,7 +128,7 @@ async fn has_crashed(cluster: &Cluster) -> Result<bool> {
 /// [`Code::Unknown`] when only a person can say how to go on, or how it is cannot be read; the next poll tries again.
 pub(in super::super) async fn poll_restore(cluster: &Cluster, job: &Job) -> Result<JobStatus> {
     let unknown = |error: Error| Error { code: Code::Unknown, retryable: false, ..error };
-    let Some(record) = cluster.records.read_restore(&job.id).map_err(unknown)? else {
+    let Some(mut record) = cluster.records.read_restore(&job.id).map_err(unknown)? else {
         return Err(Error::new(
             Code::NotFound,
             format!("there is no restore in place with the key `{}`", job.id),
@@ -132,7 +137,7 @@ pub(in super::super) async fn poll_restore(cluster: &Cluster, job: &Job) -> Resu
     match record.phase {
         RestorePhase::Done | RestorePhase::Undone => return Ok(ending::end_restore(&record)),
         RestorePhase::Undoing => return undo::undo_restore(cluster, record, None).await,
-        _ => {}
+        _ => server_owner::note_served_data(cluster, &mut record).map_err(unknown)?,
     }
     match advance_restore(cluster, record.clone()).await {
         Ok(observed) => Ok(observed),
@@ -140,7 +145,11 @@ pub(in super::super) async fn poll_restore(cluster: &Cluster, job: &Job) -> Resu
         // It is done, whatever else went wrong: what was committed there since must not be lost.
         Err(error) if is_served(&record) => Err(unknown(error)),
         Err(error) => {
-            // The record may lack what was saved meanwhile, but the folders show it.
+            // What was saved meanwhile says which server is our own.
+            let record = cluster.records.read_restore(&job.id).map_err(unknown)?.unwrap_or(record);
+            if record.phase == RestorePhase::Done {
+                return Err(unknown(error));
+            }
             let failure = RestoreFailure::new(&record, error.code, error.message);
             undo::undo_restore(cluster, record, Some(failure)).await
         }
@@ -151,7 +160,7 @@ pub(in super::super) async fn poll_restore(cluster: &Cluster, job: &Job) -> Resu
 fn is_served(record: &RestoreRecord) -> bool {
     record.phase == RestorePhase::Starting
         && server::is_server_ready(&record.data)
-        && !exchange::is_private_server(&record.data, &record.copy.socket)
+        && !server_owner::is_private_server(&record.data, &record.copy.socket)
 }
 
 /// Cancels a restore in place, whose time is up: that is what it failed with for whoever finishes the undo.
@@ -159,7 +168,7 @@ fn is_served(record: &RestoreRecord) -> bool {
 /// # Errors
 /// [`Code::Refused`] when it is over; otherwise what prevents the undo.
 pub(in super::super) async fn cancel_restore(cluster: &Cluster, job: &Job) -> Result<()> {
-    let Some(record) = cluster.records.read_restore(&job.id)? else { return Ok(()) };
+    let Some(mut record) = cluster.records.read_restore(&job.id)? else { return Ok(()) };
     if record.phase == RestorePhase::Done || is_served(&record) {
         return Err(Error::new(Code::Refused, "the restore in place is over, and cannot be cancelled")
             .with_hint(format!("the data from before is kept in `{}`", record.aside.display())));
@@ -167,8 +176,47 @@ pub(in super::super) async fn cancel_restore(cluster: &Cluster, job: &Job) -> Re
     if record.phase == RestorePhase::Undone {
         return Ok(());
     }
+    if record.aside.is_dir() {
+        // Nothing is begun that somebody else's server would keep from its end.
+        server_owner::note_served_data(cluster, &mut record)?;
+        server_owner::check_no_foreign_server(&record)?;
+    }
     let failure = RestoreFailure::new(&record, Code::Timeout, "the time for the restore was up".into());
     undo::undo_restore(cluster, record, Some(failure)).await.map(drop)
+}
+
+/// Writes down that a restore in place is done, because somebody says so; a copy that is not in place yet is removed.
+///
+/// # Errors
+/// [`Code::Refused`] while the data is nowhere, or only the recovery uses it.
+pub(in super::super) async fn settle_restore_as_done(cluster: &Cluster, job: &Job) -> Result<()> {
+    let Some(record) = cluster.records.read_restore(&job.id)?.filter(|record| !record.is_over()) else {
+        return Ok(());
+    };
+    let refuse = |why: &str| {
+        Err(Error::new(
+            Code::Refused,
+            format!("`{}` {why}, so that the restore is not done", record.data.display()),
+        ))
+    };
+    if !record.data.is_dir() {
+        return refuse("is not there");
+    }
+    if server_owner::is_recovering(&record) {
+        return refuse("is still being recovered, and lets nobody in");
+    }
+    copying::kill_copy(cluster, &record.copy).await;
+    checksums::kill_verification_and_wait(cluster.clock.as_ref(), &record.copy.data_folder()).await;
+    record_as_done(cluster, record).map(drop)
+}
+
+/// Records that the data is restored, and removes what is needed no more.
+fn record_as_done(cluster: &Cluster, mut record: RestoreRecord) -> Result<JobStatus> {
+    record.phase = RestorePhase::Done;
+    record.copy.child = None;
+    record.running = server::find_server(&record.data).is_some();
+    cluster.records.save_restore(&record)?;
+    Ok(ending::end_restore(&record))
 }
 
 async fn advance_restore(cluster: &Cluster, mut record: RestoreRecord) -> Result<JobStatus> {
@@ -181,6 +229,9 @@ async fn advance_restore(cluster: &Cluster, mut record: RestoreRecord) -> Result
         }
         RestorePhase::Copying => poll_copying(cluster, &programs, record),
         RestorePhase::Exchanging => {
+            if record.aside.exists() {
+                record.check_server_is_own()?;
+            }
             if let Some(stopping) =
                 cluster_server::stop_or_poll_cluster(cluster, &programs, &mut record).await?
             {
@@ -232,16 +283,13 @@ async fn start_cluster_after_recovery(
     mut record: RestoreRecord,
 ) -> Result<JobStatus> {
     if !is_served(&record) {
+        record.check_server_is_own()?;
         if let Some(left) = server::stop_or_poll_server(&record.data, server::ShutdownMode::Fast) {
             return Ok(JobStatus::Running(Progress::with_phase(format!("ending the recovery, {left}"))));
         }
         if record.ran {
-            cluster_server::start_server_as_before(cluster, programs, &record).await?;
+            cluster_server::start_server_as_before(cluster, programs, &mut record).await?;
         }
     }
-    record.phase = RestorePhase::Done;
-    record.copy.child = None;
-    record.running = server::find_server(&record.data).is_some();
-    cluster.records.save_restore(&record)?;
-    Ok(ending::end_restore(&record))
+    record_as_done(cluster, record)
 }

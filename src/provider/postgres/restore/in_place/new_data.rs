@@ -1,6 +1,6 @@
 //! The new data of a restore in place: a copy of a backup that recovers in the place of the old data, privately.
 
-use super::{exchange, lock};
+use super::{exchange, lock, server_owner};
 use crate::provider::{
     Result,
     host::{disk, programs::Programs},
@@ -62,7 +62,7 @@ impl RestoredCopy for RestoreRecord {
     }
 
     fn check_server_is_own(&self) -> Result<()> {
-        exchange::check_no_foreign_server(&self.data, &self.copy.socket, self.copy.child.as_ref())
+        server_owner::check_no_foreign_server(self)
     }
 
     /// It is the cluster itself, with its own archive; data with tablespaces outside is not replaced in place.

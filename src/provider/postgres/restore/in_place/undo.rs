@@ -1,8 +1,9 @@
 //! The undo of a restore in place: the old data is put back, and its server started again as it was.
 
-use super::{checksums, cluster_server, ending, exchange};
+use super::{checksums, cluster_server, ending, exchange, server_owner};
 use crate::provider::{
     Code, Error, Result,
+    host::disk,
     model::JobStatus,
     postgres::{
         cluster::Cluster,
@@ -30,19 +31,29 @@ pub(super) async fn undo_restore(
 
 async fn record_and_undo(cluster: &Cluster, mut record: RestoreRecord) -> Result<RestoreRecord> {
     cluster.records.save_restore(&record)?;
-    put_old_data_back(cluster, &record).await?;
+    put_old_data_back(cluster, &mut record).await?;
     record.phase = RestorePhase::Undone;
     cluster.records.save_restore(&record)?;
     Ok(record)
 }
 
-async fn put_old_data_back(cluster: &Cluster, record: &RestoreRecord) -> Result<()> {
+async fn put_old_data_back(cluster: &Cluster, record: &mut RestoreRecord) -> Result<()> {
     let programs = cluster.programs_for_any(&[&record.data, &record.aside])?;
+    if record.aside.is_dir() {
+        server_owner::note_served_data(cluster, record)?;
+        server_owner::check_no_foreign_server(record)?;
+    }
     copying::kill_copy(cluster, &record.copy).await;
     checksums::kill_verification_and_wait(cluster.clock.as_ref(), &record.copy.data_folder()).await;
     if record.aside.is_dir() {
         restored_copy::stop_recovering_server(cluster, &record.copy, &record.data).await?;
-        exchange::move_old_data_back(&record.data, &record.aside, &record.copy.data_folder())?;
+        server_owner::note_served_data(cluster, record)?;
+        let thrown_away = record.copy.data_folder();
+        if record.served.is_none() && record.data.exists() {
+            disk::remove_folder(&thrown_away)?;
+        }
+        let new = record.served.as_ref().unwrap_or(&thrown_away);
+        exchange::move_old_data_back(&record.data, &record.aside, new)?;
     }
     cluster_server::restart_old_server(cluster, &programs, record).await
 }

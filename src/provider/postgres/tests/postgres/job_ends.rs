@@ -8,7 +8,7 @@ use crate::{
     base::moment::Span,
     provider::{
         Code, OpenTransaction, Provider, SideEffects,
-        model::{BackupRequest, Job, JobStatus, RecoveryTarget},
+        model::{BackupRequest, GivenUpJob, Job, JobStatus, RecoveryTarget, UndoneJob},
         postgres::cluster::server,
     },
 };
@@ -220,4 +220,80 @@ async fn what_goes_wrong_after_a_restored_cluster_serves_undoes_nothing() {
     let again = finish_job(lab.as_ref(), &job).await.expect("restored");
     assert_eq!((&again["left_behind"], lock_file(&test_lab).exists()), (&Value::Null, false));
     assert_eq!(lab.cancel(&job).await.expect_err("it is over").code, Code::Refused);
+}
+
+/// Brings a restore in place to its recovery, and starts another server on the new data instead.
+async fn serve_data_of_restore(test_lab: &TestLab, lab: &dyn Provider, job: &Job) {
+    wait_for_phase(lab, job, "replaying WAL").await;
+    while server::find_server(&test_lab.lab_folder("data")).is_none() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    test_lab.stop_server().await;
+    test_lab.start_server(&["-c", "restore_command=false"]).await;
+    while query_number(lab, "select pg_is_in_recovery()::int").await > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Brings a restore in place to its recovery, which somebody then ends to start a server of their own on the new data, and
+/// commits to it.
+async fn begin_restore_and_serve_its_data(test_lab: &TestLab, lab: &dyn Provider) -> Job {
+    make_backup(lab, "BACKUP0001").await;
+    change_rows(lab, "delete from order_items").await;
+    let job = begin_restore(lab, "RESTORE001").await;
+    serve_data_of_restore(test_lab, lab, &job).await;
+    test_lab.run_statements(&["create table committed_since ()"]).await;
+    job
+}
+
+#[tokio::test]
+async fn the_undo_of_a_restore_stops_no_server_of_somebody_else_and_keeps_its_data() {
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
+    let job = begin_restore_and_serve_its_data(&test_lab, lab.as_ref()).await;
+    let foreign = server::find_server(&test_lab.lab_folder("data")).expect("it runs");
+    for _ in 0..2 {
+        let refused = lab.give_job_up(&job).await.expect_err("it is not ours to stop");
+        assert_eq!(refused.code, Code::Unknown, "{refused:?}");
+        assert!(refused.message.contains("somebody else has started a server"), "{refused}");
+        assert!(refused.hint.expect("a hint").contains("stop it"));
+        assert!(foreign.is_alive() && lock_file(&test_lab).exists());
+    }
+    test_lab.stop_server().await;
+    let kept = test_lab.lab_folder("data.restored-restore001");
+    let undone = UndoneJob { side_effects: SideEffects::Some, left_behind: vec![kept.display().to_string()] };
+    assert_eq!(lab.give_job_up(&job).await.expect("it is undone"), GivenUpJob::Undone(undone));
+    assert!(kept.join("PG_VERSION").is_file() && !lock_file(&test_lab).exists());
+    assert_eq!(query_number(lab.as_ref(), "select count(*) from order_items").await, 0);
+}
+
+#[tokio::test]
+async fn data_that_somebody_else_has_served_meanwhile_is_kept_when_a_restore_fails() {
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
+    let job = begin_restore_and_serve_its_data(&test_lab, lab.as_ref()).await;
+    test_lab.stop_server().await;
+    let failed = finish_job(lab.as_ref(), &job).await.expect_err("its recovery was ended by somebody else");
+    let kept = test_lab.lab_folder("data.restored-restore001");
+    assert_eq!(failed.left_behind, [kept.display().to_string()], "{failed:?}");
+    assert!(kept.join("PG_VERSION").is_file(), "{failed:?}");
+    assert_eq!(query_number(lab.as_ref(), "select count(*) from order_items").await, 0);
+}
+
+#[tokio::test]
+async fn a_restore_that_somebody_says_is_done_is_not_undone_by_a_later_one() {
+    let Some(test_lab) = TestLab::start_lab().await else { return };
+    let lab = test_lab.open_target();
+    make_backup(lab.as_ref(), "BACKUP0001").await;
+    let job = begin_restore(lab.as_ref(), "RESTORE001").await;
+    wait_for_phase(lab.as_ref(), &job, "replaying WAL").await;
+    let refused = lab.settle_job_as_done(&job).await.expect_err("nobody is let in");
+    assert_eq!(refused.code, Code::Refused, "{refused:?}");
+    serve_data_of_restore(&test_lab, lab.as_ref(), &job).await;
+    let served = server::find_server(&test_lab.lab_folder("data")).expect("it runs");
+    lab.settle_job_as_done(&job).await.expect("it is done");
+    assert_eq!(lab.give_job_up(&job).await.expect("it is over"), GivenUpJob::Done);
+    assert!(lab.backups().expect("backups").find_unfinished_restore().expect("looks").is_none());
+    assert!(served.is_alive() && !lock_file(&test_lab).exists());
+    assert!(test_lab.lab_folder("data.before-restore001").join("PG_VERSION").is_file());
 }
