@@ -10,7 +10,7 @@ use crate::{
         spec::{Evidence, Operation, ReturnShape, parse_target_ref},
     },
     provider::{
-        Error,
+        Code, Error, Provider,
         model::{GivenUpJob, Job},
     },
     report::{CliError, find_next_step, write_command_to_go_on, write_consent_options},
@@ -18,6 +18,7 @@ use crate::{
 };
 use clap::ValueEnum;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// What a person decides about a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -158,8 +159,10 @@ fn done_job_error(call: &str) -> CliError {
 
 fn unended_job_error(call: &str, why: &Error) -> CliError {
     let what = format!("what the call `{call}` began on this machine could not be brought to an end");
-    CliError::usage(format!("{what}; nothing was decided: {}", why.message))
-        .with_hint("mend that, and decide again: it goes on from there")
+    CliError::usage(format!("{what}; nothing was decided: {}", why.message)).with_hint(match why.code {
+        Code::NotFound | Code::Invalid if why.hint.is_some() => why.hint.clone().unwrap_or_default(),
+        _ => "mend that, and decide again: it goes on from there".into(),
+    })
 }
 
 /// Gives up what a call of a run has begun on this machine, where the run has ended: one that is resumed goes on with it.
@@ -172,24 +175,35 @@ fn give_up_job_of_ended_run(
     call: Option<&FoldedCall>,
 ) -> Result<GivenUpJob, Error> {
     let Some(call) = call.filter(|_| run.status.is_final()) else { return Ok(GivenUpJob::OfPlatform) };
-    let accepted = call.attempts.last().and_then(|attempt| attempt.accepted.as_ref());
-    give_up_recorded_job(runtime, &call.args, accepted)
+    give_up_recorded_job(runtime, &call.args, call.last_accepted())
 }
 
-/// Gives up the job that a call was given to wait on, where this machine does it. Where the target is not there to do it, nothing
-/// of it is at work either.
+/// Gives up the job that a call was given to wait on, where this machine does it.
 ///
 /// # Errors
-/// What is left of the job, and why.
+/// What is left of the job, and why; that the target cannot be opened, which alone knows whether this machine does it.
 fn give_up_recorded_job(
     runtime: &Runtime,
     args: &Value,
     accepted: Option<&Value>,
 ) -> Result<GivenUpJob, Error> {
     let Some(job) = accepted_job(accepted) else { return Ok(GivenUpJob::OfPlatform) };
-    let target = parse_target_ref(&args["target"]).and_then(|place| runtime.fleet.open_target(&place.target));
-    let Ok(target) = target else { return Ok(GivenUpJob::OfPlatform) };
-    runtime.block_on(target.give_job_up(&job))
+    runtime.block_on(open_target_of_job(runtime, args)?.give_job_up(&job))
+}
+
+/// Opens the target of a call that was given a job to wait on.
+///
+/// # Errors
+/// Why it cannot be opened here, with what to type.
+fn open_target_of_job(runtime: &Runtime, args: &Value) -> Result<Arc<dyn Provider>, Error> {
+    let name = parse_target_ref(&args["target"])?.target;
+    runtime.fleet.open_target(&name).map_err(|why| {
+        let message = format!("its target `{name}` cannot be opened here: {}", why.message);
+        Error { message, ..why }.with_hint(format!(
+            "type it where `{name}` is configured, or name that configuration with `--config FILE`; one that was renamed or \
+             removed has to be put back until then"
+        ))
+    })
 }
 
 /// Writes down for the machine, too, that the job of a call is done: no later restore undoes it then.
@@ -198,12 +212,13 @@ fn give_up_recorded_job(
 /// Why it cannot be done.
 fn settle_recorded_job(runtime: &Runtime, open: &DecidableCall) -> Result<(), CliError> {
     let Some(job) = accepted_job(open.accepted.as_ref()) else { return Ok(()) };
-    let place = parse_target_ref(&open.args["target"]);
-    let Ok(target) = place.and_then(|place| runtime.fleet.open_target(&place.target)) else { return Ok(()) };
-    runtime.block_on(target.settle_job_as_done(&job)).map_err(|why| {
-        let what = format!("what the call `{}` began cannot be done; nothing was decided", open.name);
+    let settled = open_target_of_job(runtime, &open.args)
+        .and_then(|target| runtime.block_on(target.settle_job_as_done(&job)));
+    settled.map_err(|why| {
+        let what =
+            format!("what the call `{}` began is not known to be done; nothing was decided", open.name);
         CliError::usage(format!("{what}: {}", why.message))
-            .with_hint("a resume goes on with it")
+            .with_hint(why.hint.unwrap_or_else(|| "a resume goes on with it".into()))
             .with_next_command(find_next_step(runtime, open.run_id()).command)
     })
 }
@@ -233,22 +248,33 @@ fn end_call_quarantine(
 ) -> Result<u8, CliError> {
     let landings = journal.list_landing_ends(id)?;
     let (fold, _) = RunFold::fold_until_illegal(&journal.read_intact_records(id)?.0);
-    let named: Vec<_> = landings.iter().filter(|(call, _)| fold.is_named(given, call)).collect();
+    let quarantined = landings.iter().filter(|(call, _)| fold.is_named(given, call));
+    let mut named: Vec<_> = quarantined.map(|(call, until)| (call.as_str(), Some(*until))).collect();
+    if named.is_empty() {
+        // Its quarantine may be gone, and what it began on this machine may not.
+        let begun = fold.open_calls().filter(|(call, open)| {
+            fold.is_named(given, call) && accepted_job(open.last_accepted()).is_some()
+        });
+        named.extend(begun.map(|(call, _)| (call, None)));
+    }
     let [(call, until)] = named[..] else {
         return Err(no_quarantined_call_error(id, given, landings.keys()));
     };
-    let until = describe_landing_end(*until);
+    let pending = match until {
+        Some(until) => {
+            format!("a request of its call `{call}` may still take effect, {}", describe_landing_end(until))
+        }
+        None => format!("what its call `{call}` began on this machine may not be at its end"),
+    };
     if !anyway || !matches!(resolution, CallResolution::Fail) {
-        return Err(CliError::usage(format!(
-            "the run `{id}` has ended, and a request of its call `{call}` may still take effect, {until}"
-        ))
-        .with_hint(
-            "all that is left to decide is that nothing waits for it any more: `fail`, with `--anyway`",
-        )
-        .with_next_command(format!(
-            "redrill runs decide {id} {} fail --anyway",
-            shell::quote_shell_word(call)
-        )));
+        return Err(CliError::usage(format!("the run `{id}` has ended, and {pending}"))
+            .with_hint(
+                "all that is left to decide is that nothing waits for it any more: `fail`, with `--anyway`",
+            )
+            .with_next_command(format!(
+                "redrill runs decide {id} {} fail --anyway",
+                shell::quote_shell_word(call)
+            )));
     }
     // Its process may still be at its end.
     let run = journal.acquire_run(id)?;
@@ -263,9 +289,15 @@ fn end_call_quarantine(
         }
         GivenUpJob::Undone(_) => format!("what {call} began on this machine is undone"),
         GivenUpJob::Done => format!("what {call} began on this machine is done"),
-        GivenUpJob::OfPlatform => {
-            format!("nothing waits any more for what {call} asked for, which may still take effect, {until}")
-        }
+        GivenUpJob::OfPlatform => match until {
+            Some(until) => {
+                let until = describe_landing_end(until);
+                format!(
+                    "nothing waits any more for what {call} asked for, which may still take effect, {until}"
+                )
+            }
+            None => format!("nothing of what {call} began is this machine's own work"),
+        },
     };
     terminal::print_message(&format!("{what}; nothing is recorded in the run"));
     Ok(0)

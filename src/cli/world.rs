@@ -114,7 +114,13 @@ fn open_world(runtime: &Runtime, target: &TargetConfig) -> Result<Sim, CliError>
 
 fn open_context<'a>(runtime: &'a Runtime, target: &'a TargetConfig) -> OpenContext<'a> {
     let config = &runtime.config;
-    OpenContext { target, base: &config.base, state: &config.state, clock: runtime.clock() }
+    OpenContext {
+        target,
+        base: &config.base,
+        file: config.file.as_deref(),
+        state: &config.state,
+        clock: runtime.clock(),
+    }
 }
 
 /// Shows what the fixture of a runbook makes of a world, without a run, and the parameters that come of it.

@@ -124,6 +124,11 @@ impl FoldedCall {
         Ok(decision.and_then(Decision::into_known_error))
     }
 
+    /// Returns what the last attempt was given to wait on, as it was recorded.
+    pub fn last_accepted(&self) -> Option<&Value> {
+        self.attempts.last().and_then(|attempt| attempt.accepted.as_ref())
+    }
+
     /// Returns when the last attempt began, while it has not ended.
     pub fn running_since(&self) -> Option<Moment> {
         self.attempts.last().filter(|attempt| attempt.ended_at.is_none())?.began_at

@@ -147,6 +147,7 @@ impl Fleet {
         let opening = OpenContext {
             target: settings,
             base: &self.config.base,
+            file: self.config.file.as_deref(),
             state: &self.config.state,
             clock: &self.clock,
         };

@@ -45,6 +45,8 @@ pub struct OpenContext<'a> {
     pub target: &'a TargetConfig,
     /// The folder that relative paths in the configuration are relative to.
     pub base: &'a Path,
+    /// The configuration file, if there is one.
+    pub file: Option<&'a Path>,
     /// The folder in which a provider keeps what it must not forget.
     pub state: &'a Path,
     /// The clock of the run.

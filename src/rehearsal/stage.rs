@@ -117,7 +117,13 @@ fn require_simulated_targets(targets: &[String], config: &Config) -> Result<(), 
 fn draft_worlds(config: &Config) -> provider::Result<BTreeMap<String, WorldDraft>> {
     let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(start_time()));
     let draft = |(name, target): (&String, &TargetConfig)| {
-        let opening = OpenContext { target, base: &config.base, state: &config.state, clock: &clock };
+        let opening = OpenContext {
+            target,
+            base: &config.base,
+            file: config.file.as_deref(),
+            state: &config.state,
+            clock: &clock,
+        };
         Ok((name.clone(), WorldDraft::from_config(&opening, &format!("rehearsal-{name}"))?))
     };
     config.targets.iter().filter(|(_, target)| is_simulated(target)).map(draft).collect()

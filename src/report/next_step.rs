@@ -273,8 +273,7 @@ fn list_untraced<'a>(
 }
 
 fn is_untraced(call: &FoldedCall) -> bool {
-    let written_down = call.attempts.last().and_then(|attempt| attempt.accepted.as_ref());
-    match written_down.map(Evidence::decode) {
+    match call.last_accepted().map(Evidence::decode) {
         Some(Ok(Evidence::Opaque { .. })) => true,
         Some(Ok(Evidence::Job { traces, .. })) => !traces.is_null() && UNTRACED.contains(&call.op.as_str()),
         _ => false,

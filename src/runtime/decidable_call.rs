@@ -92,7 +92,7 @@ impl DecidableCall {
         let unreadable = |what| journal::Error::from(fold.unreadable_call_error(name, what));
         let known_error = call.find_last_failure().map_err(unreadable)?;
         let (name, op, args) = (name.to_owned(), call.op.clone(), call.args.clone());
-        let accepted = call.attempts.last().and_then(|attempt| attempt.accepted.clone());
+        let accepted = call.last_accepted().cloned();
         if let Some(until) = journal.list_landing_ends(id)?.remove(&name).filter(|_| !anyway) {
             return Err(DecisionRefusal::MayLand { call: name, until });
         }

@@ -155,8 +155,8 @@ pub(super) fn list_left_by_open_call(name: &str, call: Option<&FoldedCall>) -> V
 
 /// Returns whether a restore in place was accepted in the last attempt of a call.
 fn has_accepted_restore(call: &FoldedCall) -> bool {
-    let accepted = call.attempts.last().and_then(|attempt| attempt.accepted.as_ref());
-    let is_accepted = matches!(accepted.map(Evidence::decode), Some(Ok(Evidence::Accepted { .. })));
+    let is_accepted =
+        matches!(call.last_accepted().map(Evidence::decode), Some(Ok(Evidence::Accepted { .. })));
     is_accepted && restores_in_place(&call.op, &call.args)
 }
 

@@ -107,8 +107,13 @@ impl TestEnv {
         let config = self.load_config();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let base: &Path = &config.base;
-        let opening =
-            OpenContext { target: &config.targets[SANDBOX], base, state: &config.state, clock: &clock };
+        let opening = OpenContext {
+            target: &config.targets[SANDBOX],
+            base,
+            file: None,
+            state: &config.state,
+            clock: &clock,
+        };
         let effects = Sim::open(&opening).expect("the world opens").effect_log().expect("its log");
         effects.into_iter().map(|effect| effect.kind).collect()
     }

@@ -200,7 +200,14 @@ impl CliEnv {
         let config = config::load_config(&locations).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let target = &config.targets[SANDBOX];
-        Sim::open(&OpenContext { target, base: &config.base, state: &config.state, clock: &clock }).unwrap()
+        Sim::open(&OpenContext {
+            target,
+            base: &config.base,
+            file: config.file.as_deref(),
+            state: &config.state,
+            clock: &clock,
+        })
+        .unwrap()
     }
 
     /// Returns what took effect in the sandbox, as its world counts it.

@@ -119,7 +119,13 @@ mod tests {
         };
         let clock: Arc<dyn crate::base::clock::Clock> = Arc::new(SystemClock);
         let here = Path::new("/etc/drills");
-        PostgresConfig::read(&OpenContext { target: &target, base: here, state: here, clock: &clock })
+        PostgresConfig::read(&OpenContext {
+            target: &target,
+            base: here,
+            file: None,
+            state: here,
+            clock: &clock,
+        })
     }
 
     #[test]

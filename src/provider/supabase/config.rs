@@ -134,7 +134,7 @@ mod tests {
     fn with<T>(text: &str, read: impl FnOnce(&OpenContext<'_>) -> Result<T>) -> Result<T> {
         let (target, clock): (_, Arc<dyn Clock>) = (target(text), Arc::new(SystemClock));
         let (base, state) = (Path::new("/etc/drills"), Path::new("/etc/drills/.redrill"));
-        read(&OpenContext { target: &target, base, state, clock: &clock })
+        read(&OpenContext { target: &target, base, file: None, state, clock: &clock })
     }
 
     #[test]

@@ -264,7 +264,8 @@ impl Sequence {
         let config = self.env.env.load_config();
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let (base, state) = (config.base.as_path(), config.state.as_path());
-        let opening = OpenContext { target: &config.targets["sandbox"], base, state, clock: &clock };
+        let opening =
+            OpenContext { target: &config.targets["sandbox"], base, file: None, state, clock: &clock };
         let rows = Sim::open(&opening).expect("the world opens").effect_log().expect("its log");
         rows.into_iter().map(|row| (row.key.map(|key| key.0), row.kind, row.what)).collect()
     }

@@ -167,7 +167,13 @@ fn draft_sandbox(config: &Config) -> BTreeMap<String, WorldDraft> {
     let begun = Moment::parse("2026-11-20T12:00:00Z").expect("a moment");
     let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(begun));
     let target = &config.targets["sandbox"];
-    let opening = OpenContext { target, base: &config.base, state: &config.state, clock: &clock };
+    let opening = OpenContext {
+        target,
+        base: &config.base,
+        file: config.file.as_deref(),
+        state: &config.state,
+        clock: &clock,
+    };
     BTreeMap::from([("sandbox".to_owned(), WorldDraft::from_config(&opening, "w").expect("a world"))])
 }
 

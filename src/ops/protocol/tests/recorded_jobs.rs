@@ -13,7 +13,7 @@ async fn what_a_provider_cannot_read_of_a_job_stops_the_run() {
     let mut target = simulated.target_config(SANDBOX).expect("it is there").clone();
     target.settings = toml::from_str(settings).expect("TOML");
     let folder = std::path::Path::new("/nowhere");
-    let opening = OpenContext { target: &target, base: folder, state: folder, clock: &clock };
+    let opening = OpenContext { target: &target, base: folder, file: None, state: folder, clock: &clock };
     let provider = supabase::open(&opening).expect("it touches nothing");
     let fleet = Fleet::with_one_target(SANDBOX, provider, Arc::clone(&clock));
     let sent_by = clock.uptime();

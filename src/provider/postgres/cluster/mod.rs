@@ -33,6 +33,8 @@ pub(super) struct Cluster {
     pub data: PathBuf,
     /// The records of its branches and restores.
     pub records: TargetRecords,
+    /// The configuration file that has it, if one does.
+    pub config_file: Option<PathBuf>,
     /// The clock of the run.
     pub clock: Arc<dyn Clock>,
     backup_dir: Option<PathBuf>,
@@ -48,6 +50,7 @@ impl Cluster {
             address: config.address.clone(),
             data: config.data_dir.clone()?,
             records: TargetRecords::for_target(opening.state, &opening.target.name),
+            config_file: opening.file.map(Path::to_path_buf),
             clock: Arc::clone(opening.clock),
             backup_dir: config.backup_dir.clone(),
             archive_dir: config.archive_dir.clone(),

@@ -100,7 +100,7 @@ fn sim_on_disk(state: &Path, settings: &str) -> Result<Sim> {
         tags: Vec::new(),
         settings,
     };
-    Sim::open(&OpenContext { target: &target, base: state, state, clock: &frozen_clock() })
+    Sim::open(&OpenContext { target: &target, base: state, file: None, state, clock: &frozen_clock() })
 }
 
 fn branch_restore_request(at: RecoveryTarget) -> RestoreRequest {

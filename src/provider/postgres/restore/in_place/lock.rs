@@ -24,6 +24,9 @@ struct RestoreLock {
     run: Option<String>,
     /// The file with the record of the restore.
     record: PathBuf,
+    /// The configuration file of whoever holds it, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    config: Option<PathBuf>,
 }
 
 /// Returns the file that locks a data folder.
@@ -101,7 +104,12 @@ pub(super) fn release_lock(record: &RestoreRecord) -> Result<()> {
 
 fn restore_lock_of(cluster: &Cluster, record: &RestoreRecord) -> RestoreLock {
     let path = cluster.records.restore_record_path(&record.key.0);
-    RestoreLock { key: record.key.0.clone(), run: record.run.clone(), record: path }
+    RestoreLock {
+        key: record.key.0.clone(),
+        run: record.run.clone(),
+        record: path,
+        config: cluster.config_file.clone(),
+    }
 }
 
 fn conflict_error(cluster: &Cluster, data: &Path, other: &RestoreLock) -> Error {
@@ -118,8 +126,8 @@ fn conflict_error(cluster: &Cluster, data: &Path, other: &RestoreLock) -> Error 
     .with_hint(hint_at_other_restore(cluster, data, other))
 }
 
-/// Returns how another restore is brought to its end: by whoever takes its run up again or gives it up, which `runs show` says, in
-/// the state folder that the record is in.
+/// Returns how another restore is brought to its end: by whoever takes its run up again or gives it up, which `runs show` says, with
+/// the configuration and in the state folder of that run.
 fn hint_at_other_restore(cluster: &Cluster, data: &Path, other: &RestoreLock) -> String {
     let Some(run) = other.run.as_ref().filter(|_| other.record.exists()) else {
         return format!("if its record is gone for good, remove `{}`", lock_path(data).display());
@@ -127,7 +135,10 @@ fn hint_at_other_restore(cluster: &Cluster, data: &Path, other: &RestoreLock) ->
     let is_ours = other.record == cluster.records.restore_record_path(&other.key);
     // It is `postgres/TARGET/restores/KEY.json` in its state folder.
     let state = other.record.ancestors().nth(4).filter(|_| !is_ours);
-    let option =
-        state.map(|state| format!(" --state {}", shell::quote_shell_word(&state.display().to_string())));
-    format!("`redrill runs show {run}{}` says what brings that run on", option.unwrap_or_default())
+    let config = other.config.as_deref().filter(|_| !is_ours);
+    let option = |name: &str, path: Option<&Path>| {
+        path.map(|path| format!(" --{name} {}", shell::quote_shell_word(&path.display().to_string())))
+    };
+    let options = [option("config", config), option("state", state)].into_iter().flatten();
+    format!("`redrill runs show {run}{}` says what brings that run on", options.collect::<String>())
 }
