@@ -3,7 +3,7 @@
 use super::{operations::perform_read_with_columns, output, questions::current_user, run::require_journal};
 use crate::{
     base::{shell, terminal, value},
-    journal::{Decision, FoldedCall, Journal, RunFold, RunSummary, ScriptError, describe_landing_end},
+    journal::{Decision, FoldedCall, Journal, RunFold, ScriptError, describe_landing_end},
     ops::{
         self,
         args::CallArgs,
@@ -11,7 +11,7 @@ use crate::{
     },
     provider::{
         Code, Error, Provider,
-        model::{GivenUpJob, Job},
+        model::{GivenUpJob, Job, UndoneJob},
     },
     report::{CliError, find_next_step, write_command_to_go_on, write_consent_options},
     runtime::{DecidableCall, DecisionRefusal, NeverMadeAgain, Runtime},
@@ -79,8 +79,8 @@ pub(super) fn record_call_decision(
     if journal.summarize_run(&id)?.status.is_final() {
         return end_call_quarantine(runtime, &journal, &id, call, resolution, anyway);
     }
-    let open = match acquire_and_end_job(runtime, &journal, (&id, call), resolution, anyway) {
-        Ok(open) => open,
+    let (open, undone) = match acquire_and_end_job(runtime, &journal, (&id, call), resolution, anyway) {
+        Ok(acquired) => acquired,
         // What became of it is recorded, or not known yet; who waits for it can still be let go on.
         Err(DecisionObstacle::Refusal(
             DecisionRefusal::CutShort { .. } | DecisionRefusal::NotOne { is_none: true, .. },
@@ -94,7 +94,8 @@ pub(super) fn record_call_decision(
         Err(DecisionObstacle::Job(error)) => return Err(error),
     };
     let DecidableCall { name, op, args, known_error, .. } = &open;
-    let decision = resolution_to_decision(runtime, op, args, resolution, known_error.clone())?;
+    let known_error = undone.map(|undone| open.error_of_undone_job(&undone)).or_else(|| known_error.clone());
+    let decision = resolution_to_decision(runtime, op, args, resolution, known_error)?;
     if matches!(decision, Decision::Done { .. }) {
         settle_recorded_job(runtime, &open)?;
     }
@@ -122,7 +123,7 @@ fn acquire_and_end_job(
     (id, given): (&str, &str),
     resolution: &CallResolution<'_>,
     anyway: bool,
-) -> Result<DecidableCall, DecisionObstacle> {
+) -> Result<(DecidableCall, Option<UndoneJob>), DecisionObstacle> {
     let ends_attempt = matches!(resolution, CallResolution::Redo | CallResolution::Fail);
     // What this machine does can land no more once it has ended.
     let (open, may_land) = match DecidableCall::acquire(journal, id, given, anyway) {
@@ -133,7 +134,7 @@ fn acquire_and_end_job(
         open => (open.map_err(DecisionObstacle::Refusal)?, None),
     };
     if !ends_attempt {
-        return Ok(open);
+        return Ok((open, None));
     }
     if matches!(resolution, CallResolution::Redo) {
         open.check_is_made_again().map_err(DecisionObstacle::Refusal)?;
@@ -143,11 +144,15 @@ fn acquire_and_end_job(
     match (give_up_recorded_job(runtime, &open.args, open.accepted.as_ref()), may_land) {
         (Err(why), _) => Err(stopped(unended_job_error(&open.name, &why))),
         (Ok(GivenUpJob::OfPlatform), Some(why)) => Err(DecisionObstacle::Refusal(why)),
-        (Ok(GivenUpJob::OfPlatform), None) => Ok(open),
+        (Ok(GivenUpJob::OfPlatform), None) => Ok((open, None)),
         (Ok(GivenUpJob::Done), _) if !anyway => Err(stopped(done_job_error(&open.name))),
-        (Ok(GivenUpJob::Done | GivenUpJob::Undone(_)), _) => {
+        (Ok(ended), _) => {
             open.note_job_given_up(journal).map_err(|e| DecisionObstacle::Refusal(e.into()))?;
-            Ok(open)
+            let undone = match ended {
+                GivenUpJob::Undone(undone) => Some(undone),
+                _ => None,
+            };
+            Ok((open, undone))
         }
     }
 }
@@ -165,16 +170,12 @@ fn unended_job_error(call: &str, why: &Error) -> CliError {
     })
 }
 
-/// Gives up what a call of a run has begun on this machine, where the run has ended: one that is resumed goes on with it.
+/// Gives up what a call has begun on this machine. A run that goes on finds that it has failed.
 ///
 /// # Errors
 /// What is left of it, and why.
-fn give_up_job_of_ended_run(
-    runtime: &Runtime,
-    run: &RunSummary,
-    call: Option<&FoldedCall>,
-) -> Result<GivenUpJob, Error> {
-    let Some(call) = call.filter(|_| run.status.is_final()) else { return Ok(GivenUpJob::OfPlatform) };
+fn give_up_job_of_call(runtime: &Runtime, call: Option<&FoldedCall>) -> Result<GivenUpJob, Error> {
+    let Some(call) = call.filter(|call| call.is_open()) else { return Ok(GivenUpJob::OfPlatform) };
     give_up_recorded_job(runtime, &call.args, call.last_accepted())
 }
 
@@ -278,8 +279,8 @@ fn end_call_quarantine(
     }
     // Its process may still be at its end.
     let run = journal.acquire_run(id)?;
-    let given_up = give_up_job_of_ended_run(runtime, &journal.summarize_run(id)?, fold.call(call))
-        .map_err(|why| unended_job_error(call, &why))?;
+    let given_up =
+        give_up_job_of_call(runtime, fold.call(call)).map_err(|why| unended_job_error(call, &why))?;
     journal.lift_quarantines(id, call)?;
     drop(run);
     let what = match given_up {
@@ -412,7 +413,7 @@ fn resolution_to_decision(
             .map_err(|e| CliError::usage(format!("`--result` is no JSON: {e}")))?,
     };
     if let Some(op) = ops::find_operation(op) {
-        check_result(op, &result)?;
+        check_result(op, args, &result)?;
     }
     Ok(Decision::Done { result })
 }
@@ -436,9 +437,9 @@ fn read_created_item(runtime: &Runtime, op: &str, target: &Value, id: &str) -> R
 }
 
 /// Checks that a result has the fields that its operation gives back, and no others.
-fn check_result(op: &Operation, result: &Value) -> Result<(), CliError> {
+fn check_result(op: &Operation, args: &Value, result: &Value) -> Result<(), CliError> {
     let wrong = |message: String| {
-        let known: Vec<&str> = op.returns.fields().iter().map(|f| f.name).collect();
+        let known: Vec<&str> = ops::list_returned_fields(op, args).iter().map(|f| f.name).collect();
         CliError::usage(message).with_hint(format!("`{}` gives back {}", op.path(), known.join(", ")))
     };
     if let Some(key) = value::find_stray_tag(result) {
@@ -450,7 +451,7 @@ fn check_result(op: &Operation, result: &Value) -> Result<(), CliError> {
         (ReturnShape::List(_) | ReturnShape::Rows, Value::Array(items)) => items.iter().collect(),
         _ => return Err(wrong("`--result` is not a list".into())),
     };
-    let known = op.returns.fields();
+    let known = ops::list_returned_fields(op, args);
     for item in items {
         let fields = value::untag_value(item).map_or(item, |(_, inner)| inner).as_object();
         let fields = fields.ok_or_else(|| wrong("`--result` is not an object".into()))?;

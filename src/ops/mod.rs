@@ -32,6 +32,9 @@ mod ssl;
 pub mod supabase;
 mod thing;
 
+pub use restore::restores_in_place;
+
+use serde_json::Value;
 use spec::{Field, Operation, ReturnShape};
 
 /// Every operation, by namespace, in the order of the reference.
@@ -60,6 +63,11 @@ pub fn all_operations() -> impl Iterator<Item = &'static Operation> + Clone {
 /// Returns the operation that scripts call `path`.
 pub fn find_operation(path: &str) -> Option<&'static Operation> {
     all_operations().find(|op| op.path() == path)
+}
+
+/// Returns the fields of what a recorded call gives back, in the order in which people read them.
+pub fn list_returned_fields(op: &Operation, args: &Value) -> &'static [Field] {
+    if restores_in_place(op, args) { restore::RESTORED_IN_PLACE_FIELDS } else { op.returns.fields() }
 }
 
 /// Returns the operation that lists what `op` makes.

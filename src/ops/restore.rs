@@ -3,7 +3,9 @@
 use super::{
     args::CallArgs,
     protocol::{JobEffect, PlannedFrom, begin_or_continue_job},
-    spec::{CallContext, Effect, EffectResult, Param, ParamKind, ParamSlot, Permission},
+    spec::{
+        CallContext, Effect, EffectResult, Field, Operation, Param, ParamKind, ParamSlot, Permission, field,
+    },
     thing::Thing,
 };
 use crate::provider::{
@@ -26,6 +28,21 @@ pub(super) const TEMPORARY: Param = Param {
     slot: ParamSlot::Optional("false"),
     help: "the run owns the branch and removes it at its end",
 };
+
+/// What a restore in place gives back, where one into a branch gives back the branch.
+pub(super) const RESTORED_IN_PLACE_FIELDS: &[Field] = &[
+    field("target", "text", "the target that was overwritten"),
+    field("backup", "text", "the backup it started from"),
+    field("reached", "moment", "the last transaction that is in it, where that is known"),
+    field("timeline", "int", "the timeline it is on now"),
+    field("kept", "text", "where the data from before is kept, if it is"),
+    field(
+        "unseen",
+        "text",
+        "what of the target could not be searched for where to stop; nothing when all was",
+    ),
+    field("running", "bool", "whether its server runs; one that had been stopped stays so"),
+];
 
 /// Restores to a point, in place or into a branch, from one backup or whichever reaches it, and waits until it is done.
 pub(super) async fn restore_to_point(
@@ -114,6 +131,11 @@ impl JobEffect for Restore<'_> {
         self.request.into.is_none()
     }
 
+    /// Whoever gives a run up does not want the data overwritten that is still there.
+    fn is_undone_when_given_up(&self) -> bool {
+        self.request.into.is_none()
+    }
+
     async fn plan(&self) -> Result<PlannedJob<'_>> {
         if self.request.into.is_none() {
             self.end_forsaken_restore().await?;
@@ -129,6 +151,12 @@ impl JobEffect for Restore<'_> {
         let target = self.things.last().zip(self.request.backup.as_deref());
         target.map(|(target, id)| PlannedFrom::id(target, id, false)).into_iter().collect()
     }
+}
+
+/// Returns whether a recorded call restores in place, by the right that it takes.
+pub fn restores_in_place(op: &Operation, args: &Value) -> bool {
+    CallArgs::from_recorded(op, args)
+        .is_ok_and(|args| op.name == "restore" && op.required_permission(&args).effect == Effect::Destroy)
 }
 
 /// Returns the permission that a restore needs: to make a branch, or to overwrite the target.

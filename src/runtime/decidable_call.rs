@@ -1,11 +1,18 @@
 //! A call that a person decides about: which one it is, what is known of it, and the record of the decision.
 
 use super::{
-    awaited_gates::list_awaited_gates, call_path::CLEAN_UP_PATH, held_calls::is_gone_past,
-    open_approval::is_gate, session::SESSION_NAME,
+    awaited_gates::list_awaited_gates,
+    call_path::CLEAN_UP_PATH,
+    held_calls::is_gone_past,
+    open_approval::is_gate,
+    script_error::{codes, from_operation_error},
+    session::SESSION_NAME,
 };
-use crate::base::moment::Moment;
-use crate::journal::{self, Decision, Durability, FoldedCall, Journal, Record, Run, RunFold, ScriptError};
+use crate::{
+    base::moment::Moment,
+    journal::{self, Decision, Durability, FoldedCall, Journal, Record, Run, RunFold, ScriptError},
+    provider::{self, model::UndoneJob},
+};
 use serde_json::Value;
 
 /// A call of a run that stands still, of which only a person can say what came of it.
@@ -114,6 +121,18 @@ impl DecidableCall {
     /// Returns the id of its run.
     pub fn run_id(&self) -> &str {
         self.run.id()
+    }
+
+    /// Returns the error with which the call ends, of which this machine has undone what it had begun.
+    pub fn error_of_undone_job(&self, undone: &UndoneJob) -> ScriptError {
+        let message = format!("`{}` was decided to have failed, and what it had begun was undone", self.op);
+        let end = provider::Error {
+            side_effects: undone.side_effects,
+            ..provider::Error::new(provider::Code::Unknown, message)
+        };
+        let left_behind = undone.left_behind.clone();
+        let error = from_operation_error(&provider::Error { left_behind, ..end }, &self.op, None);
+        ScriptError { code: codes::DECIDED.into(), ..error }
     }
 
     /// Ends the quarantines of the call's job, of which nothing is left that could take effect.

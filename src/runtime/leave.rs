@@ -157,14 +157,7 @@ pub(super) fn list_left_by_open_call(name: &str, call: Option<&FoldedCall>) -> V
 fn has_accepted_restore(call: &FoldedCall) -> bool {
     let is_accepted =
         matches!(call.last_accepted().map(Evidence::decode), Some(Ok(Evidence::Accepted { .. })));
-    is_accepted && restores_in_place(&call.op, &call.args)
-}
-
-/// Returns whether a call restores in place, by the right that it takes.
-fn restores_in_place(op: &str, args: &Value) -> bool {
-    let Some(op) = ops::find_operation(op) else { return false };
-    CallArgs::from_recorded(op, args)
-        .is_ok_and(|args| op.name == "restore" && op.required_permission(&args).effect == Effect::Destroy)
+    is_accepted && ops::find_operation(&call.op).is_some_and(|op| ops::restores_in_place(op, &call.args))
 }
 
 /// Returns the branch that an open call is to make, if it makes one.

@@ -85,6 +85,11 @@ impl<'a> StuckRestore<'a> {
         self.env.run_cli(&[&["backup", "restore", "-t", "lab", &self.backup][..], &given].concat())
     }
 
+    fn decide_done(&self, result: &str) -> CommandOutput {
+        let given = ["runs", "decide", "last", "backup::restore", "done", "--anyway", "--result"];
+        self.env.run_cli(&[&given[..], &[result]].concat())
+    }
+
     fn decide(&self, decision: &str) -> CommandOutput {
         self.env.run_cli(&["runs", "decide", "last", "backup::restore", decision])
     }
@@ -106,7 +111,9 @@ fn a_decision_about_a_restore_whose_undo_did_not_finish_finishes_it_first() {
     let decided = stuck.decide("fail");
     assert_eq!(decided.code, 0, "{decided}");
     assert_eq!(lab.run_psql("select 1"), "1", "the server is up again");
-    assert_eq!(follow(&env, decided), "failed");
+    let failed = type_line(&env, &next_line(&decided));
+    assert!(failed.code == 1 && failed.stderr.contains("was undone"), "{failed}");
+    assert!(!failed.stderr.contains("may still come"), "nothing can come of it: {failed}");
 
     let stuck = StuckRestore::leave_undecided(&env);
     stuck.mend();
@@ -145,5 +152,58 @@ fn what_a_run_that_was_given_up_has_left_undone_keeps_no_later_restore_away() {
     stuck.mend();
     let restored = stuck.restore();
     assert_eq!(restored.code, 0, "{restored}");
+    lab.take_down();
+}
+
+/// Begins a restore of a lab in place, after a table was made that it would take away, and kills it once its record says `phase`,
+/// and before it is done.
+fn kill_restore_at(env: &CliEnv, lab: &CliLab<'_>, backup: &str, phase: &str) {
+    let said = format!("\"phase\": \"{phase}\"");
+    let records = || fs::read_dir(env.path(".redrill/postgres/lab/restores")).into_iter().flatten().flatten();
+    let has_phase = |said: &str| {
+        records().any(|file| fs::read_to_string(file.path()).is_ok_and(|record| record.contains(said)))
+    };
+    loop {
+        lab.run_psql("create table if not exists afterwards ()");
+        let mut restoring = env.start_cli(&["backup", "restore", "-t", "lab", backup, "--confirm", "lab"]);
+        while !has_phase(&said) && restoring.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        restoring.kill().unwrap();
+        restoring.wait().unwrap();
+        if has_phase(&said) {
+            return;
+        }
+        // It was over before it was killed.
+        drop(env.run_cli(&["runs", "abandon", "last"]));
+    }
+}
+
+#[test]
+fn whoever_gives_a_restore_in_place_up_keeps_the_data() {
+    let env = CliEnv::new();
+    let Some(lab) = CliLab::start(&env) else { return };
+    assert_eq!(env.run_cli(&["backup", "create", "-t", "lab"]).code, 0);
+    let listed = env.run_cli(&["backup", "list", "-t", "lab", "-o", "json"]).parse_json();
+    let backup = listed[0]["id"].as_str().unwrap().to_owned();
+    let count = || lab.run_psql("select count(*) from pg_tables where tablename = 'afterwards'");
+
+    for phase in ["copying", "replaying"] {
+        kill_restore_at(&env, &lab, &backup, phase);
+        let abandoned = env.run_cli(&["runs", "abandon", "last"]);
+        assert_eq!((abandoned.code, count()), (0, "1".into()), "{phase}: {abandoned}");
+    }
+    kill_restore_at(&env, &lab, &backup, "replaying");
+    let given_up = env.run_cli(&["runs", "decide", "last", "backup::restore", "fail", "--anyway"]);
+    assert!(given_up.code == 0 && given_up.stderr.contains("is undone"), "{given_up}");
+    let resumed = env.run_cli(&["resume", "last", "--confirm", "lab"]);
+    assert_eq!((resumed.code, count()), (1, "1".into()), "{resumed}");
+
+    // What a restore in place gives back is not a branch.
+    let stuck = StuckRestore::leave_undecided(&env);
+    let named = stuck.decide_done(r#"{"target": "lab", "name": "copy"}"#);
+    assert!(named.code == 2 && named.stderr.contains("`name`"), "{named}");
+    stuck.mend();
+    assert_eq!(stuck.decide("fail").code, 0);
     lab.take_down();
 }

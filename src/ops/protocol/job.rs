@@ -27,7 +27,7 @@ use crate::{
     },
     provider::{
         Code, Error, PlannedJob, Provider, Result,
-        model::{EffectKind, Job, Progress, RecordedJob},
+        model::{EffectKind, GivenUpJob, Job, Progress, RecordedJob, UndoneJob},
     },
 };
 use async_trait::async_trait;
@@ -62,6 +62,10 @@ pub(in crate::ops) trait JobEffect: Sync {
     /// it done then, so that what one shows says nothing of a lost request until that can land no more.
     fn switched_state(&self) -> Option<StateSwitch> {
         None
+    }
+    /// Returns whether what this machine does for it is undone where its run is given up, and not brought to its end.
+    fn is_undone_when_given_up(&self) -> bool {
+        false
     }
     /// Plans it. Every refusal that can be known comes from here.
     async fn plan(&self) -> Result<PlannedJob<'_>>;
@@ -119,6 +123,7 @@ impl JobRequest<'_> {
     /// Brings the call to its end: what was asked for is there only when the job is done.
     async fn resolve_to_end(&self, sending: &mut RequestTracker<'_>) -> EffectResult<Value> {
         let job = self.find_or_send(sending).await?;
+        self.undo_when_given_up(&job).await?;
         #[cfg(test)]
         if is_mutant(Mutant::JobAnswerBelieved) {
             return Ok(json!(job));
@@ -178,6 +183,21 @@ impl JobRequest<'_> {
         }
         refuse_when_only_settling(self.cx).await?;
         self.send_and_await(sending, lost).await
+    }
+
+    /// Undoes what this machine does for a call whose run is given up, where that is wanted; a job that is done, or is the
+    /// platform's, goes on to its end.
+    async fn undo_when_given_up(&self, job: &Job) -> EffectResult<()> {
+        if !(self.cx.settles_only && self.effect.is_undone_when_given_up()) {
+            return Ok(());
+        }
+        let what = self.effect.name_effect_for_messages();
+        let given_up = self.provider.give_job_up(job).await.map_err(|e| {
+            EffectFailure::Undecided(format!("{what} is given up, and could not be undone: {}", e.message))
+        })?;
+        let GivenUpJob::Undone(UndoneJob { side_effects, left_behind }) = given_up else { return Ok(()) };
+        let error = Error::new(Code::Unavailable, format!("{what} was given up with its run, and is undone"));
+        Err(Error { side_effects, left_behind, ..error }.into())
     }
 
     /// Checks that what was recorded of the job reads: by a record that does not, nothing is asked or cancelled.
