@@ -6,7 +6,7 @@ use crate::{
     provider::{Code, host::process::TrackedProcess, model::CallKey},
 };
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The phase of a restore in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +89,13 @@ impl RestoreFailure {
 }
 
 impl RestoreRecord {
+    /// Returns the path of what the restore with this key keeps beside `data`.
+    pub(in super::super) fn folder_beside(data: &Path, what: &str, key: &CallKey) -> PathBuf {
+        let mut name = data.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{what}-{}", key.0.to_lowercase()));
+        data.with_file_name(name)
+    }
+
     /// Returns whether nothing is left to do, which includes a failed undo that was finished by hand.
     pub(in super::super) fn is_over(&self) -> bool {
         let is_back = || self.data.is_dir() && !self.aside.exists() && !self.copy.folder.exists();

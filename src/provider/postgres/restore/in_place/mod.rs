@@ -35,7 +35,6 @@ use crate::provider::{
     },
 };
 use serde_json::Value;
-use std::path::{Path, PathBuf};
 
 /// The kind of job that restores in place.
 pub(in super::super) const RESTORE_JOB: &str = "restore";
@@ -73,8 +72,8 @@ pub(in super::super) async fn plan_and_record_restore(
     // Found first: whatever is started from here on is another one than it was planned for.
     let server = server::find_server(&cluster.data);
     let current = data_folder::DataFolder::load_replaceable(cluster).await?;
-    let beside = |what: &str| folder_beside(&current.data, what, key);
-    unarchived_wal::ensure_wal_archived(cluster, &current).await?;
+    let beside = |what: &str| RestoreRecord::folder_beside(&current.data, what, key);
+    unarchived_wal::wait_until_wal_is_archived(cluster, &current).await?;
     let folder = beside("restoring");
     let plan = plan::plan_restore(cluster, request, &folder).await?;
     if current.running.is_none() {
@@ -107,13 +106,6 @@ pub(in super::super) async fn plan_and_record_restore(
         return Err(error);
     }
     Ok(restore_job(&record))
-}
-
-/// Returns the path of what a restore keeps beside the data.
-fn folder_beside(data: &Path, what: &str, key: &CallKey) -> PathBuf {
-    let mut name = data.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{what}-{}", key.0.to_lowercase()));
-    data.with_file_name(name)
 }
 
 /// Returns whether the server of a cluster, which is not running, crashed instead of being stopped.

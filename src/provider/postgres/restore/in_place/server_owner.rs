@@ -68,7 +68,7 @@ pub(super) fn note_served_data(cluster: &Cluster, record: &mut RestoreRecord) ->
         return Ok(());
     }
     if find_foreign_server(record).is_some() || was_started_otherwise(record) {
-        record.served = Some(super::folder_beside(&record.data, "restored", &record.key));
+        record.served = Some(RestoreRecord::folder_beside(&record.data, "restored", &record.key));
         cluster.records.save_restore(record)?;
     }
     Ok(())

@@ -11,7 +11,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// As for [`Cluster::switch_wal_and_await_archiving`].
-pub(super) async fn ensure_wal_archived(cluster: &Cluster, current: &DataFolder) -> Result<()> {
+pub(super) async fn wait_until_wal_is_archived(cluster: &Cluster, current: &DataFolder) -> Result<()> {
     if current.running.is_none() {
         return Ok(());
     }
