@@ -34,7 +34,7 @@ use crate::{
         terminal,
     },
     config::{self, Locations},
-    journal::StateConsent,
+    journal::StateFolderConsent,
     ops::reference,
     repl,
     report::{CliError, exit_code},
@@ -135,7 +135,7 @@ impl GlobalOptions {
     }
 
     /// Returns what these options consent to about the state folder.
-    fn to_state_consent(&self) -> Result<StateConsent, CliError> {
+    fn to_state_folder_consent(&self) -> Result<StateFolderConsent, CliError> {
         // Clap does not see one of the two where they stand before and behind the name of the command.
         if self.rolled_back && !self.adopt {
             let error = CliError::usage("`--rolled-back` says how a state folder is taken over");
@@ -143,13 +143,13 @@ impl GlobalOptions {
                 .with_hint("add `--adopt` to take it over")
                 .with_next_command(own_command_line_with("--adopt")));
         }
-        Ok(StateConsent {
+        Ok(StateFolderConsent {
             adopt: self.adopt,
             rolled_back: self.rolled_back,
             shared_file_system: self.state_unsafe,
             by: questions::current_user(),
             announce: adoption::announce_adoption,
-            ..StateConsent::default()
+            ..StateFolderConsent::default()
         })
     }
 }
@@ -268,7 +268,7 @@ fn load_runtime(global: &GlobalOptions) -> Result<Runtime, CliError> {
     {
         terminal::print_message(&format!("warning: {line}"));
     }
-    Ok(Runtime::new(config)?.with_consent(global.to_state_consent()?))
+    Ok(Runtime::new(config)?.with_consent(global.to_state_folder_consent()?))
 }
 
 /// Switches tracing on: by `REDRILL_LOG`, else by `-v`.
@@ -306,7 +306,7 @@ mod tests {
     fn consent_is_what_was_typed_wherever_it_was_typed() {
         let read = |words: &str| {
             let matches = build_command().try_get_matches_from(words.split(' ')).ok()?;
-            let consent = GlobalOptions::from_arg_matches(&matches).ok()?.to_state_consent().ok()?;
+            let consent = GlobalOptions::from_arg_matches(&matches).ok()?.to_state_folder_consent().ok()?;
             Some((consent.adopt, consent.rolled_back, consent.shared_file_system))
         };
         assert_eq!(read("redrill resume last"), Some((false, false, false)));

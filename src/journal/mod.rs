@@ -55,7 +55,7 @@ pub use holder::Holder;
 pub use new_run::{GitState, Lease, LeaseMode, NewRun, Source};
 pub use past_value::PastValue;
 pub use place::{
-    Adoption, LostRun, PlaceDoubt, PlaceNote, StateConsent, StatePlace, name_if_shared_file_system,
+    Adoption, LostRun, PlaceDoubt, PlaceNote, StateFolderConsent, StatePlace, name_if_shared_file_system,
 };
 pub use quarantine::{Quarantine, describe_landing_end};
 pub use record::{

@@ -5,7 +5,7 @@ use super::{
     chain::{self, Chain, RecordRow},
     holder::LockNote,
     lock::{self, RunLock},
-    place::{StateConsent, list_runs_with_traces},
+    place::{StateFolderConsent, list_runs_with_traces},
     record_queue::{RecordObserver, RunWriter},
     rows::{self, RunRow, RunRowId},
     schema,
@@ -40,7 +40,7 @@ pub struct Journal {
     pub(super) unsynced: Mutex<Option<Arc<Mutex<PooledDb>>>>,
     /// The observer of an in-memory journal; `None` for one on disk.
     pub(super) observer: Option<Arc<dyn RecordObserver>>,
-    pub(super) consent: StateConsent,
+    pub(super) consent: StateFolderConsent,
     /// Set once it is known that a command may act here.
     pub(super) admitted: OnceLock<()>,
 }
@@ -51,7 +51,7 @@ impl Journal {
     /// # Errors
     /// [`Error::NotWritable`], [`Error::NewerSchema`], [`Error::Unreadable`].
     pub fn open(state: &Path, clock: Arc<dyn Clock>) -> Result<Journal, Error> {
-        Self::open_with_consent(state, clock, StateConsent::default())
+        Self::open_with_consent(state, clock, StateFolderConsent::default())
     }
 
     /// Opens the journal as [`Journal::open`] does, for somebody who has consented to something about the state folder.
@@ -61,7 +61,7 @@ impl Journal {
     pub fn open_with_consent(
         state: &Path,
         clock: Arc<dyn Clock>,
-        consent: StateConsent,
+        consent: StateFolderConsent,
     ) -> Result<Journal, Error> {
         if let Some(gone) = find_lost_journal(state)?.filter(|_| !consent.allows_rolled_back()) {
             return Err(gone);
@@ -77,7 +77,7 @@ impl Journal {
     pub fn open_if_exists(
         state: &Path,
         clock: Arc<dyn Clock>,
-        consent: StateConsent,
+        consent: StateFolderConsent,
     ) -> Result<Option<Journal>, Error> {
         if find_lost_journal(state)?.is_some() {
             let journal = Self::open_with_consent(state, clock, consent)?;
@@ -96,7 +96,7 @@ impl Journal {
         state: &Path,
         clock: Arc<dyn Clock>,
         db: Arc<Mutex<PooledDb>>,
-        consent: StateConsent,
+        consent: StateFolderConsent,
     ) -> Journal {
         let (unsynced, admitted) = (Mutex::default(), OnceLock::new());
         Journal { state: state.into(), clock, db, unsynced, observer: None, consent, admitted }
@@ -116,7 +116,7 @@ impl Journal {
         let db = PooledDb::from_pool(idle, schema::open_in_memory)
             .map_err(|e| schema::to_journal_error(&state, &e))?;
         let db = Arc::new(Mutex::new(db));
-        let (consent, admitted) = (StateConsent::default(), OnceLock::new());
+        let (consent, admitted) = (StateFolderConsent::default(), OnceLock::new());
         let unsynced = Mutex::new(Some(Arc::clone(&db)));
         Ok(Journal { state, clock, db, unsynced, observer: Some(observer), consent, admitted })
     }

@@ -36,7 +36,7 @@ impl NextStep {
     }
 
     /// Adds the options without which a command that acts is refused in this state folder: it is a copy, say.
-    fn with_state_consent(mut self, journal: &Journal) -> Result<Self, journal::Error> {
+    fn with_state_folder_consent(mut self, journal: &Journal) -> Result<Self, journal::Error> {
         let Some(refusal) = journal.find_refusal_to_act()? else { return Ok(self) };
         let options: Vec<_> =
             refusal.consent_options().iter().map(|&name| CommandOption { name, word: None }).collect();
@@ -53,7 +53,7 @@ impl NextStep {
 pub fn find_next_step(runtime: &Runtime, run: &str) -> NextStep {
     let read = || -> Result<Option<NextStep>, Refusal> {
         let Some(journal) = runtime.open_existing_journal()? else { return Ok(None) };
-        Ok(Some(step_from_journal(runtime, &journal, run)?.with_state_consent(&journal)?))
+        Ok(Some(step_from_journal(runtime, &journal, run)?.with_state_folder_consent(&journal)?))
     };
     read().ok().flatten().unwrap_or_else(|| NextStep::with_command(format!("{SHOW}{run}")))
 }

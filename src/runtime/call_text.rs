@@ -30,7 +30,7 @@ pub(super) fn list_definitions(script: &str) -> BTreeMap<String, Option<String>>
     for (keyword, next, end) in [("fn", '(', End::Body), ("const", '=', End::Statement)] {
         let is_word = |at: usize| !script[..at].ends_with(is_part_of_word);
         for (at, _) in script.match_indices(keyword).filter(|(at, _)| is_word(*at)) {
-            let Some(name) = read_defined_name(&script[at + keyword.len()..], next) else { continue };
+            let Some(name) = read_name_after_keyword(&script[at + keyword.len()..], next) else { continue };
             let text = read_until(script[at..].chars().collect(), end);
             let known = definitions.entry(name.to_owned()).or_insert_with(|| Some(String::new()));
             *known = known.take().zip(text).map(|(known, text)| known + &text);
@@ -40,7 +40,7 @@ pub(super) fn list_definitions(script: &str) -> BTreeMap<String, Option<String>>
 }
 
 /// Returns the name that stands behind `fn` or `const`; a function of one type names the type before it.
-fn read_defined_name(rest: &str, next: char) -> Option<&str> {
+fn read_name_after_keyword(rest: &str, next: char) -> Option<&str> {
     let (is_quoted, rest) = match rest.strip_prefix('"').and_then(|rest| rest.split_once('"')) {
         Some((_, rest)) => (true, rest),
         None => (false, rest),

@@ -96,7 +96,7 @@ fn lease_target_if_needed(
     known: &mut VerifiedTarget,
     rights: &[Permission],
 ) -> Result<(), NativeError> {
-    let Some(wanted) = lease_for_target(target, &known.identity, rights) else { return Ok(()) };
+    let Some(wanted) = find_lease_needed_on_target(target, &known.identity, rights) else { return Ok(()) };
     if known.mode.is_some_and(|has| has == LeaseMode::Exclusive || has == wanted.mode) {
         return Ok(());
     }
@@ -140,16 +140,19 @@ pub(super) fn describe_replaced_target(target: &str, recorded: &Identity, now: &
 ///
 /// # Errors
 /// What is recorded of a target does not read: without its lease another run could change it meanwhile.
-pub(super) fn leases_for_run(run: &Run, rights: &[Permission]) -> Result<Vec<Lease>, UnreadableRecord> {
+pub(super) fn list_leases_needed_by_run(
+    run: &Run,
+    rights: &[Permission],
+) -> Result<Vec<Lease>, UnreadableRecord> {
     let known = run.target_identities::<Identity>()?;
-    Ok(known.iter().filter_map(|(name, who)| lease_for_target(name, who, rights)).collect())
+    Ok(known.iter().filter_map(|(name, who)| find_lease_needed_on_target(name, who, rights)).collect())
 }
 
 /// Returns the leases that a run with these rights needs on targets; asks each target for its identity.
 ///
 /// # Errors
 /// A target does not answer.
-pub(super) async fn leases_for_targets(
+pub(super) async fn list_leases_needed_on_targets(
     fleet: &Fleet,
     targets: &[String],
     rights: &[Permission],
@@ -157,13 +160,13 @@ pub(super) async fn leases_for_targets(
     let mut leases = Vec::new();
     for target in targets {
         let identity = fleet.open_target(target)?.identity().await?;
-        leases.extend(lease_for_target(target, &identity, rights));
+        leases.extend(find_lease_needed_on_target(target, &identity, rights));
     }
     Ok(leases)
 }
 
 /// Returns the lease that a run with these rights needs on a target.
-fn lease_for_target(name: &str, target: &Identity, rights: &[Permission]) -> Option<Lease> {
+fn find_lease_needed_on_target(name: &str, target: &Identity, rights: &[Permission]) -> Option<Lease> {
     lease_mode(rights).map(|mode| Lease { target: target.id.clone(), name: name.to_owned(), mode })
 }
 

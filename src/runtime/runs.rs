@@ -21,7 +21,7 @@ use crate::{
         moment::Moment,
     },
     config::Config,
-    journal::{self, EditedSources, Journal, NewRun, RunFold, StateConsent, UnreadableRecord},
+    journal::{self, EditedSources, Journal, NewRun, RunFold, StateFolderConsent, UnreadableRecord},
     ops::spec::Permission,
     provider::Fleet,
 };
@@ -36,7 +36,7 @@ pub struct Runtime {
     pub config: Arc<Config>,
     pub fleet: Arc<Fleet>,
     clock: Arc<dyn Clock>,
-    consent: StateConsent,
+    consent: StateFolderConsent,
     pub(super) tokio: tokio::runtime::Runtime,
 }
 
@@ -102,12 +102,12 @@ impl Runtime {
         let config = Arc::new(config);
         let fleet = Arc::new(Fleet::new(Arc::clone(&config), Arc::clone(&clock)));
         let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        Ok(Self { config, fleet, clock, consent: StateConsent::default(), tokio })
+        Ok(Self { config, fleet, clock, consent: StateFolderConsent::default(), tokio })
     }
 
     /// Returns the runtime for a person who has consented to something about the state folder.
     #[must_use]
-    pub fn with_consent(self, consent: StateConsent) -> Self {
+    pub fn with_consent(self, consent: StateFolderConsent) -> Self {
         Self { consent, ..self }
     }
 
@@ -188,8 +188,11 @@ impl Runtime {
         let clock = RunClock::for_targets(&self.fleet, &list_named_targets(&runbook, &params))?;
         clock.require_common_time()?;
         let targets = runbook.targets_in_params(&params);
-        let leases =
-            self.block_on(permit::leases_for_targets(&self.fleet, &targets, &runbook.header.needs))?;
+        let leases = self.block_on(permit::list_leases_needed_on_targets(
+            &self.fleet,
+            &targets,
+            &runbook.header.needs,
+        ))?;
         let journal = Arc::new(self.open_journal()?);
         let run = journal.create_run(&NewRun {
             runbook: runbook.path.clone(),
@@ -293,7 +296,7 @@ impl Runtime {
             self.check_targets_and_confirmations(&runbook, &params, &confirmed)?;
             // Leased before the script reaches its first new call: until then it may wait for a long time.
             journal.acquire_leases(
-                &permit::leases_for_run(&run, &runbook.header.needs)?,
+                &permit::list_leases_needed_by_run(&run, &runbook.header.needs)?,
                 run.id(),
                 &journal::Holder::this_process(),
             )?;

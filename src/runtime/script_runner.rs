@@ -154,7 +154,7 @@ impl<'a> ScriptRunner<'a> {
     fn list_needed_leases(&self, resources: &RunResources) -> provider::Result<Vec<Lease>> {
         let targets = self.runbook.targets_in_params(&self.params);
         let needs = &self.runbook.header.needs;
-        self.tokio.block_on(permit::leases_for_targets(&resources.fleet, &targets, needs))
+        self.tokio.block_on(permit::list_leases_needed_on_targets(&resources.fleet, &targets, needs))
     }
 
     /// Resumes a run with a text of its runbook. One that has changed is recorded as edited; what was recorded must match
@@ -171,7 +171,7 @@ impl<'a> ScriptRunner<'a> {
         self.run_until_killed(resources, runbook, false, || {
             let run = resources.journal.acquire_run(run)?;
             let is_edited = admit_and_compare_text(&resources.journal, run.id(), &run.copy_fold(), runbook)?;
-            let leases = permit::leases_for_run(&run, &runbook.header.needs)?;
+            let leases = permit::list_leases_needed_by_run(&run, &runbook.header.needs)?;
             resources.journal.acquire_leases(&leases, run.id(), &Holder::this_process())?;
             run.record_resume(
                 VERSION,

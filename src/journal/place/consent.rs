@@ -9,7 +9,7 @@ use std::sync::{
 
 /// The consent of a person to act in a state folder that would be refused. By preset there is none.
 #[derive(Debug, Clone)]
-pub struct StateConsent {
+pub struct StateFolderConsent {
     /// To take over a state that was copied.
     pub adopt: bool,
     /// To take over a state that was rolled back; counts with `adopt` only.
@@ -24,7 +24,7 @@ pub struct StateConsent {
     pub is_used: Arc<AtomicBool>,
 }
 
-impl StateConsent {
+impl StateFolderConsent {
     /// Returns whether a state that was rolled back may be taken over.
     pub(in crate::journal) fn allows_rolled_back(&self) -> bool {
         self.adopt && self.rolled_back && !self.is_used.load(Ordering::SeqCst)
@@ -45,7 +45,7 @@ impl StateConsent {
     }
 }
 
-impl Default for StateConsent {
+impl Default for StateFolderConsent {
     fn default() -> Self {
         Self {
             adopt: false,

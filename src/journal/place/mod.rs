@@ -21,7 +21,7 @@ mod identity;
 mod rows;
 mod synced;
 
-pub use consent::{Adoption, StateConsent};
+pub use consent::{Adoption, StateFolderConsent};
 pub use doubt::{LostRun, PlaceDoubt};
 pub use file_system::name_if_shared_file_system;
 pub use identity::{PlaceNote, StatePlace};

@@ -10,7 +10,7 @@ mod verify;
 
 use super::{
     Journal, JournalEntry, NewRun, Outcome, Record, RecordObserver, RecordedOutcome, Run, Source,
-    StateConsent, schema,
+    StateFolderConsent, schema,
 };
 use crate::base::{
     clock::Clock,
@@ -87,9 +87,10 @@ impl TestJournal {
 
     /// Returns what another connection sees of a run.
     pub(super) fn read_records(&self, id: &str) -> Vec<JournalEntry> {
-        let other = Journal::open_if_exists(self.folder.path(), ticking_clock(), StateConsent::default())
-            .expect("opens")
-            .expect("is there");
+        let other =
+            Journal::open_if_exists(self.folder.path(), ticking_clock(), StateFolderConsent::default())
+                .expect("opens")
+                .expect("is there");
         other.read_records(id).expect("reads")
     }
 

@@ -5,8 +5,8 @@ use super::{
 };
 use crate::{
     journal::{
-        Adoption, Durability, Error, Holder, Journal, LostRun, PlaceDoubt, Record, RunStatus, StateConsent,
-        schema,
+        Adoption, Durability, Error, Holder, Journal, LostRun, PlaceDoubt, Record, RunStatus,
+        StateFolderConsent, schema,
     },
     testing::copy_folder,
 };
@@ -19,7 +19,8 @@ use std::{
 
 /// Opens the journal of a folder as a process with this consent does.
 fn open_as(state: &Path, adopt: bool, rolled_back: bool) -> Journal {
-    let consent = StateConsent { adopt, rolled_back, by: "ann".into(), ..StateConsent::default() };
+    let consent =
+        StateFolderConsent { adopt, rolled_back, by: "ann".into(), ..StateFolderConsent::default() };
     Journal::open_with_consent(state, clock_from("13:00:00"), consent).expect("opens")
 }
 
@@ -263,7 +264,7 @@ fn a_journal_that_is_gone_is_not_made_anew_without_a_word() {
         }
         leave(&path);
         assert!(gone(Journal::open(state, ticking_clock()).err()));
-        assert!(gone(Journal::open_if_exists(state, ticking_clock(), StateConsent::default()).err()));
+        assert!(gone(Journal::open_if_exists(state, ticking_clock(), StateFolderConsent::default()).err()));
         assert_eq!(fs::metadata(&path).map_or(0, |file| file.len()), 0, "nothing was made");
     }
     let journal = open_as(state, true, true);
@@ -288,14 +289,14 @@ fn a_take_over_is_told_once_it_is_recorded() {
     let test = TestJournal::new();
     let id = leave_stopped_run(&test.journal);
     let told = || ANNOUNCED.lock().unwrap_or_else(PoisonError::into_inner);
-    let consent = StateConsent {
+    let consent = StateFolderConsent {
         adopt: true,
         rolled_back: true,
         by: "ann".into(),
         announce: |adoption| {
             ANNOUNCED.lock().unwrap_or_else(PoisonError::into_inner).push(adoption.clone());
         },
-        ..StateConsent::default()
+        ..StateFolderConsent::default()
     };
     let journal = Journal::open_with_consent(test.folder.path(), ticking_clock(), consent).expect("opens");
     journal.list_runs().expect("reads");
@@ -334,7 +335,7 @@ fn a_file_system_that_machines_share_wants_consent() {
     let refused = test.journal.refuse_shared_file_system(Some(NFS)).expect_err("refused");
     assert_eq!(refused, Error::SharedFileSystem { state: test.folder.path().into(), kind: "NFS" });
     assert!(refused.hint().is_some_and(|hint| hint.contains("--state-unsafe")));
-    let consent = StateConsent { shared_file_system: true, ..StateConsent::default() };
+    let consent = StateFolderConsent { shared_file_system: true, ..StateFolderConsent::default() };
     let journal = Journal::open_with_consent(test.folder.path(), ticking_clock(), consent).expect("opens");
     assert_eq!(journal.refuse_shared_file_system(Some(NFS)), Ok(()));
 }

@@ -4,7 +4,7 @@ use super::{TestJournal, begin_record, end_record, moment_at, new_run, ok_outcom
 use crate::base::clock::Uptime;
 use crate::journal::{
     CallState, Durability, Error, Holder, Journal, Lease, LeaseMode, Quarantine, Record, RecordObserver,
-    RunStatus, StateConsent,
+    RunStatus, StateFolderConsent,
 };
 use serde_json::json;
 use std::{
@@ -20,7 +20,9 @@ fn looking_where_there_is_no_journal_makes_nothing() {
     let place = tempfile::tempdir().expect("a folder");
     let state = place.path().join("state");
     assert!(
-        Journal::open_if_exists(&state, ticking_clock(), StateConsent::default()).expect("looks").is_none()
+        Journal::open_if_exists(&state, ticking_clock(), StateFolderConsent::default())
+            .expect("looks")
+            .is_none()
     );
     assert!(!state.exists());
 }
@@ -36,7 +38,7 @@ fn opened_by_many_at_once_it_is_made_once() {
                 threads.spawn(|| {
                     together.wait();
                     drop(
-                        Journal::open_if_exists(&state, ticking_clock(), StateConsent::default())
+                        Journal::open_if_exists(&state, ticking_clock(), StateFolderConsent::default())
                             .expect("looks"),
                     );
                     let journal = Journal::open(&state, ticking_clock()).expect("opens");
@@ -44,7 +46,7 @@ fn opened_by_many_at_once_it_is_made_once() {
                 });
             }
         });
-        let journal = Journal::open_if_exists(&state, ticking_clock(), StateConsent::default())
+        let journal = Journal::open_if_exists(&state, ticking_clock(), StateFolderConsent::default())
             .expect("opens")
             .expect("is there");
         assert_eq!(journal.list_runs().expect("reads").len(), 6);

@@ -10,7 +10,7 @@ use crate::{
         clock::VirtualClock,
         moment::{Moment, Span},
     },
-    journal::StateConsent,
+    journal::StateFolderConsent,
     runtime::OpenApproval,
 };
 use std::time::Duration;
@@ -33,7 +33,7 @@ fn edited() -> String {
 fn wait_at_edit_gate() -> (ScriptEnv, Arc<VirtualClock>) {
     let clock = Arc::new(VirtualClock::starting_at(Moment::parse("2026-11-20T12:00:00Z").expect("a moment")));
     let env = TestEnv::new();
-    let runtime = make_runtime(&env, &clock, StateConsent::default());
+    let runtime = make_runtime(&env, &clock, StateFolderConsent::default());
     let env = ScriptEnv { env, runtime };
     let listed = |event: &str| event.contains("call.started") && event.contains("branch::list");
     let dying = Arc::new(Listener { die_before: Some(listed), approves: true, ..Listener::default() });
@@ -92,14 +92,15 @@ fn a_copy_of_a_run_whose_edit_waits_goes_on_where_it_is_taken_over() {
             if decides_before {
                 decide_gate(&env, approves);
             }
-            env.runtime = make_runtime(&env.env, &clock, StateConsent::default());
+            env.runtime = make_runtime(&env.env, &clock, StateFolderConsent::default());
             env.env.copy_state();
             let refused = env.resume_run(Arc::default());
             assert!(
                 matches!(refused, Err(Refusal::Journal(journal::Error::ElsewhereState { .. }))),
                 "{refused:?}"
             );
-            let consent = StateConsent { adopt: true, by: "ann".into(), ..StateConsent::default() };
+            let consent =
+                StateFolderConsent { adopt: true, by: "ann".into(), ..StateFolderConsent::default() };
             env.runtime = make_runtime(&env.env, &clock, consent);
             if !decides_before {
                 assert_waits(&resume(&env));
@@ -117,7 +118,7 @@ fn a_copy_of_a_run_whose_edit_waits_goes_on_where_it_is_taken_over() {
 fn a_copy_of_a_run_whose_edit_waits_is_given_up_by_the_text_before() {
     let (mut env, clock) = wait_at_edit_gate();
     env.env.copy_state();
-    let consent = StateConsent { adopt: true, by: "ann".into(), ..StateConsent::default() };
+    let consent = StateFolderConsent { adopt: true, by: "ann".into(), ..StateFolderConsent::default() };
     env.runtime = make_runtime(&env.env, &clock, consent);
     let ended = env.abandon_run();
     assert_eq!((ended.status, env.list_effects().len()), (RunStatus::Abandoned, 2), "{ended:?}");

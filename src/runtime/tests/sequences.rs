@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     base::clock::{Clock, VirtualClock},
     base::moment::{Moment, Span},
-    journal::{APPROVE, Decision, Outcome, StateConsent},
+    journal::{APPROVE, Decision, Outcome, StateFolderConsent},
     provider::{OpenContext, sim::Sim},
     runtime::{DecidableCall, OpenApproval, end_as_abandoned, is_gate},
 };
@@ -151,7 +151,7 @@ impl Sequence {
         let env = TestEnv::new();
         let clock =
             Arc::new(VirtualClock::starting_at(Moment::parse("2026-11-20T12:00:00Z").expect("a moment")));
-        let runtime = make_runtime(&env, &clock, StateConsent::default());
+        let runtime = make_runtime(&env, &clock, StateFolderConsent::default());
         let env = ScriptEnv { env, runtime };
         let runbook = Runbook::from_text("test.rhai", format!("{HEADER}{SCRIPT}")).expect("it parses");
         let start = StartRequest { runbook, params: BTreeMap::new(), confirmed: BTreeSet::new() };
@@ -191,14 +191,14 @@ impl Sequence {
     /// Copies the state, and takes the copy over; checks that nothing acts there before.
     fn copy_state(&mut self) -> Result<(), String> {
         // The process of before is gone, and has no file open.
-        self.env.runtime = make_runtime(&self.env.env, &self.clock, StateConsent::default());
+        self.env.runtime = make_runtime(&self.env.env, &self.clock, StateFolderConsent::default());
         self.env.env.copy_state();
         let before = (self.effects(), self.records());
         let refused = self.take_up(None, false, Process::CALM);
         let is_refused = matches!(refused, Err(Refusal::Journal(journal::Error::ElsewhereState { .. })));
         let is_same = (self.effects(), self.records()) == before;
         fails(!is_refused || !is_same, "a copy that nobody took over acts", &refused.map(|run| run.stop))?;
-        let consent = StateConsent { adopt: true, by: "ann".into(), ..StateConsent::default() };
+        let consent = StateFolderConsent { adopt: true, by: "ann".into(), ..StateFolderConsent::default() };
         let adopter = make_runtime(&self.env.env, &self.clock, consent);
         let taken = adopter.open_journal().and_then(|journal| journal.acquire_run(&self.id).map(drop));
         let is_told =
@@ -353,7 +353,7 @@ impl Sequence {
 }
 
 /// Returns the runtime of a new process.
-pub(super) fn make_runtime(env: &TestEnv, clock: &Arc<VirtualClock>, consent: StateConsent) -> Runtime {
+pub(super) fn make_runtime(env: &TestEnv, clock: &Arc<VirtualClock>, consent: StateFolderConsent) -> Runtime {
     let clock = Arc::clone(clock) as Arc<dyn Clock>;
     Runtime::with_clock(env.load_config(), clock).expect("a runtime").with_consent(consent)
 }
