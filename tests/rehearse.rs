@@ -259,7 +259,14 @@ fn a_story_says_what_operators_and_colleagues_do() {
             "operator:1:create:decide-redo",
             &[
                 "!! lost, and nothing answered after that, at the request `create` of /backup::create#0",
-                "process 2, after process 1 stopped; where it is undecided, `runs decide … redo`",
+                "process 2, after process 1 stopped; where it is undecided or held, `runs decide … redo`",
+            ],
+        ),
+        (
+            "operator:1:create-held:decide-fail",
+            &[
+                "!! refused, and held by the person who is asked, at the request `create` of /backup::create#0",
+                "process 2, after process 1 stopped; where it is undecided or held, `runs decide … fail`",
             ],
         ),
         (
