@@ -5,7 +5,10 @@ use crate::{
     provider::{Code, Error, Result},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 /// Reads a record; `None` where there is none.
 ///
@@ -44,15 +47,33 @@ pub(in crate::provider) fn remove_file(path: &Path) -> Result<()> {
     }
 }
 
-/// Writes a record where there is none, at once and completely.
-pub(in crate::provider) fn write_new_record<T: Serialize>(path: &Path, record: &T) -> io::Result<()> {
+/// Writes a record where there is none, at once and completely, from a file beside it that is named after `writer`: whoever
+/// was killed in between and writes again, or gives up, finds that.
+pub(in crate::provider) fn write_new_record<T: Serialize>(
+    path: &Path,
+    writer: &str,
+    record: &T,
+) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(folder)?;
-    let beside = tempfile::NamedTempFile::new_in(folder)?;
+    let beside = unlinked_record_path(path, writer);
+    match fs::remove_file(&beside) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let name = beside.file_name().unwrap_or_default();
+    let beside = tempfile::Builder::new().prefix(name).rand_bytes(0).tempfile_in(folder)?;
     serde_json::to_writer_pretty(beside.as_file(), record)?;
     beside.as_file().sync_all()?;
     beside.persist_noclobber(path).map_err(|e| e.error)?;
     file::sync_folder(folder)
+}
+
+/// Returns the file that `writer` leaves when it is killed while it writes a new record.
+pub(in crate::provider) fn unlinked_record_path(path: &Path, writer: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", writer.to_lowercase()));
+    path.with_file_name(name)
 }
 
 /// Reads every record in a folder.

@@ -67,7 +67,7 @@ impl TargetRecords {
     /// [`Code::Conflict`] when the name is taken, also by somebody who was a moment faster.
     pub(super) fn claim_branch_name(&self, record: &BranchRecord) -> Result<()> {
         let path = self.branch_record_path(&record.name);
-        record_file::write_new_record(&path, record).map_err(|e| match e.kind() {
+        record_file::write_new_record(&path, &record.key.0, record).map_err(|e| match e.kind() {
             io::ErrorKind::AlreadyExists => {
                 Error::new(Code::Conflict, format!("there is already a branch `{}`", record.name))
                     .with_hint("delete it first, or choose another name")

@@ -62,7 +62,7 @@ pub(super) fn check_unlocked_and_clear_stale(cluster: &Cluster, data: &Path) -> 
 pub(super) fn acquire_lock(cluster: &Cluster, record: &RestoreRecord) -> Result<()> {
     let path = lock_path(&record.data);
     let lock = restore_lock_of(cluster, record);
-    match record_file::write_new_record(&path, &lock) {
+    match record_file::write_new_record(&path, &lock.key, &lock) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == ErrorKind::AlreadyExists => match read_lock(&record.data)? {
             Some(there) if there.key == record.key.0 => Ok(()),
@@ -93,11 +93,12 @@ fn read_lock(data: &Path) -> Result<Option<RestoreLock>> {
     })
 }
 
-/// Releases the lock if this restore holds it.
+/// Releases the lock if this restore holds it, and removes what was left of making it.
 ///
 /// # Errors
 /// [`Code::Tool`].
 pub(super) fn release_lock(record: &RestoreRecord) -> Result<()> {
+    record_file::remove_file(&record_file::unlinked_record_path(&lock_path(&record.data), &record.key.0))?;
     let is_ours = read_lock(&record.data)?.is_some_and(|lock| lock.key == record.key.0);
     if is_ours { record_file::remove_file(&lock_path(&record.data)) } else { Ok(()) }
 }

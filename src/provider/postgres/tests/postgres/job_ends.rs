@@ -195,11 +195,16 @@ async fn a_lock_without_a_word_is_nobodys() {
     let lab = test_lab.open_target();
     make_backup(lab.as_ref(), "BACKUP0001").await;
     fs::write(lock_file(&test_lab), "").expect("as a process leaves it that was killed");
+    let unlinked = lock_file(&test_lab).with_extension("restore-lock.restore001.new");
+    fs::write(&unlinked, "{").expect("as a process leaves it that was killed");
     let job = begin_restore(lab.as_ref(), "RESTORE001").await;
     let lock = fs::read_to_string(lock_file(&test_lab)).expect("it is locked");
     assert!(lock.contains("RESTORE001"), "{lock}");
+    assert!(!unlinked.exists());
+    // Killed while it is made, a lock is not there, and neither is what was begun of it once the restore has ended.
+    fs::rename(lock_file(&test_lab), &unlinked).expect("as before it is there");
     lab.cancel(&job).await.expect("it is undone");
-    assert!(!lock_file(&test_lab).exists());
+    assert!(!lock_file(&test_lab).exists() && !unlinked.exists());
 }
 
 #[tokio::test]
